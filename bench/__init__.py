@@ -1,0 +1,1 @@
+"""headstart's harness: how much sooner pretrained weights reach an accuracy than random ones."""

@@ -1,0 +1,1 @@
+"""What is asked for: frozen dataclasses, YAML layers, dotted overrides. No torch."""

@@ -1,0 +1,202 @@
+"""YAML layers and dotted overrides to a checked ExperimentConfig; the one door to yaml and pydantic."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from bench import registry
+from bench.config.schema import ExperimentConfig
+
+BASE = Path(__file__).parents[2] / "configs" / "base.yaml"
+FACTOR_ROOTS = ("data", "model", "weights", "optim", "schedule", "train")
+# What decides a run's numbers. Everything else names, judges or stores them.
+RUN_ROOTS = ("kind", "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile")
+_ADAPTER = TypeAdapter(ExperimentConfig)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Read configs/base.yaml, the experiment's YAML and `--dotted.key=value` overrides into one checked config.
+
+    Raises ValueError, naming the key, the value and what is allowed, for anything that is not right.
+    """
+    tree = _merge(_read(BASE), _read(Path(path)))
+    for override in overrides:
+        key, value = _parse_override(override)
+        _set(tree, key, value)
+    config = _validate(tree, str(path))
+    _check(config)
+    return config
+
+
+def arm_config(config: ExperimentConfig, arm: str) -> ExperimentConfig:
+    """The config of one arm: the shared one with the arm's dotted overrides, through the same checks."""
+    tree = as_dict(config)
+    for key, value in config.arms[arm].items():
+        _set(tree, key, value)
+    return _validate(tree, f"arm {arm}")
+
+
+def as_dict(config: ExperimentConfig) -> dict[str, Any]:
+    """Plain lists and dicts, as JSON and YAML know them."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def to_yaml(config: ExperimentConfig) -> str:
+    """The resolved config as YAML, keys in the schema's order."""
+    return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def run_digest(config: ExperimentConfig, *extra: str) -> str:
+    """Eight hex digits over all that decides a run's numbers (not where its files lie), and `extra`."""
+    tree = as_dict(config)
+    decisive: dict[str, Any] = {root: tree[root] for root in RUN_ROOTS}
+    decisive["data"].pop("dir")
+    text = json.dumps([decisive, *extra], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), near)}")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected keys and values, got {type(tree).__name__}")
+    return tree
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.removeprefix("--").partition("=")
+    if not text.startswith("--") or not equals or not key:
+        raise ValueError(f"override {text!r}: expected --dotted.key=value")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"override {text!r}: {value!r} is not valid YAML") from None
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    node = tree
+    for depth, parent in enumerate(parents):
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ValueError(f"{key}: {'.'.join(parents[: depth + 1])} has no keys below it")
+        node = child
+    node[leaf] = value
+
+
+def _validate(tree: dict[str, Any], where: str) -> ExperimentConfig:
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        # An unknown key explains a missing one beside it, so it is told first.
+        first = min(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")
+        raise ValueError(f"{where}: {_sentence(tree, first)}") from None
+
+
+def _sentence(tree: dict[str, Any], error: Any) -> str:
+    path = [str(part) for part in error["loc"] if part != "[key]"]
+    key = ".".join(path)
+    if error["type"] == "unexpected_keyword_argument":
+        fields = known_keys() if len(path) == 1 else _children(path[:-1])
+        return f"unknown key {key!r}; {registry.nearest(path[-1], fields)}"
+    if error["type"] == "missing":
+        return f"key {key!r} is missing"
+    if error["type"] == "literal_error":
+        allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"{key}: {error['input']!r} is not allowed; {registry.nearest(str(error['input']), allowed)}"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{key}: {error['input']!r}: {message}"
+
+
+def _children(path: list[str]) -> list[str]:
+    fields = {f.name: f.type for f in dataclasses.fields(ExperimentConfig)}
+    kind = fields.get(path[0])
+    return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+
+
+def known_keys() -> list[str]:
+    """Top-level keys of an experiment."""
+    return [f.name for f in dataclasses.fields(ExperimentConfig)]
+
+
+def _check(config: ExperimentConfig) -> None:
+    _check_names(config)
+    _check_factors(config)
+    for arm in config.arms:
+        _check_run(arm_config(config, arm), arm)
+
+
+def _check_names(config: ExperimentConfig) -> None:
+    for tracker in config.trackers:
+        registry.check("tracker", tracker, "trackers")
+    for key, arm in (("baseline", config.baseline), ("primary.arm", config.primary.arm)):
+        if arm not in config.arms:
+            raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, config.arms)}")
+    if len(config.arms) > 1 and config.primary.arm == config.baseline:
+        raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; {_others(config)}")
+    if list(config.thresholds) != sorted(set(config.thresholds)):
+        raise ValueError(f"thresholds: {list(config.thresholds)} must rise, each once")
+    if config.primary.threshold not in config.thresholds:
+        raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {list(config.thresholds)}")
+
+
+def _others(config: ExperimentConfig) -> str:
+    return "allowed: " + ", ".join(arm for arm in config.arms if arm != config.baseline)
+
+
+def _check_factors(config: ExperimentConfig) -> None:
+    shared = as_dict(config)
+    for factor in config.factors:
+        root, _, leaf = factor.partition(".")
+        if root not in FACTOR_ROOTS or (leaf and leaf not in shared[root]):
+            known = [*FACTOR_ROOTS, *(f"{r}.{leaf}" for r in FACTOR_ROOTS for leaf in shared[r])]
+            raise ValueError(f"factors: {factor!r} cannot be one; {registry.nearest(factor, known)}")
+    for arm, overrides in config.arms.items():
+        for key in overrides:
+            if not any(key == factor or key.startswith(factor + ".") for factor in config.factors):
+                raise ValueError(
+                    f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; "
+                    + registry.nearest(key, config.factors)
+                )
+
+
+def _check_run(config: ExperimentConfig, arm: str) -> None:
+    where = f"arm {arm}: "
+    registry.check("source", config.data.source, where + "data.source")
+    registry.check("loader", config.data.loader, where + "data.loader")
+    registry.check("optimizer", config.optim.name, where + "optim.name")
+    registry.check("schedule", config.schedule.name, where + "schedule.name")
+    batch, every, samples = config.train.global_batch_size, config.evaluation.every_samples, config.train.samples
+    if every % batch:
+        near = max(batch, round(every / batch) * batch)
+        raise ValueError(
+            f"{where}evaluation.every_samples: {every} is no multiple of train.global_batch_size {batch}; nearest: {near}"
+        )
+    if samples % every:
+        near = max(every, round(samples / every) * every)
+        raise ValueError(f"{where}train.samples: {samples} is no multiple of evaluation.every_samples {every}; nearest: {near}")
+    if config.schedule.lr_warmup_steps >= samples // batch:
+        raise ValueError(f"{where}schedule.lr_warmup_steps: {config.schedule.lr_warmup_steps} leaves none of {samples // batch} steps")
+    needed = {"file": "file", "self": "recipe"}.get(config.weights.source)
+    if needed and not getattr(config.weights, needed):
+        raise ValueError(f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null")

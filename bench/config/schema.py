@@ -1,0 +1,162 @@
+"""The config's shape: frozen dataclasses. Values and their meaning stand in configs/base.yaml; nothing here has a default."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Accuracy = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class _Strict:
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(_Strict):
+    """Where images come from and how they reach the device."""
+
+    source: str
+    dir: str | None
+    loader: str
+    train_samples: PositiveInt | None
+    val_samples: PositiveInt | None
+    test_samples: PositiveInt | None
+    pad: NonNegativeInt
+    pad_mode: Literal["zero", "reflect"]
+    flip: Literal["none", "random"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(_Strict):
+    """The network, and the size that images are resized to on the device (null: as they are)."""
+
+    name: str
+    input_size: PositiveInt | None
+    interpolation: Literal["bilinear", "bicubic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig(_Strict):
+    """What the network starts from."""
+
+    source: Literal["random", "file", "self"]
+    file: str | None
+    tag: str | None
+    recipe: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig(_Strict):
+    """Optimizer and its numbers; `momentum` is SGD's, the betas are Adam's."""
+
+    name: str
+    lr: PositiveFloat
+    weight_decay: NonNegativeFloat
+    momentum: Fraction
+    beta1: Fraction
+    beta2: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig(_Strict):
+    """Learning rate over steps, and the average of weights that looks are taken on (decay 0: none)."""
+
+    name: str
+    lr_warmup_steps: NonNegativeInt
+    average_decay: Fraction
+    average_every_steps: PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(_Strict):
+    """One run's budget and step."""
+
+    global_batch_size: PositiveInt
+    samples: PositiveInt
+    label_smoothing: Fraction
+    check_every_steps: PositiveInt
+    checkpoint_every_looks: NonNegativeInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(_Strict):
+    """The grid of looks, in training samples, and the batch that a look is taken in."""
+
+    every_samples: PositiveInt
+    batch_size: PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileConfig(_Strict):
+    """torch.compile, always fullgraph and with static shapes."""
+
+    enabled: bool
+    mode: Literal["default", "max-autotune-no-cudagraphs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig(_Strict):
+    """What is asked of the machine. Never what it has: that is recorded when a run starts."""
+
+    world_size: PositiveInt | None
+    loader_threads: PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbConfig(_Strict):
+    """Weights & Biases; mode null: WANDB_MODE, else online with a key and offline without."""
+
+    mode: Literal["online", "offline", "disabled"] | None
+    project: str
+    entity: str | None
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrimaryConfig(_Strict):
+    """The one comparison that decides: this arm against the baseline, at this threshold."""
+
+    arm: str
+    threshold: Accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(_Strict):
+    """One question with its arms, seeds and factors. A run's config is the same with its arm's overrides applied."""
+
+    name: Name
+    question: str
+    cost: str
+    command: str
+    expected: str
+    kind: Literal["anytime", "annealed"]
+    arms: dict[Name, dict[str, Any]]
+    baseline: str
+    factors: tuple[str, ...]
+    primary: PrimaryConfig
+    thresholds: tuple[Accuracy, ...]
+    confirm_looks: PositiveInt
+    clock: str
+    blocks: PositiveInt
+    seed: NonNegativeInt
+    data: DataConfig
+    model: ModelConfig
+    weights: WeightsConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig
+    train: TrainConfig
+    evaluation: EvaluationConfig
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    compile: CompileConfig
+    hardware: HardwareConfig
+    trackers: tuple[str, ...]
+    wandb: WandbConfig
+    output: str
+    imports: tuple[str, ...]

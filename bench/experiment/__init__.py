@@ -1,0 +1,1 @@
+"""An experiment: planned into blocks of runs, assembled, executed, summed up."""

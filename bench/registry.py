@@ -1,0 +1,71 @@
+"""Names in configs to things in code, imported only when asked for; a wrong name lists what exists. No torch."""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+_ENTRIES: dict[str, dict[str, str]] = {
+    "source": {
+        "cifar10": "bench.data.cifar10:load",
+        "digits": "bench.data.digits:load",
+        "letters": "bench.data.letters:load",
+    },
+    "loader": {
+        "dali": "bench.data.dali:DaliLoader",
+        "resident": "bench.data.resident:ResidentLoader",
+    },
+    "network": {
+        "small_cnn": "bench.models.small_cnn:SmallCNN",
+    },
+    "optimizer": {
+        "adamw": "bench.training.optimizers:adamw",
+        "adam": "bench.training.optimizers:adam",
+        "sgd": "bench.training.optimizers:sgd",
+    },
+    "schedule": {
+        "constant": "bench.training.schedules:constant",
+        "cosine": "bench.training.schedules:cosine",
+    },
+    "tracker": {
+        "console": "bench.trackers.console:ConsoleTracker",
+        "wandb": "bench.trackers.wandb:WandbTracker",
+    },
+}
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The tail of an error sentence: what is allowed, and the likeliest meant."""
+    names = sorted(allowed)
+    match = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {match[0]!r}?" if match else ""
+    return f"allowed: {', '.join(names)}{hint}"
+
+
+def names(kind: str) -> list[str]:
+    """Registered names of one kind, sorted."""
+    return sorted(_ENTRIES[kind])
+
+
+def register(kind: str, name: str, target: str) -> None:
+    """Add `package.module:attribute` under a name; for third parties, from a module named in `imports`.
+
+    Raises ValueError when the kind does not exist or the name is taken by something else.
+    """
+    if kind not in _ENTRIES:
+        raise ValueError(f"no plug-in point {kind!r}; {nearest(kind, _ENTRIES)}")
+    if _ENTRIES[kind].setdefault(name, target) != target:
+        raise ValueError(f"{kind} {name!r} is already registered as {_ENTRIES[kind][name]}")
+
+
+def check(kind: str, name: str, key: str) -> None:
+    """Raise ValueError, naming the config key, when `name` is not registered."""
+    if name not in _ENTRIES[kind]:
+        raise ValueError(f"{key}: no {kind} {name!r}; {nearest(name, _ENTRIES[kind])}")
+
+
+def resolve(kind: str, name: str) -> Any:
+    """The thing registered under (kind, name), imported now. Raises ValueError for an unknown name."""
+    check(kind, name, kind)
+    module, _, attribute = _ENTRIES[kind][name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,1 @@
+"""What happened and what it means: events, store, fold, clocks, comparison, report. No torch."""

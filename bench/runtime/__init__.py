@@ -1,0 +1,1 @@
+"""Process and machine: ranks, random streams, clocks' raw readings, precision, compiling, facts."""

@@ -1,0 +1,1 @@
+"""Sinks of events outside the result: the console and Weights & Biases."""

@@ -1,0 +1,1 @@
+"""One training run: optimizer, schedule, averaging, step, loop, evaluation, checkpoint."""
