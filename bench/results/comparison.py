@@ -14,7 +14,7 @@ REPORT_SCHEMA_VERSION = 1
 
 def summarize(config: dict[str, Any], results: Sequence[RunResult]) -> dict[str, Any]:
     """The report's content, from an experiment's config (plain dicts) and its runs. Raises ValueError for mixed data sets."""
-    judged = [run for run in results if run.status in ("completed", "diverged")]
+    judged = [run for run in results if run.is_finished]
     names = {run.start["dataset"]["sha256"] for run in results}
     if len(names) > 1:
         raise ValueError(f"runs on {len(names)} different data sets cannot be compared: {sorted(names)}")
@@ -69,7 +69,9 @@ def _arm(config: dict[str, Any], arm: str, results: Sequence[RunResult], judged:
         "images_per_s": _spread([run.images_per_s for run in own])["median"],
         "data_wait_fraction": _spread([run.data_wait_fraction for run in own])["median"],
         "compile_s": start["compile"]["compile_s"] if start else None,
-        "final_accuracy": _spread([run.test_correct / run.test_total for run in own if run.test_correct is not None and run.test_total]),
+        "final_accuracy": _spread(
+            [run.test_correct / run.test_total for run in own if run.test_correct is not None and run.test_total]
+        ),
     }
 
 
@@ -118,11 +120,20 @@ def _sooner(arm_s: float | None, baseline_s: float | None) -> bool:
     return arm_s is not None and (baseline_s is None or arm_s < baseline_s)
 
 
+def accuracy_label(threshold: float) -> str:
+    """A threshold as text: two decimals, or as many as it has; never rounded to another threshold."""
+    label = f"{threshold:.2f}"
+    return label if float(label) == threshold else repr(threshold)
+
+
 def answer(report: dict[str, Any]) -> str:
-    """The primary comparison in one sentence."""
+    """The primary comparison in one sentence; what was reached where there is one arm only."""
     primary = report["primary"]
-    row = next(c for c in report["comparisons"] if c["arm"] == primary["arm"] and c["threshold"] == primary["threshold"])
-    arm, baseline, threshold = row["arm"], row["baseline"], f"{row['threshold']:.2f}"
+    row = next((c for c in report["comparisons"] if c["arm"] == primary["arm"] and c["threshold"] == primary["threshold"]), None)
+    if row is None:
+        arm, (reached, runs) = primary["arm"], _reached(report, primary["arm"], primary["threshold"])
+        return f"{accuracy_label(primary['threshold'])} reached by {arm} in {reached} of {runs} runs; nothing to compare with"
+    arm, baseline, threshold = row["arm"], row["baseline"], accuracy_label(row["threshold"])
     blocks = f"{row['blocks']} block{'' if row['blocks'] == 1 else 's'}"
     if row["blocks"] == 0:
         return f"{arm} against {baseline}: no block is complete yet"

@@ -22,7 +22,7 @@ class Look:
     data_wait_s: float
     correct: int
     total: int
-    loss: float
+    loss: float | None
 
     @property
     def accuracy(self) -> float:
@@ -50,6 +50,11 @@ class RunResult:
     images_per_s: float | None
     data_wait_fraction: float | None
     start: dict[str, Any]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has its answer and is not made again."""
+        return self.status in ("completed", "diverged")
 
     def clock_s(self, clock: str) -> list[float]:
         """The clock's reading in seconds at every look."""

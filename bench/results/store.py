@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,24 @@ from bench.results.events import read_events
 from bench.results.fold import RunResult, fold
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: to a temporary beside it, fsync, rename."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing: to a temporary beside it, fsync, rename. An error leaves no temporary."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically, whatever the locale."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -47,16 +56,24 @@ class RunStore:
         events = read_events(path)
         return fold(events) if any(event.kind == "run_start" for event in events) else None
 
+    def results(self, run_ids: Iterable[str]) -> list[RunResult]:
+        """Results of those of the named runs that have begun."""
+        folded = (self.result(run_id) for run_id in run_ids)
+        return [result for result in folded if result is not None]
+
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Put the plan record beside the runs."""
         write_json(self.root / "plan.json", plan)
 
+    def has_plan(self) -> bool:
+        """Whether an experiment was started here."""
+        return (self.root / "plan.json").is_file()
+
     def plan(self) -> dict[str, Any]:
         """The plan record. Raises ValueError when the directory holds none."""
-        path = self.root / "plan.json"
-        if not path.is_file():
+        if not self.has_plan():
             raise ValueError(f"{self.root}: no plan.json, so no experiment was started here")
-        plan: dict[str, Any] = json.loads(path.read_text())
+        plan: dict[str, Any] = json.loads((self.root / "plan.json").read_text())
         return plan
 
     def check_writable(self) -> None:

@@ -1,0 +1,144 @@
+"""The verbs: parse, call, print. Help needs the standard library alone; each verb imports what it needs."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+OVERRIDES = "config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys)"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb. Exit codes: 0 done, 1 failed, 2 wrong input (one line on stderr), 130 stopped by Ctrl-C."""
+    parser = _parser()
+    known, rest = parser.parse_known_args(arguments)
+    known.overrides = rest
+    try:
+        if rest and known.verb not in ("run", "plan"):
+            raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
+        code: int = known.call(known)
+        return code
+    except ValueError as error:
+        return _complain(f"headstart: {error}", 2)
+    except KeyboardInterrupt:
+        return _complain("headstart: stopped; the same command goes on from the runs that are finished", 130)
+
+
+def _complain(sentence: str, code: int) -> int:
+    if os.environ.get("RANK", "0") == "0":
+        print(sentence, file=sys.stderr, flush=True)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, allow_abbrev=False)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", help="run an experiment (start it with accelerate launch)", epilog=OVERRIDES, allow_abbrev=False)
+    run.add_argument("experiment", type=Path, help="configs/experiments/X.yaml")
+    run.set_defaults(call=_run)
+
+    plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES, allow_abbrev=False)
+    plan.add_argument("experiment", type=Path)
+    plan.add_argument("--json", action="store_true", help="the plan as JSON")
+    plan.add_argument("--build", action="store_true", help="count any network on the meta device (imports torch)")
+    plan.set_defaults(call=_plan)
+
+    report = verbs.add_parser("report", help="write the report of stored runs again", allow_abbrev=False)
+    report.add_argument("directory", type=Path, help="runs/X")
+    report.set_defaults(call=_report)
+
+    doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run", allow_abbrev=False)
+    doctor.add_argument("--choose", action="store_true", help="print launch file, processes and experiment for make bench")
+    doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
+    doctor.add_argument("experiment", nargs="?", default="")
+    doctor.set_defaults(call=_doctor)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    from bench.config.load import load
+    from bench.experiment.plan import plan, plan_text, run_ids
+    from bench.experiment.plan import arm_counts, cost
+    from bench.results.store import RunStore
+
+    config = load(args.experiment, args.overrides)
+    blocks = plan(config)
+    store = RunStore(Path(config.output) / config.name)
+    is_main = os.environ.get("RANK", "0") == "0"
+    missing = set(run_ids(blocks)) - {result.run_id for result in store.results(run_ids(blocks)) if result.is_finished}
+    if is_main:
+        print(plan_text(config, cost(config, arm_counts(config))), flush=True)
+        print(f"{len(missing)} of {len(run_ids(blocks))} runs to do in {store.root}/", flush=True)
+    if not missing:
+        return _report(argparse.Namespace(directory=store.root)) if is_main else 0
+
+    from bench.experiment.suite import Suite
+    from bench.runtime.distributed import World
+
+    world = World(config.hardware.world_size)
+    try:
+        report = Suite(config, world).run()
+    finally:
+        world.close()
+    if report is not None:
+        _print_answer(report, store.root)
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from bench.config.load import arm_config, load
+    from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text
+
+    config = load(args.experiment, args.overrides)
+    blocks = plan(config)
+    counts = arm_counts(config)
+    if args.build:
+        from bench.models.counts import NATIVE_SIZE
+        from bench.models.networks import count
+
+        for arm in config.arms:
+            own = arm_config(config, arm)
+            counts[arm] = count(own.model.name, 10, own.model.input_size or NATIVE_SIZE[own.data.source])
+    rows = cost(config, counts)
+    print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from bench.results.report import write_report
+    from bench.results.store import RunStore
+
+    store = RunStore(args.directory)
+    plan = store.plan()
+    results = store.results(run_id for block in plan["blocks"] for run_id in block)
+    if not results:
+        raise ValueError(f"{args.directory}: no run has begun yet")
+    _print_answer(write_report(store.root, plan["config"], results), store.root)
+    return 0
+
+
+def _print_answer(report: dict, root: Path) -> None:  # type: ignore[type-arg]
+    from bench.results.comparison import answer
+
+    print(f"\n{answer(report)}\npicture: {root / 'report.png'}\npage:    {root / 'report.html'}", flush=True)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from bench.experiment.choose import EXPERIMENTS, choose, describe, launch_file, look, table_text
+
+    machine = look()
+    gpus = int(args.gpus) if args.gpus else None
+    file, processes = launch_file(machine, gpus)
+    experiment = args.experiment or str(EXPERIMENTS / f"{choose(machine)}.yaml")
+    why = "" if args.experiment else f"\nno EXP given, so the first row that holds is taken:\n{table_text(machine)}"
+    told = f"found:\n{describe(machine)}{why}\nrunning {experiment} with {file}, {processes} process{'es' if processes > 1 else ''}"
+    print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)
+    if args.choose:
+        from bench.config.load import load
+
+        load(experiment)
+        print(file, processes, experiment)
+    return 0

@@ -1,0 +1,89 @@
+"""What a loader yields, what it is given, and what every loader shares: padding on the host, evaluation batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.data.order import Order
+from bench.data.source import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One rank's images [B, 3, H, W] (channels last, normalised), labels [B] and sample numbers [B], on its device."""
+
+    images: Tensor
+    labels: Tensor
+    samples: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderSpec:
+    """What every loader needs beside the split: where batches go and how images are prepared."""
+
+    device: torch.device
+    dtype: torch.dtype  # float32, or float16 for a GPU under AMP
+    mean: tuple[float, float, float]  # fractions of 255
+    std: tuple[float, float, float]
+    pad: int
+    pad_mode: str  # zero | reflect
+    threads: int
+
+
+class Loader(Protocol):
+    """Yields training batches; built once for a split, asked once for each run."""
+
+    def __init__(self, split: Split, spec: LoaderSpec) -> None: ...
+
+    def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
+        """Batches of the steps [start_step, stop_step), across epochs without a pause."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationBatch:
+    """Images [B, 3, H, W], labels [B] and whether each row counts [B]: the last batch is filled up and masked."""
+
+    images: Tensor
+    labels: Tensor
+    counts: Tensor
+
+
+class EvaluationSet:
+    """A split on the device as uint8; every image exactly once over all ranks, in batches of one shape."""
+
+    def __init__(self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int) -> None:
+        rows = np.arange(rank, len(split.labels), world_size)
+        self._images = torch.from_numpy(np.ascontiguousarray(split.images[rows])).to(spec.device)
+        self._labels = torch.from_numpy(np.ascontiguousarray(split.labels[rows])).to(spec.device)
+        self._batch_size = -(-batch_size // world_size)
+        # The longest rank's batches on every rank, so that no rank waits in a collective alone.
+        self._batches = -(-len(split.labels) // (world_size * self._batch_size))
+        self._spec = spec
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        """The same number of batches on every rank."""
+        for first in range(0, self._batches * self._batch_size, self._batch_size):
+            positions = torch.arange(first, first + self._batch_size, device=self._spec.device)
+            counts = positions < len(self._labels)
+            positions = positions.where(counts, 0)
+            images = normalize(self._images[positions], self._spec)
+            yield EvaluationBatch(images=images, labels=self._labels[positions], counts=counts)
+
+
+def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:  # noqa: N803 - shape suffix
+    """uint8 [N, H, W, 3] to (x - mean) / std as [N, 3, H, W] in channels-last memory, computed in float32."""
+    mean = torch.tensor(spec.mean, device=images_NHWC.device) * 255
+    scale = 1 / (torch.tensor(spec.std, device=images_NHWC.device) * 255)
+    return ((images_NHWC.float() - mean) * scale).to(spec.dtype).permute(0, 3, 1, 2)
+
+
+def padded(images: npt.NDArray[np.uint8], pad: int, pad_mode: str) -> npt.NDArray[np.uint8]:
+    """Images [N, H, W, 3] with `pad` pixels around each, so that a crop is a copy. Reflect leaves out the edge itself."""
+    widths = ((0, 0), (pad, pad), (pad, pad), (0, 0))
+    return np.pad(images, widths, mode="constant" if pad_mode == "zero" else "reflect")

@@ -1,0 +1,132 @@
+"""Decoded images on disk, so that a source is decoded once a machine. Knows nothing of any source."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.source import Pools, Split, content_sha256
+
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # what a rename onto an existing entry may answer
+
+
+def cache_root() -> Path:
+    """HEADSTART_CACHE, else XDG_CACHE_HOME/headstart, else ~/.cache/headstart. It need not exist yet."""
+    own, shared = os.environ.get("HEADSTART_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if own:
+        return Path(own).expanduser()
+    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "headstart"
+
+
+def files_sha256(files: Iterable[Path]) -> str:
+    """Hex digest over the files' names and bytes, in the given order; not over where they lie."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def load(source_sha256: str, build: Callable[[], Pools]) -> Pools:
+    """A source's pools from disk (memory-mapped, read-only), or from `build`, whose result is then kept.
+
+    `source_sha256` names all that `build` reads. An entry that is damaged or missing is built again. Processes may race.
+    """
+    data = cache_root() / "data"
+    index = data / "index" / source_sha256
+    kept = _follow(index, data)
+    if kept is not None:
+        return kept
+    pools = build()
+    index.parent.mkdir(parents=True, exist_ok=True)
+    _publish(pools, data / pools.sha256[:16])
+    _write_index(index, pools.sha256)
+    return pools
+
+
+def _follow(index: Path, data: Path) -> Pools | None:
+    try:
+        sha256 = index.read_text()
+    except (OSError, ValueError):
+        return None
+    return _read(data / sha256[:16], sha256)
+
+
+def _read(entry: Path, sha256: str) -> Pools | None:
+    """The entry's pools, or None unless they are whole: every pixel is hashed, which costs less than a second."""
+    try:
+        meta = json.loads((entry / "meta.json").read_text())
+        held = {name: Split(images=_map(entry, name, "images"), labels=_map(entry, name, "labels")) for name in meta["pools"]}
+        pools = Pools(sha256=sha256, train=held["train"], test=held.get("test"))
+        return pools if content_sha256(*held.values()) == sha256 else None
+    except (OSError, EOFError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _map(entry: Path, pool: str, field: str) -> Any:
+    return np.load(entry / f"{pool}_{field}.npy", mmap_mode="r")
+
+
+def _publish(pools: Pools, entry: Path) -> None:
+    building = entry.with_name(f".building-{uuid.uuid4().hex}")
+    building.mkdir()
+    try:
+        _write(building, pools)
+        _rename(building, entry, pools.sha256)
+        _sync(entry.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _write(folder: Path, pools: Pools) -> None:
+    held = {"train": pools.train, "test": pools.test}
+    shapes = {name: split.images.shape for name, split in held.items() if split is not None}
+    for name, split in held.items():
+        for field in ("images", "labels") if split is not None else ():
+            with (folder / f"{name}_{field}.npy").open("wb") as file:
+                np.save(file, getattr(split, field))
+    (folder / "meta.json").write_text(json.dumps({"sha256": pools.sha256, "pools": shapes}))
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+
+
+def _rename(building: Path, entry: Path, sha256: str) -> None:
+    """Put the finished folder in its place, unless another process was first; a damaged entry is moved out of the way."""
+    while True:
+        try:
+            return os.replace(building, entry)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+        if _read(entry, sha256) is not None:
+            return None
+        aside = building.with_name(f".damaged-{uuid.uuid4().hex}")
+        try:
+            os.replace(entry, aside)
+        except FileNotFoundError:
+            continue
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.unlink(missing_ok=True)
+
+
+def _write_index(index: Path, sha256: str) -> None:
+    written = index.with_name(f".{uuid.uuid4().hex}")
+    written.write_text(sha256)
+    _sync(written)
+    os.replace(written, index)
+    _sync(index.parent)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

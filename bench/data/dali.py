@@ -1,0 +1,77 @@
+"""The `dali` loader, the one door to NVIDIA DALI: one graph for CPU and GPU, no random state inside it."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from nvidia.dali import Pipeline, fn, types
+from nvidia.dali.plugin.pytorch import DALIGenericIterator
+
+from bench.data.batches import Batch, LoaderSpec, padded
+from bench.data.order import Order
+from bench.data.source import Split
+
+OUTPUTS = ["images", "labels", "samples"]
+# Padded images uint8 [B, H + 2p, W + 2p, 3], labels int64 [B], samples int64 [B], crop x and y in [0, 1] [B], mirror int32 [B].
+Feed = tuple[np.ndarray, ...]
+_FEED_DTYPES = [types.UINT8, types.INT64, types.INT64, types.FLOAT, types.FLOAT, types.INT32]
+_FEED_DIMS = [3, 0, 0, 0, 0, 0]
+_DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
+
+
+def build_pipeline(
+    feed: Callable[[], Feed], spec: LoaderSpec, *, batch_size: int, size: tuple[int, int], device: str, device_id: int | None
+) -> Pipeline:
+    """The augmentation graph: crop, mirror, normalise in one operator on `device` ("cpu" or "gpu"). Images come out HWC.
+
+    `device_id` None builds where no GPU is; the "gpu" graph can then be serialised but not run.
+    """
+    pipeline = Pipeline(batch_size=batch_size, num_threads=spec.threads, device_id=device_id, prefetch_queue_depth=2)
+    with pipeline:
+        images, labels, samples, x, y, mirror = fn.external_source(
+            source=feed, num_outputs=len(_FEED_DTYPES), dtype=_FEED_DTYPES, ndim=_FEED_DIMS,
+            layout=["HWC", "", "", "", "", ""], batch=True,
+        )  # fmt: skip
+        if device == "gpu":
+            images, labels, samples = images.gpu(), labels.gpu(), samples.gpu()
+        images = fn.crop_mirror_normalize(
+            images, device=device, dtype=_DTYPES[spec.dtype], output_layout="HWC", crop=size, crop_pos_x=x, crop_pos_y=y,
+            rounding="round", mirror=mirror, mean=[255 * m for m in spec.mean], std=[255 * s for s in spec.std],
+        )  # fmt: skip
+        pipeline.set_outputs(images, labels, samples)
+    return pipeline
+
+
+class DaliLoader:
+    """Feeds DALI from the padded split in host memory; its threads run ahead of the training step."""
+
+    def __init__(self, split: Split, spec: LoaderSpec) -> None:
+        self._size = (split.images.shape[1], split.images.shape[2])
+        self._images = padded(split.images, spec.pad, spec.pad_mode)
+        self._labels = np.ascontiguousarray(split.labels)
+        self._spec = spec
+
+    def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
+        """Batches of the steps [start_step, stop_step); the pipeline fills its queue at the first one asked for."""
+        cuda = self._spec.device.type == "cuda"
+        pipeline = build_pipeline(
+            self._feed(order, start_step, stop_step), self._spec, batch_size=order.global_batch_size // order.world_size,
+            size=self._size, device="gpu" if cuda else "cpu", device_id=self._spec.device.index if cuda else None,
+        )  # fmt: skip
+        for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
+            yield Batch(
+                images=outputs["images"].permute(0, 3, 1, 2),
+                labels=outputs["labels"].view(-1),
+                samples=outputs["samples"].view(-1),
+            )
+
+    def _feed(self, order: Order, start_step: int, stop_step: int) -> Callable[[], Feed]:
+        steps = iter(range(start_step, stop_step))
+        span = max(2 * self._spec.pad, 1)
+
+        def feed() -> Feed:
+            rows = order.rows(next(steps))  # its StopIteration ends the pipeline
+            x, y = (corner.astype(np.float32) / np.float32(span) for corner in (rows.left, rows.top))
+            return self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, rows.mirror.astype(np.int32)
+
+        return feed

@@ -1,0 +1,108 @@
+"""What every source gives: images with labels, cut into splits that do not depend on the order its files held them in."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.config.schema import DataConfig
+from bench.runtime.streams import Stream, permutation
+
+Images = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+SPLIT_SEED = 0  # part of the method: every run of every seed has the same splits
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Images [N, H, W, 3], bytes in RGB order, with their class indices [N]."""
+
+    images: Images
+    labels: Indices
+
+    def take(self, rows: Indices | slice) -> "Split":
+        """The given rows, in the given order."""
+        return Split(images=self.images[rows], labels=self.labels[rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pools:
+    """All images of a source, content-sorted by `gather`; `test` where the source has its own test set."""
+
+    sha256: str
+    train: Split
+    test: Split | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Three splits of a source. `sha256` is of all its images; `mean` and `std` are the channels' in fractions of 255."""
+
+    name: str
+    sha256: str
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: Split
+    val: Split
+    test: Split
+
+
+def content_order(images: Images, labels: Indices) -> Indices:
+    """Rows [N] by the sha256 of each image's pixels, those with equal pixels by label."""
+    return np.lexsort(_keys(images, labels).T[::-1])
+
+
+def content_sha256(*pools: Split) -> str:
+    """Hex digest over each pool's shape, image hashes and labels. The order of a pool's rows makes no difference."""
+    digest = hashlib.sha256()
+    for pool in pools:
+        keys = _keys(pool.images, pool.labels)
+        digest.update(str(pool.images.shape).encode())
+        digest.update(keys[np.lexsort(keys.T[::-1])].tobytes())
+    return digest.hexdigest()
+
+
+def gather(train: Split, test: Split | None = None) -> Pools:
+    """Sort the images of a source by content, and name them by their digest."""
+    held = [split.take(content_order(split.images, split.labels)) for split in (train, test) if split is not None]
+    return Pools(sha256=content_sha256(*held), train=held[0], test=held[1] if test is not None else None)
+
+
+def cut(pools: Pools, *, val: int, test: int = 0) -> tuple[Split, Split, Split]:
+    """Train, val and test by a fixed permutation. `test` images come from the train pool where there is no test pool.
+
+    Raises ValueError when a split would be empty.
+    """
+    order = permutation(len(pools.train.labels), SPLIT_SEED, Stream.SPLIT)
+    train = len(order) - val - test
+    if pools.test is not None:
+        held_out = pools.test.take(permutation(len(pools.test.labels), SPLIT_SEED, Stream.SPLIT))
+    else:
+        held_out = pools.train.take(order[train + val :])
+    if min(train, val, len(held_out.labels)) < 1:
+        raise ValueError(f"{len(order)} images cannot be cut into train, {val} val and {len(held_out.labels)} test: one is empty")
+    return pools.train.take(order[:train]), pools.train.take(order[train : train + val]), held_out
+
+
+def subset(dataset: Dataset, data: DataConfig) -> Dataset:
+    """The first data.{train,val,test}_samples of each split; null: all. Raises ValueError where a split has fewer."""
+    asked = {"train": data.train_samples, "val": data.val_samples, "test": data.test_samples}
+    splits: dict[str, Split] = {}
+    for name, samples in asked.items():
+        split: Split = getattr(dataset, name)
+        held = len(split.labels)
+        if samples is not None and samples > held:
+            raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {held}")
+        splits[name] = split.take(slice(samples))
+    return replace(dataset, **splits)
+
+
+def _keys(images: Images, labels: Indices) -> npt.NDArray[np.uint64]:
+    """[N, 5] big-endian words: the sha256 of an image's pixels, then its label."""
+    digests = b"".join(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images)
+    keys = np.empty((len(images), 5), dtype=">u8")
+    keys[:, :4] = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
+    keys[:, 4] = labels
+    return keys

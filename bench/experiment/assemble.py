@@ -1,0 +1,155 @@
+"""The composition root: the only place that sees loader, network, weights and optimizer together."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench import registry
+from bench.config.load import as_dict
+from bench.config.schema import DataConfig, ExperimentConfig
+from bench.data.batches import Batch, EvaluationSet, Loader, LoaderSpec
+from bench.data.order import Order
+from bench.data.source import Dataset, subset
+from bench.models.networks import Preprocessing, build, count, preprocessing, wrap
+from bench.models.weights import Start, file_start, find_file, initial_state, random_start
+from bench.runtime.distributed import World
+from bench.runtime.precision import probe_step_s
+from bench.training.program import Program
+
+FindSelfTrained = Callable[[ExperimentConfig], Start]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """One arm, ready to run: everything that does not depend on the seed."""
+
+    config: ExperimentConfig
+    dataset: Dataset
+    program: Program
+    loader: Loader
+    val: EvaluationSet
+    test: EvaluationSet
+    start: Start
+    preprocessing: Preprocessing
+    network: dict[str, Any]
+    compile: dict[str, Any]
+
+    def initial_state(self, seed: int) -> dict[str, Tensor]:
+        """The network's full state at the start of a run."""
+        return initial_state(self.config.model.name, len(self.dataset.classes), seed, self.start)
+
+    def order(self, seed: int, world: World) -> Order:
+        """The run's training order on this rank."""
+        return make_order(self.config, self.dataset, seed, world)
+
+
+def make_order(config: ExperimentConfig, dataset: Dataset, seed: int, world: World) -> Order:
+    """The training order of a run. Raises ValueError where the batch does not suit the ranks or the data."""
+    return Order(
+        samples=len(dataset.train.labels), global_batch_size=config.train.global_batch_size, rank=world.rank,
+        world_size=world.size, seed=seed, pad=config.data.pad, flip=config.data.flip,
+    )  # fmt: skip
+
+
+class Assembler:
+    """Assembles arms, once each. Arms that differ only in their weights share one compiled program."""
+
+    def __init__(self, world: World, self_trained: FindSelfTrained) -> None:
+        self._world, self._self_trained = world, self_trained
+        self._datasets: dict[str, Dataset] = {}
+        self._built: dict[str, Assembly] = {}
+
+    def dataset(self, data: DataConfig) -> Dataset:
+        """The images an arm asks for, its subset taken; read by rank 0 first, so that its cache serves the others."""
+        key = repr(data)
+        if key not in self._datasets:
+            if not self._world.is_main:
+                self._world.barrier()
+            self._datasets[key] = subset(registry.resolve("source", data.source)(data), data)
+            if self._world.is_main:
+                self._world.barrier()
+        return self._datasets[key]
+
+    def start(self, config: ExperimentConfig) -> Start:
+        """What the arm's network starts from. Raises ValueError where the weights are missing or do not fit."""
+        weights = config.weights
+        if weights.source == "random":
+            return random_start()
+        if weights.source == "self":
+            return self._self_trained(config)
+        assert weights.file
+        network = build(config.model.name, len(self.dataset(config.data).classes))
+        return file_start(find_file(weights.file), network, source="file", tag=weights.tag)
+
+    def assemble(self, config: ExperimentConfig) -> Assembly:
+        """Everything that an arm's runs need; compiles on the first call for this network and data."""
+        start, key = self.start(config), _program_key(config)
+        shared = self._built.get(key)
+        if shared is None:
+            shared = self._built[key] = self._build(config, start)
+        return dataclasses.replace(shared, config=config, start=start)
+
+    def _build(self, config: ExperimentConfig, start: Start) -> Assembly:
+        dataset, world = self.dataset(config.data), self._world
+        raw = build(config.model.name, len(dataset.classes))
+        prepared = preprocessing(raw, dataset.mean, dataset.std)
+        spec = loader_spec(config, prepared, world.device)
+        loader: Loader = registry.resolve("loader", config.data.loader)(dataset.train, spec)
+        val, test = (
+            EvaluationSet(split, spec, batch_size=config.evaluation.batch_size, rank=world.rank, world_size=world.size)
+            for split in (dataset.val, dataset.test)
+        )
+        program = Program(raw, wrap(raw, config.model), config, world)
+        program.reset(initial_state(config.model.name, len(dataset.classes), config.seed, start))
+        record = program.warm_up(_first(loader, make_order(config, dataset, config.seed, world)), next(iter(val)))
+        return Assembly(
+            config=config, dataset=dataset, program=program, loader=loader, val=val, test=test, start=start,
+            preprocessing=prepared, network=_network_facts(config, dataset, prepared), compile=record,
+        )  # fmt: skip
+
+
+def loader_spec(config: ExperimentConfig, prepared: Preprocessing, device: torch.device) -> LoaderSpec:
+    """What the loader is told: half precision to a GPU that computes in it, float32 otherwise."""
+    half = device.type == "cuda" and config.precision != "fp32"
+    return LoaderSpec(
+        device=device, dtype=torch.float16 if half else torch.float32, mean=prepared.mean, std=prepared.std,
+        pad=config.data.pad, pad_mode=config.data.pad_mode, threads=config.hardware.loader_threads,
+    )  # fmt: skip
+
+
+def probe(config: ExperimentConfig, dataset: Dataset) -> dict[str, float]:
+    """Seconds of an eager CPU step of this arm's network and batch in fp32 and in bf16."""
+    network = wrap(build(config.model.name, len(dataset.classes)), config.model).to(memory_format=torch.channels_last)
+    height, width = dataset.train.images.shape[1:3]
+    images = torch.randn(config.train.global_batch_size, 3, height, width).contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        network(images).float().square().mean().backward()
+
+    return probe_step_s(step)
+
+
+def _first(loader: Loader, order: Order) -> Batch:
+    return next(iter(loader.batches(order, 0, 1)))
+
+
+def _network_facts(config: ExperimentConfig, dataset: Dataset, prepared: Preprocessing) -> dict[str, Any]:
+    size = config.model.input_size or int(dataset.train.images.shape[1])
+    counts = count(config.model.name, len(dataset.classes), size)
+    return {
+        "name": config.model.name, "parameters": counts.parameters, "buffers": counts.statistics,
+        "flops_per_image": counts.flops_per_image, "input_size": size,
+        "mean": list(prepared.mean), "std": list(prepared.std), "normalization_of": prepared.of,
+    }  # fmt: skip
+
+
+def _program_key(config: ExperimentConfig) -> str:
+    """All of an arm's config but the weights that its network starts from."""
+    tree = as_dict(config)
+    del tree["weights"]
+    return json.dumps(tree, sort_keys=True)

@@ -1,0 +1,111 @@
+"""An experiment's config to blocks of runs: pure and without torch, so that `bench plan` answers at once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench import registry
+from bench.config.load import arm_config, as_dict, run_digest
+from bench.config.schema import ExperimentConfig
+from bench.models.counts import Counts, stored_counts
+from bench.results.clocks import CLOCKS, METHOD_VERSION
+from bench.runtime.streams import Stream, permutation
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One run to make. `run_id` holds a digest of all that decides the run's numbers."""
+
+    run_id: str
+    arm: str
+    seed: int
+    block: int
+    config: ExperimentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One run of every arm with one seed, in an order drawn at random."""
+
+    index: int
+    seed: int
+    runs: tuple[RunSpec, ...]
+
+
+def plan(config: ExperimentConfig) -> list[Block]:
+    """The runs of an experiment. Raises ValueError for a clock that does not exist."""
+    if config.clock not in CLOCKS:
+        raise ValueError(f"clock: no clock {config.clock!r}; {registry.nearest(config.clock, CLOCKS)}")
+    arms = {arm: arm_config(config, arm) for arm in config.arms}
+    digests = {arm: run_digest(own, METHOD_VERSION) for arm, own in arms.items()}
+    names = list(arms)
+    blocks = []
+    for index in range(config.blocks):
+        seed = config.seed + index
+        runs = tuple(
+            RunSpec(run_id=f"{arm}-s{seed}-{digests[arm]}", arm=arm, seed=seed, block=index, config=arms[arm])
+            for arm in (names[i] for i in permutation(len(names), seed, Stream.BLOCK_ORDER))
+        )
+        blocks.append(Block(index=index, seed=seed, runs=runs))
+    return blocks
+
+
+def run_ids(blocks: list[Block]) -> list[str]:
+    """Every run's id, in the order the runs are made."""
+    return [run.run_id for block in blocks for run in block.runs]
+
+
+def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]:
+    """The plan as plain data, for plan.json: the config and every run's id."""
+    return {
+        "schema_version": 1,
+        "method_version": METHOD_VERSION,
+        "config": as_dict(config),
+        "blocks": [[run.run_id for run in block.runs] for block in blocks],
+    }
+
+
+def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dict[str, Any]]:
+    """What each arm's runs will compute, a row an arm; training is three forward passes. Null where no count is known."""
+    rows = []
+    for arm in config.arms:
+        own, known = arm_config(config, arm), counts[arm]
+        rows.append({
+            "arm": arm,
+            "network": own.model.name,
+            "input_size": own.model.input_size,
+            "weights": own.weights.source,
+            "parameters": known.parameters if known else None,
+            "flops_per_image": known.flops_per_image if known else None,
+            "steps": own.train.samples // own.train.global_batch_size,
+            "looks": own.train.samples // own.evaluation.every_samples,
+            "train_pflop_all_runs": 3 * known.flops_per_image * own.train.samples * config.blocks / 1e15 if known else None,
+        })  # fmt: skip
+    return rows
+
+
+def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
+    """Stored counts of every arm's network; None where the table does not hold it."""
+    own = {arm: arm_config(config, arm) for arm in config.arms}
+    return {arm: stored_counts(c.model.name, c.model.input_size, c.data.source) for arm, c in own.items()}
+
+
+def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
+    """The plan for a person: question, arms, cost."""
+    lines = [
+        f"{config.name}: {config.question}",
+        f"{config.blocks} blocks of {len(config.arms)} runs ({config.blocks * len(config.arms)} runs), seeds {config.seed} to "
+        f"{config.seed + config.blocks - 1}; {config.kind}; primary: {config.primary.arm} against {config.baseline} "
+        f"at {config.primary.threshold:.2f} on the {config.clock} clock",
+        f"cost: {config.cost}",
+        f"{'arm':<16}{'network':<26}{'weights':<9}{'parameters':>12}{'MFLOP/image':>13}{'steps':>8}{'looks':>7}{'PFLOP':>9}",
+    ]
+    for row in rows:
+        flops, pflop = row["flops_per_image"], row["train_pflop_all_runs"]
+        size = f" {row['input_size']} px" if row["input_size"] else ""
+        lines.append(
+            f"{row['arm']:<16}{row['network'] + size:<26}{row['weights']:<9}"
+            f"{'not stored' if row['parameters'] is None else format(row['parameters'], ','):>12}"
+            f"{'--build' if flops is None else format(flops / 1e6, '.1f'):>13}{row['steps']:>8}{row['looks']:>7}"
+            f"{'' if pflop is None else format(pflop, '.3f'):>9}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""Weights that the harness trains itself from a recipe, on other classes; cached with a card that says how."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.config.load import load
+from bench.config.schema import ExperimentConfig
+from bench.data.cache import cache_root
+from bench.experiment.assemble import Assembler, Assembly
+from bench.experiment.execute import execute
+from bench.experiment.plan import RunSpec, plan
+from bench.models.networks import build
+from bench.models.weights import Start, file_start, save_weights, sha256_of
+from bench.results.fold import RunResult
+from bench.results.store import RunStore
+from bench.runtime.distributed import World
+from bench.trackers.protocol import Tracker
+
+TrackersFor = Callable[[ExperimentConfig], list[Tracker]]
+
+
+def recipe_run(config: ExperimentConfig) -> RunSpec:
+    """The one run that a recipe makes. Raises ValueError where the recipe is not for this arm's network."""
+    assert config.weights.recipe
+    recipe = load(config.weights.recipe)
+    if recipe.model.name != config.model.name:
+        raise ValueError(f"weights.recipe: {config.weights.recipe} trains {recipe.model.name!r}, the arm is {config.model.name!r}")
+    spec = plan(recipe)[0].runs[0]
+    if spec.config.weights.source == "self":
+        raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")
+    return spec
+
+
+def self_trained(config: ExperimentConfig, world: World, precision: dict[str, Any], trackers_for: TrackersFor) -> Start:
+    """The recipe's weights, from the cache or trained now. Raises RuntimeError where that training does not complete."""
+    spec = recipe_run(config)
+    path = cache_root() / "weights" / f"{spec.run_id}-{precision['name']}.safetensors"
+    if not world.from_main(_is_whole(path)):
+        _train(spec, path, world, precision, trackers_for)
+    return file_start(path, build(config.model.name, classes=10), source="self", tag=spec.config.name)
+
+
+def _train(spec: RunSpec, path: Path, world: World, precision: dict[str, Any], trackers_for: TrackersFor) -> None:
+    store = RunStore(path.parent / "runs")
+    assembly = Assembler(world, _refuse).assemble(spec.config)
+    trackers = trackers_for(spec.config) if world.is_main else []
+    result = execute(spec, assembly, world, store=store, trackers=trackers, precision=precision)
+    for tracker in trackers:
+        tracker.close()
+    if result is not None:
+        _save(path, assembly, result, precision)
+    world.barrier()
+
+
+def _save(path: Path, assembly: Assembly, result: RunResult, precision: dict[str, Any]) -> None:
+    if result.status != "completed" or not result.test_total:
+        raise RuntimeError(f"training of the weights of {result.run_id} ended as {result.status}; no weights were saved")
+    with assembly.program.average.applied():
+        card = {
+            "network": assembly.config.model.name,
+            "source": result.start["dataset"],
+            "steps": result.looks[-1].step,
+            "samples": result.looks[-1].samples,
+            "test_accuracy": (result.test_correct or 0) / result.test_total,
+            "train_s": result.segments_s["train"],
+            "precision": precision["name"],
+            "recipe": result.start["config"],
+        }
+        save_weights(path, assembly.program.raw.state_dict(), card)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is there and is what its card says."""
+    card = path.with_suffix(".json")
+    return path.is_file() and card.is_file() and json.loads(card.read_text())["sha256"] == sha256_of(path)
+
+
+def _refuse(config: ExperimentConfig) -> Start:
+    raise AssertionError(f"recipe_run lets no recipe start from self-trained weights: {config.name}")

@@ -1,0 +1,123 @@
+"""A whole experiment: checks, blocks of runs with finished ones skipped, a provisional answer after each, the report."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.config.load import arm_config, as_dict
+from bench.config.schema import ExperimentConfig
+from bench.data.order import check_batch
+from bench.experiment.assemble import Assembler, probe
+from bench.experiment.execute import execute
+from bench.experiment.plan import plan, plan_record, run_ids
+from bench.experiment.selftrain import recipe_run, self_trained
+from bench.models.networks import check_network
+from bench.models.weights import find_file
+from bench.results.comparison import summarize
+from bench.results.report import write_report
+from bench.results.store import RunStore
+from bench.runtime.compiling import check_compiler
+from bench.runtime.distributed import World
+from bench.runtime.precision import check_precision, resolve
+from bench.trackers.guard import Guarded
+from bench.trackers.protocol import Tracker
+
+
+class Suite:
+    """Runs one experiment on this world; every rank makes the same calls, rank 0 alone writes."""
+
+    def __init__(self, config: ExperimentConfig, world: World) -> None:
+        self._config, self._world = config, world
+        self._blocks = plan(config)
+        self._run_ids = run_ids(self._blocks)
+        self._store = RunStore(Path(config.output) / config.name)
+        self._trackers: list[Tracker] = []
+
+    def run(self) -> dict[str, Any] | None:
+        """Complete the experiment; the report on rank 0. Raises ValueError, before any work, for what cannot run."""
+        self._check()
+        if not self._world.is_main:
+            self._complete()
+            return None
+        with self._store.lock():
+            self._trackers = open_trackers(self._config, self._config.trackers)
+            try:
+                self._complete()
+            finally:
+                for tracker in self._trackers:
+                    tracker.close()
+            return write_report(self._store.root, as_dict(self._config), self._store.results(self._run_ids))
+
+    def _check(self) -> None:
+        """Everything that can be found wrong without work, so that nothing is lost later."""
+        config, world = self._config, self._world
+        self._store.check_writable()
+        check_precision(config.precision, world.device)
+        if config.compile.enabled:
+            check_compiler(world.device)
+        for arm in config.arms:
+            _check_arm(arm_config(config, arm), world)
+
+    def _complete(self) -> None:
+        world = self._world
+        datasets = Assembler(world, _no_weights)
+        first = datasets.dataset(arm_config(self._config, self._config.baseline).data)
+        done: set[str] = world.from_main(self._finished(first.sha256) if world.is_main else None)
+        precision: dict[str, Any] = world.from_main(self._precision(first) if world.is_main else None)
+        world.set_precision(precision["name"])
+        assembler = Assembler(world, lambda own: self_trained(own, world, precision, lambda c: open_trackers(c, ["console"])))
+        for block in self._blocks:
+            missing = [spec for spec in block.runs if spec.run_id not in done]
+            for spec in missing:
+                assembly = assembler.assemble(spec.config)
+                execute(spec, assembly, world, store=self._store, trackers=self._trackers, precision=precision)
+            if missing:
+                self._provisional()
+
+    def _finished(self, dataset_sha256: str) -> set[str]:
+        """Ids of the runs that need not be made. Raises ValueError where one was made on other images than today's."""
+        finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
+        for result in finished:
+            if result.start["dataset"]["sha256"] != dataset_sha256:
+                raise ValueError(
+                    f"{self._store.root}: run {result.run_id} was made on {result.start['dataset']['name']} with other images "
+                    "than data.dir holds now; give another --output"
+                )
+        return {result.run_id for result in finished}
+
+    def _precision(self, dataset: Any) -> dict[str, Any]:
+        """Resolved once an experiment and kept in its plan, so that a study continued later computes alike."""
+        record = plan_record(self._config, self._blocks)
+        stored = self._store.plan() if self._store.has_plan() else {}
+        if stored.get("blocks") == record["blocks"]:
+            kept: dict[str, Any] = stored["precision"]
+            return kept
+        baseline = arm_config(self._config, self._config.baseline)
+        found = resolve(self._config.precision, self._world.device, lambda: probe(baseline, dataset))
+        self._store.write_plan({**record, "precision": found})
+        return found
+
+    def _provisional(self) -> None:
+        if self._trackers:
+            report = summarize(as_dict(self._config), self._store.results(self._run_ids))
+            for tracker in self._trackers:
+                tracker.summary(report)
+
+
+def open_trackers(config: ExperimentConfig, names: Iterable[str]) -> list[Tracker]:
+    """The named trackers, each guarded so that its failure harms no run."""
+    return [Guarded(registry.resolve("tracker", name)(as_dict(config)), name) for name in names]
+
+
+def _check_arm(own: ExperimentConfig, world: World) -> None:
+    check_network(own.model.name)
+    check_batch(own.train.global_batch_size, own.train.global_batch_size, world.size)
+    if own.weights.source == "file":
+        find_file(own.weights.file or "")
+    if own.weights.source == "self":
+        recipe_run(own)
+
+
+def _no_weights(config: ExperimentConfig) -> Any:
+    raise AssertionError(f"only images are read here: {config.name}")

@@ -1,0 +1,91 @@
+"""Networks by name: our own from the registry, every other from timm, for which this is the one door."""
+
+import functools
+from dataclasses import dataclass
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench import registry
+from bench.config.schema import ModelConfig
+from bench.models.counts import Counts
+
+
+class Resized(nn.Module):
+    """A network behind an antialiased resize on the device, as torchvision's: images [N, 3, h, w] -> [N, 3, size, size]."""
+
+    def __init__(self, network: nn.Module, size: int, interpolation: str) -> None:
+        super().__init__()
+        self.network = network
+        self.resize = functools.partial(
+            F.interpolate, size=(size, size), mode=interpolation, antialias=True, align_corners=False
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, K] of images of any size."""
+        return self.network(self.resize(images))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """The normalisation that a network's images get, as fractions of 255, and whose it is."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    of: str
+
+
+def check_network(name: str) -> None:
+    """Raise ValueError, with the nearest names, when neither the registry nor timm has the network."""
+    ours = registry.names("network")
+    if name not in ours and not timm.is_model(name):
+        raise ValueError(f"model.name: no network {name!r}; nearest: {_nearest(name, [*ours, *timm.list_models()])}")
+
+
+def build(name: str, classes: int) -> nn.Module:
+    """The bare network with random weights from torch's generator. Raises ValueError for an unknown name."""
+    check_network(name)
+    if name in registry.names("network"):
+        network: nn.Module = registry.resolve("network", name)(classes)
+        return network
+    return timm.create_model(name, pretrained=False, num_classes=classes)
+
+
+def wrap(network: nn.Module, config: ModelConfig) -> nn.Module:
+    """Put the resize in front where the config asks for an input size."""
+    return Resized(network, config.input_size, config.interpolation) if config.input_size else network
+
+
+def preprocessing(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+    """A timm network keeps the statistics its weights were trained with, whatever it starts from; others take the data's."""
+    stated = getattr(network, "pretrained_cfg", None)
+    if stated:
+        return Preprocessing(mean=tuple(stated["mean"]), std=tuple(stated["std"]), of="weights")
+    return Preprocessing(mean=tuple(mean), std=tuple(std), of="data")  # type: ignore[arg-type]
+
+
+def head_prefixes(network: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the classifier's keys in the state dict."""
+    stated = (getattr(network, "pretrained_cfg", None) or {}).get("classifier", "head")
+    return tuple(f"{name}." for name in ([stated] if isinstance(stated, str) else stated))
+
+
+def count(name: str, classes: int, input_size: int) -> Counts:
+    """Build on the meta device and count parameters, BatchNorm statistics and the forward pass of one image."""
+    with torch.device("meta"):
+        network = build(name, classes).eval()
+        images = torch.empty(1, 3, input_size, input_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return Counts(
+        parameters=sum(p.numel() for p in network.parameters()),
+        statistics=sum(b.numel() for b in network.buffers() if b.is_floating_point()),
+        forward_mmac=counter.get_total_flops() / 2e6,
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    return registry.nearest(name, known).partition("; did you mean ")[2].rstrip("?") or "none; timm.list_models() lists them"

@@ -1,0 +1,51 @@
+"""torch.compile with one owner: always fullgraph, static shapes, its seconds counted, and proof that none fall on the clock."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise ValueError when torch.compile would find no compiler: C++ for a CPU, C for Triton's launcher on a GPU."""
+    candidates = [os.environ.get("CXX", "g++")] if device.type == "cpu" else [os.environ.get("CC", "gcc"), "clang"]
+    if not any(shutil.which(name) for name in candidates):
+        raise ValueError(
+            f"compile.enabled: torch.compile needs a compiler and {' or '.join(candidates)} is not on PATH; "
+            "install it (apt-get install g++) or set --compile.enabled=false"
+        )
+
+
+def compile_module(module: nn.Module, mode: str) -> None:
+    """Compile the module's calls in place. A graph break is an error, another shape a recompile."""
+    module.compile(fullgraph=True, dynamic=False, mode=None if mode == "default" else mode)
+
+
+def no_recompile(enabled: bool) -> AbstractContextManager[Any]:
+    """Make any compilation inside an error: the proof that nothing is compiled on the clock."""
+    return torch.compiler.set_stance("fail_on_recompile") if enabled else nullcontext()
+
+
+@contextmanager
+def compile_record(synchronize: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """Fill a record with the seconds spent inside (compile and kernel warm-up), graphs made and cache hits."""
+    record: dict[str, Any] = {}
+    before, start_s = _counts(), time.monotonic()
+    yield record
+    synchronize()
+    record["compile_s"] = time.monotonic() - start_s
+    record.update({name: count - before[name] for name, count in _counts().items()})
+
+
+def _counts() -> dict[str, int]:
+    return {
+        "graphs": counters["stats"]["unique_graphs"],
+        "cache_hits": counters["inductor"]["fxgraph_cache_hit"],
+        "cache_misses": counters["inductor"]["fxgraph_cache_miss"],
+    }

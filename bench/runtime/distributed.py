@@ -1,0 +1,107 @@
+"""The process group and this rank's device: the one door to accelerate."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list
+from torch import Tensor, nn
+
+_MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+class World:
+    """All ranks of this job. Opened once a process; raises ValueError when the ranks are not those that were asked for."""
+
+    def __init__(self, asked_size: int | None = None) -> None:
+        self._state = PartialState()
+        self.size: int = self._state.num_processes
+        self.rank: int = self._state.process_index
+        self.device: torch.device = self._state.device
+        _check_size(self.size, asked_size, self.device)
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.benchmark = True
+        self._accelerator: Accelerator | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes and prints."""
+        return self.rank == 0
+
+    def set_precision(self, name: str) -> None:
+        """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
+        # float32 parameters throughout; compile has one owner (bench.runtime.compiling), so dynamo is off here.
+        self._accelerator = Accelerator(
+            mixed_precision=_MIXED_PRECISION[name],
+            dynamo_backend=DynamoBackend.NO,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        )
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """accelerate's own object, for what it owns: autocast, DDP, gradient scaling."""
+        assert self._accelerator is not None, "set_precision comes first"
+        return self._accelerator
+
+    def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
+        """Autocast around the module's forward, move it to the device, wrap it in DDP; the optimizer with its scaler."""
+        prepared: tuple[nn.Module, Any] = self.accelerator.prepare(module, optimizer)
+        return prepared
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what was asked of it, so that the host's clock may be read."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def sum_counts(self, counts: Sequence[int]) -> list[int]:
+        """Exact integer sums over ranks."""
+        return [int(value) for value in self._reduce(torch.tensor(counts, dtype=torch.int64), torch.distributed.ReduceOp.SUM)]
+
+    def sum_values(self, values: Sequence[float]) -> list[float]:
+        """Sums over ranks in double precision."""
+        return self._reduce(torch.tensor(values, dtype=torch.float64), torch.distributed.ReduceOp.SUM).tolist()
+
+    def slowest(self, values: Sequence[float]) -> list[float]:
+        """The largest of each value over ranks: the slowest rank's seconds."""
+        return self._reduce(torch.tensor(values, dtype=torch.float64), torch.distributed.ReduceOp.MAX).tolist()
+
+    def average_(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its mean over ranks, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                torch.distributed.all_reduce(tensor)
+                tensor /= self.size
+
+    def from_main(self, value: Any) -> Any:
+        """Rank 0's value on every rank; small plain objects only."""
+        return broadcast_object_list([value])[0] if self.size > 1 else value
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self._state.wait_for_everyone()
+
+    def close(self) -> None:
+        """Leave the process group."""
+        self._state.destroy_process_group()
+
+    def _reduce(self, tensor: Tensor, operation: Any) -> Tensor:
+        if self.size > 1:
+            tensor = tensor.to(self.device)
+            torch.distributed.all_reduce(tensor, op=operation)
+        return tensor.cpu()
+
+
+def _check_size(size: int, asked: int | None, device: torch.device) -> None:
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != size:
+        raise ValueError(
+            f"{launched} processes were launched but each sees {size}: on a CPU set ACCELERATE_USE_CPU=true before accelerate launch"
+        )
+    if asked is not None and asked != size:
+        hint = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N" if device.type == "cpu" else ""
+        raise ValueError(f"hardware.world_size: {asked} processes were asked for, {size} started{hint}")

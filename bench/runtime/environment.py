@@ -1,0 +1,55 @@
+"""Environment facts: the hardware and software that a run was measured on, recorded, never asked for by config."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+_PACKAGES = ("torch", "torchvision", "timm", "triton", "nvidia-dali-cuda130", "accelerate", "wandb", "numpy")
+Fact = str | int | float | None
+
+
+def environment_facts(device: torch.device, world_size: int) -> dict[str, Fact]:
+    """A flat dict of what the run ran on. Null where this machine has no such thing."""
+    facts: dict[str, Fact] = {
+        "device": device.type,
+        "world_size": world_size,
+        "cpu": _cpu_model(),
+        "cpu_cores": len(os.sched_getaffinity(0)),
+        "threads_per_rank": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "gpus_visible": torch.cuda.device_count(),
+        "cuda": torch.version.cuda,
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "commit": _commit(),
+    }
+    return facts | {name: _version(name) for name in _PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked when files differ from it; null outside a git checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, check=True, timeout=5, cwd=Path(__file__).parent,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

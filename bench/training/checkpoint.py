@@ -1,0 +1,96 @@
+"""A run's own resume state: safetensors and JSON, no pickle, published by one rename. The newest whole one is loaded."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench.models.weights import sha256_of
+from bench.training.program import Program
+
+_TENSORS, _META = "state.safetensors", "state.json"
+
+
+def save(directory: Path, program: Program, *, step: int, progress: Mapping[str, Any]) -> Path:
+    """Write `<directory>/step-<n>/` whole or not at all, then delete the older ones. `progress` is JSON."""
+    final = directory / f"step-{step:08d}"
+    part = directory / f".tmp-{step}-{os.getpid()}"
+    part.mkdir(parents=True)
+    save_file(_tensors(program), part / _TENSORS)
+    meta = {
+        "step": step,
+        "sha256": sha256_of(part / _TENSORS),
+        "average_updates": program.average.updates,
+        "scaler": program.scaler.state_dict() if program.scaler else None,
+        **progress,
+    }
+    (part / _META).write_text(json.dumps(meta, allow_nan=False))
+    for name in (_TENSORS, _META):
+        _fsync(part / name)
+    _fsync(part)
+    os.replace(part, final)
+    _fsync(directory)
+    for older in directory.iterdir():
+        if older != final:
+            shutil.rmtree(older, ignore_errors=True)
+    return final
+
+
+def load_newest(directory: Path, run_id: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and meta of the newest whole checkpoint of this very run; None when there is none.
+
+    Raises ValueError for a checkpoint of another run (its id holds the configuration's digest).
+    """
+    for path in sorted(directory.glob("step-*"), reverse=True):
+        try:
+            meta = json.loads((path / _META).read_text())
+            whole = sha256_of(path / _TENSORS) == meta["sha256"]
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if not whole:
+            print(f"checkpoint {path} is damaged and passed over", flush=True)
+            continue
+        if meta["run_id"] != run_id:
+            raise ValueError(f"checkpoint {path} is of run {meta['run_id']}, not of {run_id}")
+        return load_file(path / _TENSORS), meta
+    return None
+
+
+@torch.no_grad()
+def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Put a freshly reset program where the checkpoint was taken, in place."""
+    program.raw.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    state = program.optimizer.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state["state"].setdefault(int(index), {})[name] = value
+    program.optimizer.load_state_dict(state)
+    for position, average in enumerate(program.average.tensors):
+        average.copy_(tensors[f"average.{position}"])
+    program.average.updates = meta["average_updates"]
+    if program.scaler is not None:
+        program.scaler.load_state_dict(meta["scaler"])
+
+
+def _tensors(program: Program) -> dict[str, Tensor]:
+    network = {f"network.{key}": value for key, value in program.raw.state_dict().items()}
+    average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
+    state = program.optimizer.state_dict()["state"]
+    optimizer = {f"optimizer.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
+    every = network | average | optimizer
+    return {key: value.detach().cpu().contiguous().clone() for key, value in every.items()}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

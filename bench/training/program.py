@@ -1,0 +1,116 @@
+"""One compiled network with its optimizer: built once a process, put back to a start for every run, never recompiled."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench import registry
+from bench.config.schema import ExperimentConfig
+from bench.data.batches import Batch, EvaluationBatch
+from bench.runtime.compiling import compile_module, compile_record, no_recompile
+from bench.runtime.distributed import World
+from bench.training.averaging import WeightAverage
+
+
+class Objective(nn.Module):
+    """Images [N, 3, H, W] and labels [N] to cross-entropy [N] (smoothed in training only) and predictions [N]."""
+
+    def __init__(self, network: nn.Module, label_smoothing: float) -> None:
+        super().__init__()
+        self.network = network
+        self.label_smoothing = label_smoothing
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of each image in float32, and its most likely class."""
+        logits_NK = self.network(images).float()  # noqa: N806 - shape suffix
+        smoothing = self.label_smoothing if self.training else 0.0
+        loss_N = F.cross_entropy(logits_NK, labels, reduction="none", label_smoothing=smoothing)  # noqa: N806
+        return loss_N, logits_NK.argmax(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Exact counts over all ranks, and the mean loss."""
+
+    correct: int
+    total: int
+    loss: float
+
+
+class Program:
+    """A network under AMP (and DDP), its optimizer, schedule and average. `raw` is the bare network that state belongs to."""
+
+    def __init__(self, raw: nn.Module, wrapped: nn.Module, config: ExperimentConfig, world: World) -> None:
+        self.raw, self._config, self._world = raw, config, world
+        objective = Objective(wrapped, config.train.label_smoothing).to(world.device, memory_format=torch.channels_last)
+        self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(objective, config.optim)
+        self._prepared, self._optimizer = world.prepare(objective, self.optimizer)
+        self._objective = objective
+        self._schedule = registry.resolve("schedule", config.schedule.name)
+        self._total_steps = config.train.samples // config.train.global_batch_size
+        self.average = WeightAverage(
+            raw, decay=config.schedule.average_decay, every_steps=config.schedule.average_every_steps
+        )
+        if config.compile.enabled:
+            compile_module(objective, config.compile.mode)
+
+    def warm_up(self, batch: Batch, evaluation: EvaluationBatch) -> dict[str, Any]:
+        """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record."""
+        compiling = self._config.compile
+        labels = torch.randint_like(batch.labels, 2)
+        with compile_record(self._world.synchronize) as record:
+            for step in range(2):
+                self.step(Batch(images=batch.images, labels=labels, samples=batch.samples), step)
+            self.evaluate([evaluation])
+        return {"enabled": compiling.enabled, "mode": compiling.mode, "fullgraph": compiling.enabled, **record}
+
+    def reset(self, state: dict[str, Tensor]) -> None:
+        """Put weights, statistics, optimizer, scaler and average back to a start, all in place."""
+        self.raw.load_state_dict(state)
+        self.optimizer.state.clear()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler is not None:
+            self.scaler.load_state_dict(torch.amp.GradScaler(self._world.device.type).state_dict())
+        self.average.reset()
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """The gradient scaler of fp16; None in other precisions."""
+        return self._world.accelerator.scaler
+
+    def step(self, batch: Batch, step: int) -> Tensor:
+        """One optimizer step; the batch's mean loss on this rank, still on the device."""
+        fraction = self._schedule(step, self._config.schedule.lr_warmup_steps, self._total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._config.optim.lr * fraction
+        self._objective.train()
+        loss = self._prepared(batch.images, batch.labels)[0].mean()
+        self._world.accelerator.backward(loss)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.average.update(step)
+        return loss.detach()
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[EvaluationBatch]) -> Score:
+        """Score the averaged weights; integer counts, every image of the set once over all ranks."""
+        correct = torch.zeros((), dtype=torch.int64, device=self._world.device)
+        total, loss_sum = correct.clone(), correct.double()
+        self._objective.eval()
+        with self.average.applied():
+            self._world.average_(self.average.statistics)
+            for batch in batches:
+                loss_N, predictions_N = self._objective(batch.images, batch.labels)  # noqa: N806 - shape suffix
+                correct += ((predictions_N == batch.labels) & batch.counts).sum()
+                total += batch.counts.sum()
+                loss_sum += loss_N.double().where(batch.counts, 0).sum()
+        hits, images = self._world.sum_counts([int(correct), int(total)])
+        return Score(correct=hits, total=images, loss=self._world.sum_values([float(loss_sum)])[0] / images)
+
+    def guard(self) -> Any:
+        """Inside it, a compilation is an error."""
+        return no_recompile(self._config.compile.enabled)

@@ -1,0 +1,96 @@
+"""Hand-made configs, events and results for tests: pure Python, no training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.results.events import SCHEMA_VERSION, Event
+from bench.results.fold import Look, RunResult
+
+EVERY_SAMPLES, BATCH, TRAIN_SAMPLES, VAL_SAMPLES = 320, 64, 1200, 1000
+
+
+def make_config(**changes: Any) -> dict[str, Any]:
+    """The parts of an experiment's plain dict that results and trackers read."""
+    return {
+        "name": "probe",
+        "kind": "anytime",
+        "arms": {"pretrained": {}, "random": {}},
+        "baseline": "random",
+        "primary": {"arm": "pretrained", "threshold": 0.9},
+        "thresholds": [0.8, 0.9],
+        "confirm_looks": 2,
+        "clock": "train",
+        "blocks": 7,
+        "evaluation": {"every_samples": EVERY_SAMPLES, "batch_size": 500},
+        "wandb": {"mode": None, "project": "headstart", "entity": None, "tags": ["cpu", "probe"]},
+        "output": "runs",
+        **changes,
+    }
+
+
+def make_event(kind: str, *, epoch: float = 0.0, step: int = 0, **data: Any) -> Event:
+    """Any event."""
+    return Event(schema_version=SCHEMA_VERSION, kind=kind, rank=0, seq=0, epoch=epoch, step=step, mono_ns=0, data=data)
+
+
+def make_run_start(arm: str = "pretrained", *, seed: int = 0, block: int = 0, **changes: Any) -> Event:
+    """A run_start event."""
+    data = {
+        "run_id": f"{arm}-s{seed}-1a2b3c4d",
+        "arm": arm,
+        "seed": seed,
+        "block": block,
+        "config": {"optim": {"name": "adamw", "lr": 1e-3}, "seed": 0},
+        "config_digest": "1a2b3c4d",
+        "method_version": "0.1",
+        "experiment": "probe",
+        "dataset": {"name": "digits", "sha256": "d" * 64, "train": TRAIN_SAMPLES, "val": VAL_SAMPLES, "test": 500},
+        "network": {
+            "name": "resnet18", "parameters": 11_181_642, "buffers": 9_600, "flops_per_image": 37_000_000,
+            "input_size": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+        },
+        "weights": {"source": "file" if arm == "pretrained" else "random", "tag": None, "sha256": None},
+        "precision": {"name": "fp32"},
+        "compile": {"enabled": True, "mode": "default", "compile_s": 21.5},
+        "environment": {"device": "cpu"},
+        "world_size": 1,
+        "resumed_step": 0,
+    }  # fmt: skip
+    return make_event("run_start", **{**data, **changes})
+
+
+def make_look(number: int, accuracy: float, *, train_s: float | None = None, split: str = "val", **changes: Any) -> Event:
+    """The eval_stop event of a run's look `number`, counted from 1; a look takes one second of training unless told."""
+    samples = number * EVERY_SAMPLES
+    data = {
+        "split": split,
+        "samples": samples,
+        "correct": round(accuracy * VAL_SAMPLES),
+        "total": VAL_SAMPLES,
+        "loss": 2.3 * (1 - accuracy),
+        "segments_s": {"train": float(number) if train_s is None else train_s, "evaluate": 0.1 * number},
+        "data_wait_s": 0.05 * number,
+    }
+    return make_event("eval_stop", epoch=samples / TRAIN_SAMPLES, step=samples // BATCH, **{**data, **changes})
+
+
+def make_looks(accuracies: Sequence[float]) -> list[Event]:
+    """A whole curve of looks."""
+    return [make_look(number, accuracy) for number, accuracy in enumerate(accuracies, 1)]
+
+
+def make_result(
+    accuracies: Sequence[float], arm: str = "pretrained", *, seed: int = 0, block: int = 0, status: str = "completed", **changes: Any
+) -> RunResult:
+    """A run's result from its curve."""
+    start = make_run_start(arm, seed=seed, block=block)
+    names = ("samples", "segments_s", "data_wait_s", "correct", "total", "loss")
+    looks = [Look(step=e.step, epoch=e.epoch, **{name: e.data[name] for name in names}) for e in make_looks(accuracies)]
+    values = {
+        "attempts": 1, "resumed": False, "error": None, "looks": looks,
+        "segments_s": looks[-1].segments_s if looks else {},
+        "test_correct": 460, "test_total": 500, "test_loss": 0.3, "images_per_s": 320.0, "data_wait_fraction": 0.05,
+    }  # fmt: skip
+    return RunResult(
+        run_id=start.data["run_id"], arm=arm, seed=seed, block=block, status=status, start=start.data, **{**values, **changes}
+    )
