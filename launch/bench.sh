@@ -18,6 +18,8 @@ export PYTHONUNBUFFERED=1
 choice=$($python -m bench doctor --choose --gpus "${GPUS:-}" "${EXP:-}")
 read -r config processes experiment <<<"$choice"
 read -r -a overrides <<<"${ARGS:-}" # splits at spaces, and lets [0,1] and * be
+# A wrong override is refused here, once and with exit code 2; behind accelerate every rank would refuse it, with code 1.
+$python -m bench plan "$experiment" "${overrides[@]}" >/dev/null
 
 # accelerate gives every process one CPU thread unless this says otherwise: share the CPUs among them.
 if [[ -z ${OMP_NUM_THREADS:-} ]]; then

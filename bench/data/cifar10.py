@@ -42,11 +42,13 @@ def load(data: DataConfig) -> Dataset:
     Named `cifar10` when it is proven to be the original, else `cifar10-unverified:` and 12 digits of its sha256.
     Raises ValueError, with what was found and what is accepted, when files are missing, damaged or something else.
     """
-    train, test, read = _find(_folder(data))
-    pools = cache.load(cache.files_sha256([*train, *test]), lambda: _decode(train, test, read))
-    splits = dict(zip(("train", "val", "test"), cut(pools, val=len(pools.train.labels) // 10), strict=True))
-    name = "cifar10" if _is_original([*train, *test], pools) else f"cifar10-unverified:{pools.sha256[:12]}"
-    return subset(Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits), data)
+    train_files, test_files, read = _find(_folder(data))
+    files = [*train_files, *test_files]
+    pools = cache.load(cache.files_sha256(files), lambda: gather(_join(train_files, read), _join(test_files, read)))
+    name = "cifar10" if _is_original(files, pools) else f"cifar10-unverified:{pools.sha256[:12]}"
+    train, val, test = cut(pools, val=len(pools.train.labels) // 10)
+    dataset = Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
+    return subset(dataset, data)
 
 
 def _folder(data: DataConfig) -> Path:
@@ -78,7 +80,7 @@ def _find(folder: Path) -> tuple[list[Path], list[Path], Callable[[Path], Split]
 
 def _require(place: Path, absent: list[Path]) -> None:
     if absent:
-        raise ValueError(f"{place} holds a part of CIFAR-10: {', '.join(path.name for path in absent)} is missing; {ACCEPTED}")
+        raise ValueError(f"{place} holds a part of CIFAR-10, without {', '.join(path.name for path in absent)}; {ACCEPTED}")
 
 
 def _absent_shards(files: Iterable[Path]) -> list[Path]:
@@ -101,18 +103,17 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _decode(train: list[Path], test: list[Path], read: Callable[[Path], Split]) -> Pools:
-    return gather(_join([read(path) for path in train]), _join([read(path) for path in test]))
-
-
-def _join(parts: list[Split]) -> Split:
+def _join(files: list[Path], read: Callable[[Path], Split]) -> Split:
+    parts = [read(path) for path in files]
     return Split(images=np.concatenate([p.images for p in parts]), labels=np.concatenate([p.labels for p in parts]))
 
 
 def _checked(path: Path, images: Images, labels: Any) -> Split:
     indices = np.asarray(labels)
     if indices.dtype.kind != "i" or indices.shape != (len(images),):
-        raise ValueError(f"{path}: {len(images)} images with labels {indices.dtype}{list(indices.shape)}; accepted: one integer each")
+        raise ValueError(
+            f"{path}: {len(images)} images with labels {indices.dtype}{list(indices.shape)}; accepted: one integer each"
+        )
     if len(indices) and not 0 <= indices.min() <= indices.max() < len(CLASSES):
         raise ValueError(f"{path}: labels from {indices.min()} to {indices.max()}; accepted: 0 to {len(CLASSES) - 1}")
     return Split(images=images, labels=indices.astype(np.int64))
@@ -182,11 +183,11 @@ class _PickledArray:
         self.state = state
 
     def pixels(self) -> Images:
-        """The array [N, 3072]. Raises ValueError unless it is one of bytes, in C order."""
+        """The array [N, 3072]. Raises ValueError unless it is one of bytes."""
         _, shape, kind, fortran, raw = self.state
-        if kind.name != b"u1" or fortran or len(shape) != 2 or shape[1] != SIZE * SIZE * 3:
-            raise ValueError(f"data is {kind.name!r}{list(shape)}; accepted: uint8[N, {SIZE * SIZE * 3}]")
-        return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
+        if kind.name not in (b"u1", "u1") or len(shape) != 2 or shape[1] != SIZE * SIZE * 3:
+            raise ValueError(f"data is {kind.name!r}{list(shape)}; accepted: u1[N, {SIZE * SIZE * 3}]")
+        return np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
 class _BatchUnpickler(pickle.Unpickler):

@@ -19,9 +19,7 @@ def load(data: DataConfig) -> Dataset:
     digits = load_digits()
     pools = gather(Split(images=enlarge(digits.images), labels=digits.target.astype(np.int64)))
     train, val, test = cut(pools, val=VAL, test=TEST)
-    dataset = Dataset(
-        name="digits", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test
-    )
+    dataset = Dataset(name="digits", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
     return subset(dataset, data)
 
 

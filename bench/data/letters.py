@@ -39,9 +39,7 @@ def load(data: DataConfig) -> Dataset:
     """
     pools = cache.load(_recipe_sha256(), _draw_all)
     train, val, test = cut(pools, val=VAL, test=TEST)
-    dataset = Dataset(
-        name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test
-    )
+    dataset = Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
     return subset(dataset, data)
 
 

@@ -88,20 +88,25 @@ def cut(pools: Pools, *, val: int, test: int = 0) -> tuple[Split, Split, Split]:
 
 def subset(dataset: Dataset, data: DataConfig) -> Dataset:
     """The first data.{train,val,test}_samples of each split; null: all. Raises ValueError where a split has fewer."""
-    asked = {"train": data.train_samples, "val": data.val_samples, "test": data.test_samples}
-    splits: dict[str, Split] = {}
-    for name, samples in asked.items():
-        split: Split = getattr(dataset, name)
-        held = len(split.labels)
-        if samples is not None and samples > held:
-            raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {held}")
-        splits[name] = split.take(slice(samples))
-    return replace(dataset, **splits)
+    return replace(
+        dataset,
+        train=_first(dataset, "train", data.train_samples),
+        val=_first(dataset, "val", data.val_samples),
+        test=_first(dataset, "test", data.test_samples),
+    )
+
+
+def _first(dataset: Dataset, name: str, samples: int | None) -> Split:
+    split: Split = getattr(dataset, name)
+    held = len(split.labels)
+    if samples is not None and samples > held:
+        raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {held}")
+    return split.take(slice(samples))
 
 
 def _keys(images: Images, labels: Indices) -> npt.NDArray[np.uint64]:
     """[N, 5] big-endian words: the sha256 of an image's pixels, then its label."""
-    digests = b"".join(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images)
+    digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
     keys = np.empty((len(images), 5), dtype=">u8")
     keys[:, :4] = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
     keys[:, 4] = labels

@@ -63,6 +63,7 @@ class Assembler:
         self._world, self._self_trained = world, self_trained
         self._datasets: dict[str, Dataset] = {}
         self._built: dict[str, Assembly] = {}
+        self._arms: dict[str, Assembly] = {}
 
     def dataset(self, data: DataConfig) -> Dataset:
         """The images an arm asks for, its subset taken; read by rank 0 first, so that its cache serves the others."""
@@ -87,12 +88,16 @@ class Assembler:
         return file_start(find_file(weights.file), network, source="file", tag=weights.tag)
 
     def assemble(self, config: ExperimentConfig) -> Assembly:
-        """Everything that an arm's runs need; compiles on the first call for this network and data."""
-        start, key = self.start(config), _program_key(config)
-        shared = self._built.get(key)
-        if shared is None:
-            shared = self._built[key] = self._build(config, start)
-        return dataclasses.replace(shared, config=config, start=start)
+        """Everything that an arm's runs need, made once; compiles on the first call for this network and data."""
+        arm, program = as_dict(config), as_dict(config)
+        del program["weights"]
+        arm_key, program_key = json.dumps(arm), json.dumps(program)
+        if arm_key not in self._arms:
+            start = self.start(config)
+            if program_key not in self._built:
+                self._built[program_key] = self._build(config, start)
+            self._arms[arm_key] = dataclasses.replace(self._built[program_key], config=config, start=start)
+        return self._arms[arm_key]
 
     def _build(self, config: ExperimentConfig, start: Start) -> Assembly:
         dataset, world = self.dataset(config.data), self._world
@@ -147,9 +152,3 @@ def _network_facts(config: ExperimentConfig, dataset: Dataset, prepared: Preproc
         "mean": list(prepared.mean), "std": list(prepared.std), "normalization_of": prepared.of,
     }  # fmt: skip
 
-
-def _program_key(config: ExperimentConfig) -> str:
-    """All of an arm's config but the weights that its network starts from."""
-    tree = as_dict(config)
-    del tree["weights"]
-    return json.dumps(tree, sort_keys=True)

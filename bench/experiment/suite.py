@@ -67,6 +67,7 @@ class Suite:
         precision: dict[str, Any] = world.from_main(self._precision(first) if world.is_main else None)
         world.set_precision(precision["name"])
         assembler = Assembler(world, lambda own: self_trained(own, world, precision, lambda c: open_trackers(c, ["console"])))
+        self._prepare(assembler, precision["name"], {spec.arm for b in self._blocks for spec in b.runs if spec.run_id not in done})
         for block in self._blocks:
             missing = [spec for spec in block.runs if spec.run_id not in done]
             for spec in missing:
@@ -74,6 +75,19 @@ class Suite:
                 execute(spec, assembly, world, store=self._store, trackers=self._trackers, precision=precision)
             if missing:
                 self._provisional()
+
+    def _prepare(self, assembler: Assembler, precision: str, arms: set[str]) -> None:
+        """Make weights and compile before the first run, so that the runs of a block follow each other."""
+        for arm in (arm for arm in self._config.arms if arm in arms):
+            own = arm_config(self._config, arm)
+            self._tell(f"{arm}: preparing {own.model.name}, weights {own.weights.source} ...")
+            compiled = assembler.assemble(own).compile
+            how = "fullgraph" if compiled["enabled"] else "eager"
+            self._tell(f"{arm}: compile {compiled['compile_s']:.0f} s, {precision}, {how}")
+
+    def _tell(self, line: str) -> None:
+        if self._world.is_main:
+            print(line, flush=True)
 
     def _finished(self, dataset_sha256: str) -> set[str]:
         """Ids of the runs that need not be made. Raises ValueError where one was made on other images than today's."""

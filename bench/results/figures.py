@@ -151,6 +151,6 @@ def _inline(svg: bytes, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|href="#|url\(#)', r"\1curves-", text)
     text = text.replace("*{", "#curves *{", 1).replace(INK, "currentColor")
-    text = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1system-ui, sans-serif", text)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
     head = f'<svg id="curves" role="img" aria-label="{html.escape(label)}" width="100%"'
     return re.sub(r'^<svg(.*?) width="[^"]*" height="[^"]*"', lambda match: head + match[1], text, count=1, flags=re.S)

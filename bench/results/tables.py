@@ -165,7 +165,7 @@ def environment_table(results: Sequence[RunResult]) -> Table:
 def _counted(values: Counter[str]) -> str:
     if len(values) == 1:
         return next(iter(values))
-    return "; ".join(f"{value} ({count} runs)" for value, count in values.most_common())
+    return "; ".join(f"{value} ({count} run{'' if count == 1 else 's'})" for value, count in values.most_common())
 
 
 def spread(values: Mapping[str, float | None], show: Any, missing: str = NOTHING) -> str:

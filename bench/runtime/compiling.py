@@ -1,5 +1,6 @@
 """torch.compile with one owner: always fullgraph, static shapes, its seconds counted, and proof that none fall on the clock."""
 
+import logging
 import os
 import shutil
 import time
@@ -24,6 +25,9 @@ def check_compiler(device: torch.device) -> None:
 
 def compile_module(module: nn.Module, mode: str) -> None:
     """Compile the module's calls in place. A graph break is an error, another shape a recompile."""
+    if not torch.cuda.is_available():
+        # Inductor looks for CUDA's headers even for a CPU, and torch warns when it finds them without a GPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     module.compile(fullgraph=True, dynamic=False, mode=None if mode == "default" else mode)
 
 

@@ -80,17 +80,15 @@ def make_looks(accuracies: Sequence[float]) -> list[Event]:
 
 
 def make_result(
-    accuracies: Sequence[float], arm: str = "pretrained", *, seed: int = 0, block: int = 0, status: str = "completed", **changes: Any
+    accuracies: Sequence[float], arm: str = "pretrained", *, seed: int = 0, block: int = 0, **changes: Any
 ) -> RunResult:
-    """A run's result from its curve."""
+    """A completed run's result from its curve."""
     start = make_run_start(arm, seed=seed, block=block)
     names = ("samples", "segments_s", "data_wait_s", "correct", "total", "loss")
     looks = [Look(step=e.step, epoch=e.epoch, **{name: e.data[name] for name in names}) for e in make_looks(accuracies)]
     values = {
-        "attempts": 1, "resumed": False, "error": None, "looks": looks,
+        "status": "completed", "attempts": 1, "resumed": False, "error": None, "looks": looks,
         "segments_s": looks[-1].segments_s if looks else {},
         "test_correct": 460, "test_total": 500, "test_loss": 0.3, "images_per_s": 320.0, "data_wait_fraction": 0.05,
     }  # fmt: skip
-    return RunResult(
-        run_id=start.data["run_id"], arm=arm, seed=seed, block=block, status=status, start=start.data, **{**values, **changes}
-    )
+    return RunResult(run_id=start.data["run_id"], arm=arm, seed=seed, block=block, start=start.data, **{**values, **changes})

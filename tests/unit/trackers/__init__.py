@@ -1,1 +1,1 @@
-""""""
+"""Tests, run from the repository root."""

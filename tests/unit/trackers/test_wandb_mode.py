@@ -1,5 +1,7 @@
 """Online, offline or disabled: the config, else WANDB_MODE, else whether there is a key."""
 
+import re
+
 import pytest
 
 wandb = pytest.importorskip("wandb")
@@ -40,9 +42,17 @@ def test_the_reason_names_what_decided(configured, environ, key_present, reason)
     assert resolve_mode(configured, environ, key_present)[1] == reason
 
 
-@pytest.mark.parametrize(("configured", "environ"), [(None, {"WANDB_MODE": "ofline"}), ("ofline", {}), ("online", {"WANDB_MODE": "ofline"})])
-def test_an_unknown_mode_lists_the_allowed(configured, environ):
-    with pytest.raises(ValueError, match=r"'ofline' is not allowed; allowed: disabled, offline, online; did you mean 'offline'\?"):
+@pytest.mark.parametrize(
+    ("configured", "environ", "key"),
+    [
+        (None, {"WANDB_MODE": "ofline"}, "WANDB_MODE"),
+        ("ofline", {}, "wandb.mode"),
+        ("online", {"WANDB_MODE": "ofline"}, "WANDB_MODE"),
+    ],
+)
+def test_an_unknown_mode_lists_the_allowed(configured, environ, key):
+    allowed = "allowed: disabled, offline, online; did you mean 'offline'?"
+    with pytest.raises(ValueError, match=re.escape(f"{key}: 'ofline' is not allowed; {allowed}")):
         resolve_mode(configured, environ, True)
 
 
@@ -51,6 +61,7 @@ def home(tmp_path, monkeypatch):
     """A machine that nobody logged in on."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")  # the tracker sets it; so it is taken back afterwards
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))

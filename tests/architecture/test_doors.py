@@ -1,0 +1,97 @@
+"""One door per library: who may import what from outside, and that all of it is declared in pyproject.toml."""
+
+import re
+import sys
+import tomllib
+
+import pytest
+
+from tests.architecture.reading import PACKAGES, ROOT, Import, all_imports, imports
+from tests.architecture.test_floors import part
+
+DOORS = {
+    "accelerate": {"bench.runtime"},
+    "timm": {"bench.models"},
+    "pydantic": {"bench.config"},
+    "yaml": {"bench.config"},
+    "triton": {"kernels"},
+    "wandb": {"bench.trackers"},
+    "wandb_workspaces": {"bench.trackers"},
+    "rich": {"bench.trackers"},
+    "matplotlib": {"bench.results"},
+    "jinja2": {"bench.results"},
+    "markupsafe": {"bench.results"},
+    "nvidia": {"bench.data"},
+    "safetensors": {"bench.models", "bench.training"},
+    "torch": {"kernels", "bench.runtime", "bench.data", "bench.models", "bench.training", "bench.experiment"},
+}
+KERNELS_MAY_IMPORT = {"torch", "triton"}
+# Where the package index knows a library by another name, or it comes with another one (triton, markupsafe).
+INDEX_NAMES = {
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "nvidia": "nvidia-dali-cuda130",
+    "triton": "torch",
+    "markupsafe": "jinja2",
+}
+
+
+def breach(found: Import) -> str | None:
+    """What is wrong with one import, or None."""
+    library, here = found.of.split(".")[0], part(found.by)
+    if library in PACKAGES or library in sys.stdlib_module_names:
+        return None
+    if here == "kernels" and library not in KERNELS_MAY_IMPORT:
+        return f"{found}: kernels may import {', '.join(sorted(KERNELS_MAY_IMPORT))} only"
+    if library in DOORS and here not in DOORS[library]:
+        return f"{found}: {library} only in {', '.join(sorted(DOORS[library]))}"
+    if INDEX_NAMES.get(library, library) not in declared():
+        return f"{found}: {library} is no dependency in pyproject.toml"
+    return None
+
+
+def declared() -> set[str]:
+    """Names of the runtime dependencies, as the package index writes them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {re.match(r"[\w.-]+", line)[0].lower() for line in project["dependencies"]}
+
+
+def test_every_library_has_one_door():
+    assert [line for found in all_imports() if (line := breach(found))] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bench.training.loop", "from accelerate import Accelerator"),
+        ("bench.training.loop", "def step():\n    import timm"),
+        ("bench.results.store", "import yaml"),
+        ("bench.experiment.plan", "from pydantic import TypeAdapter"),
+        ("bench.models.stem", "import triton.language as tl"),
+        ("bench.training.loop", "import wandb"),
+        ("bench.cli", "from rich.console import Console"),
+        ("bench.trackers.wandb", "import matplotlib.pyplot as plt"),
+        ("bench.models.stem", "import nvidia.dali.fn as fn"),
+        ("bench.data.cifar10", "from safetensors.torch import load_file"),
+        ("bench.results.fold", "import torch"),
+        ("bench.trackers.console", "import torch"),
+        ("bench.config.load", "import importlib\nimportlib.import_module('torch')"),
+        ("kernels.pad.op", "import numpy"),
+        ("bench.data.letters", "import cv2"),
+    ],
+)
+def test_a_second_door_is_reported(module: str, source: str):
+    assert [line for found in imports(source, module) if (line := breach(found))]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bench.data.digits", "import json\nfrom sklearn.datasets import load_digits\nfrom PIL import Image"),
+        ("bench.data.dali", "from nvidia.dali import fn\nimport torch"),
+        ("kernels.pad.kernel", "import math\nimport torch\nimport triton"),
+    ],
+)
+def test_a_library_at_its_door_is_let_be(module: str, source: str):
+    assert [line for found in imports(source, module) if (line := breach(found))] == []

@@ -1,0 +1,153 @@
+"""Imports go down only, and what must start at once imports no torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.architecture.reading import PACKAGES, ROOT, Import, all_imports, imports, modules
+
+FLOORS = {
+    "bench.__main__": 7,
+    "bench.cli": 6,
+    "bench.experiment": 5,
+    "bench.training": 4,
+    "bench.data": 3,
+    "bench.models": 3,
+    "bench.trackers": 3,
+    "bench.runtime": 2,
+    "bench.config": 1,
+    "bench.results": 1,
+    "bench.registry": 1,
+    "kernels": 0,
+}
+# These, and all that they import when they are imported, run where no GPU stack is installed.
+TORCH_FREE = (
+    "bench.config",
+    "bench.results",
+    "bench.registry",
+    "bench.trackers",
+    "bench.models.counts",
+    "bench.experiment.plan",
+    "bench.cli",
+    "bench.__main__",
+)
+GPU_STACK = {"torch", "torchvision", "timm", "accelerate", "triton", "nvidia"}
+
+
+def part(name: str) -> str:
+    """The room that a dotted name lies in: `bench.x`, or `kernels`."""
+    root, *rest = name.split(".")
+    return root if root == "kernels" or not rest else f"{root}.{rest[0]}"
+
+
+def breach(found: Import) -> str | None:
+    """What is wrong with one import, or None."""
+    here, there = part(found.by), part(found.of)
+    if found.of.startswith("."):
+        return f"{found}: write the whole name"
+    if found.of.split(".")[0] not in PACKAGES or here == there:
+        return None
+    for room in (here, there):
+        if room not in FLOORS:
+            return f"{found}: {room} has no floor; allowed: {', '.join(FLOORS)}"
+    if there == "bench.registry" and FLOORS[here] >= 1:
+        return None
+    return None if FLOORS[there] < FLOORS[here] else f"{found}: floor {FLOORS[here]} may not see floor {FLOORS[there]}"
+
+
+def torch_paths(sources: dict[str, str], starts: tuple[str, ...]) -> list[str]:
+    """One line for each import of the GPU stack in a start module, even a lazy one, or in what its import runs."""
+    paths = {name: name for name in sources if any(name == start or name.startswith(start + ".") for start in starts)}
+    starting, waiting, lines = set(paths), list(paths), []
+    while waiting:
+        name = waiting.pop()
+        for found in imports(sources[name], name, plug_ins=False):
+            if found.of.split(".")[0] in GPU_STACK and (name in starting or not found.lazy):
+                lines.append(f"{paths[name]} -> {found.of} (line {found.line})")
+            for module in () if found.lazy else _run_by(sources, found.of):
+                if module not in paths:
+                    paths[module] = f"{paths[name]} -> {module}"
+                    waiting.append(module)
+    return lines
+
+
+def _run_by(sources: dict[str, str], name: str) -> list[str]:
+    """The modules that importing a dotted name runs: the packages above it, and itself."""
+    parts = name.split(".")
+    return [module for n in range(1, len(parts) + 1) if (module := ".".join(parts[:n])) in sources]
+
+
+def test_imports_go_down_only():
+    assert [line for found in all_imports() if (line := breach(found))] == []
+
+
+def test_every_room_has_a_floor():
+    rooms = {part(name) for name in modules() if name not in PACKAGES}
+    assert {"bench.config", "bench.results"} <= rooms <= set(FLOORS)
+
+
+def test_torch_free_modules_reach_no_torch():
+    assert torch_paths(modules(), TORCH_FREE) == []
+
+
+def test_torch_free_modules_import_without_the_gpu_stack():
+    names = [name for name in modules() if name.startswith(TORCH_FREE) and name != "bench.__main__"]
+    code = (
+        f"import sys, importlib\nsys.modules.update(dict.fromkeys({sorted(GPU_STACK)}))\n"
+        f"for name in {names}: importlib.import_module(name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("kernels.pad.op", "import bench"),
+        ("kernels.pad.op", "from bench import registry"),
+        ("bench.config.load", "from bench.results import events"),
+        ("bench.results.fold", "import bench.config.schema"),
+        ("bench.registry", "from bench.config import load"),
+        ("bench.data.dali", "def load():\n    from bench.models import weights"),
+        ("bench.models.stem", "import importlib\nimportlib.import_module('bench.trackers.console')"),
+        ("bench.trackers.console", "ENTRY = 'bench.data.dali:DaliLoader'"),
+        ("bench.runtime.phases", "from ..training import loop"),
+        ("bench.experiment.plan", "from bench.cli import main"),
+        ("bench.training.loop", "from bench import experiment"),
+        ("bench.training.loop", "from bench.helpers import everything"),
+    ],
+)
+def test_a_breach_of_floors_is_reported(module: str, source: str):
+    assert [line for found in imports(source, module) if (line := breach(found))]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bench.config.load", "from bench import registry\nfrom bench.config.schema import ExperimentConfig"),
+        ("bench.trackers.console", "from bench.trackers.protocol import Tracker\nfrom bench.results.events import Event"),
+        ("bench.data.dali", "from kernels.pad import pad\nimport torch"),
+        ("bench.cli", "def main():\n    from bench.experiment import suite"),
+    ],
+)
+def test_imports_down_the_floors_are_let_be(module: str, source: str):
+    assert [line for found in imports(source, module) if (line := breach(found))] == []
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"bench.models.counts": "import torch"},
+        {"bench.models.counts": "def count():\n    import torch.nn"},
+        {
+            "bench.models.counts": "",
+            "bench.models": "",
+            "bench.cli": "from bench.models import weights",
+            "bench.models.weights": "import timm",
+        },
+        {"bench.config.load": "from bench.config import deep", "bench.config": "import torch"},
+    ],
+)
+def test_a_way_to_torch_is_reported(sources: dict[str, str]):
+    assert torch_paths(sources, TORCH_FREE)

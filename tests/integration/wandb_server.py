@@ -1,0 +1,105 @@
+"""A stand-in for W&B's server on 127.0.0.1: answers what wandb 0.31 asks for during a run, keeps what it was sent."""
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+class WandbServer:
+    """Serves while entered. What a client sent stands in `operations`, `rows`, `summary`, `exit_codes`, `paths`."""
+
+    def __init__(self, *, status: int = 200) -> None:
+        self.status = status
+        self.operations: list[tuple[str, dict[str, Any]]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+        self.exit_codes: list[int] = []
+        self.paths: list[str] = []
+        self._http = _Quiet(("127.0.0.1", 0), _handler(self))
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Refuse connections from now on."""
+        self._http.shutdown()
+        self._http.server_close()
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        """Variables of every such GraphQL operation, in order."""
+        return [variables for name, variables in self.operations if name == operation]
+
+    def answer(self, path: str, body: bytes) -> dict[str, Any]:
+        """Note one POST and answer it."""
+        self.paths.append(path)
+        if path == "/graphql":
+            return {"data": self._graphql(json.loads(body))}
+        if path.endswith("/file_stream"):
+            self._file_stream(json.loads(body))
+        return {}
+
+    def _graphql(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        match = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
+        name, variables = match.group(1) if match else "", request.get("variables") or {}
+        self.operations.append((name, variables))
+        entity = {"id": "e", "name": "entity"}
+        project = {"id": "p", "name": variables.get("project"), "entity": entity}
+        bucket = {
+            "id": "b", "name": variables.get("name"), "displayName": variables.get("displayName"), "description": None,
+            "config": "{}", "sweepName": None, "historyLineCount": 0, "project": project,
+        }  # fmt: skip
+        files = [{"name": file, "uploadUrl": f"{self.url}/upload/{file}"} for file in variables.get("files", [])]
+        answers: dict[str, dict[str, Any]] = {
+            "Viewer": {"viewer": {"id": "u", "entity": "entity", "username": "user", "email": "", "flags": "{}"}},
+            "ServerFeaturesQuery": {"serverInfo": {"features": []}},
+            "RunResumeStatus": {"model": None},
+            "UpsertBucket": {"upsertBucket": {"bucket": bucket, "inserted": True}},
+            "CreateRunFiles": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}},
+        }
+        return answers.get(name)
+
+    def _file_stream(self, request: dict[str, Any]) -> None:
+        files = request.get("files", {})
+        self.rows += map(json.loads, files.get("wandb-history.jsonl", {}).get("content", []))
+        for line in files.get("wandb-summary.json", {}).get("content", []):
+            self.summary = json.loads(line)
+        if request.get("complete"):
+            self.exit_codes.append(request["exitcode"])
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._reply(json.dumps(server.answer(self.path, body)).encode())
+
+        do_PUT = do_POST  # noqa: N815
+
+        def _reply(self, body: bytes) -> None:
+            self.send_response(server.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+            """Say nothing."""
+
+    return Handler

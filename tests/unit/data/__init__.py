@@ -1,0 +1,1 @@
+"""Tests of the sources, their splits and their cache."""

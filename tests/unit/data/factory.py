@@ -1,0 +1,106 @@
+"""Small sources for the tests: random images, and files laid out as CIFAR-10 is published."""
+
+import io
+import pickle
+import struct
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from bench.config.schema import DataConfig
+from bench.data.source import Split
+
+
+def data_config(**changes) -> DataConfig:
+    base = {
+        "source": "cifar10",
+        "dir": None,
+        "loader": "resident",
+        "train_samples": None,
+        "val_samples": None,
+        "test_samples": None,
+        "pad": 4,
+        "pad_mode": "zero",
+        "flip": "none",
+    }
+    return DataConfig(**{**base, **changes})
+
+
+def random_split(n: int, seed: int, size: int = 32) -> Split:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+    return Split(images=images, labels=rng.integers(0, 10, n))
+
+
+def shuffled(split: Split, seed: int) -> Split:
+    return split.take(np.random.default_rng(seed).permutation(len(split.labels)))
+
+
+def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, fractions of 255, from exact counts of the 256 values."""
+    counts = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)])
+    values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    return mean, np.sqrt(shares @ values**2 - mean**2)
+
+
+def encode(image: np.ndarray, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind)
+    return file.getvalue()
+
+
+def write_parquet(path: Path, encoded: list[bytes | None], labels: list[int | None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [{"bytes": file, "path": None} for file in encoded]
+    pq.write_table(pa.table({"img": pa.array(rows, image), "label": pa.array(labels, pa.int64())}), path)
+
+
+def write_hugging_face(folder: Path, train: Split, test: Split) -> None:
+    for name, split in (("train", train), ("test", test)):
+        encoded = [encode(image) for image in split.images]
+        write_parquet(folder / f"{name}-00000-of-00001.parquet", encoded, split.labels.tolist())
+
+
+def write_batches(folder: Path, train: Split, test: Split) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, rows in enumerate(np.array_split(np.arange(len(train.labels)), 5), start=1):
+        write_batch(folder / f"data_batch_{i}", train.take(rows), f"training batch {i} of 5")
+    write_batch(folder / "test_batch", test, "testing batch 1 of 1")
+
+
+def write_batch(path: Path, split: Split, label: str = "a batch", **changes) -> None:
+    pixels = np.ascontiguousarray(split.images.transpose(0, 3, 1, 2)).reshape(len(split.labels), -1)
+    names = [f"image_{i:06d}.png".encode() for i in range(len(pixels))]
+    batch = {b"batch_label": label.encode(), b"labels": split.labels.tolist(), b"data": pixels, b"filenames": names}
+    batch |= {key.encode(): value for key, value in changes.items()}
+    with path.open("wb") as file:
+        Python2Pickler(file, protocol=2).dump(batch)
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes what Python 2 with the numpy of its day wrote: strings are bytes, and arrays come from numpy.core."""
+
+    dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
+
+    def save_bytes(self, text):
+        short = len(text) < 256
+        self.write((b"U" + bytes([len(text)]) if short else b"T" + struct.pack("<i", len(text))) + text)
+        self.memoize(text)
+
+    def save_text(self, text):
+        self.save_bytes(text.encode())
+
+    def save_global(self, thing, name=None):
+        module = "numpy.core.multiarray" if thing.__name__ == "_reconstruct" else thing.__module__
+        self.write(f"c{module}\n{thing.__name__}\n".encode())
+        self.memoize(thing)
+
+    dispatch[bytes] = save_bytes
+    dispatch[str] = save_text
+    dispatch[type] = save_global

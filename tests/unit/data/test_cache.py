@@ -1,0 +1,214 @@
+"""The cache answers with what was built, whatever happens to its files, and however many processes ask."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.data import cache
+from bench.data.source import Pools, content_sha256, gather
+from tests.unit.data.factory import random_split
+
+SOURCE = "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def build() -> Pools:
+    return gather(random_split(8, seed=0), random_split(3, seed=1))
+
+
+def never() -> Pools:
+    raise AssertionError("built again")
+
+
+def entry(root: Path) -> Path:
+    return root / "data" / build().sha256[:16]
+
+
+def check(pools: Pools) -> None:
+    expected = build()
+    assert pools.sha256 == expected.sha256
+    for a, b in ((pools.train, expected.train), (pools.test, expected.test)):
+        assert np.array_equal(a.images, b.images)
+        assert np.array_equal(a.labels, b.labels)
+        assert (a.images.dtype, a.labels.dtype) == (np.uint8, np.int64)
+
+
+def leftovers(root: Path) -> list[str]:
+    return [path.name for path in (root / "data").rglob(".*")]
+
+
+def test_root_is_the_first_of_three(monkeypatch, tmp_path):
+    assert cache.cache_root() == tmp_path / "cache"
+    monkeypatch.delenv("HEADSTART_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.cache_root() == tmp_path / "xdg" / "headstart"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache.cache_root() == tmp_path / "home" / ".cache" / "headstart"
+    monkeypatch.setenv("HEADSTART_CACHE", "~/own")
+    assert cache.cache_root() == tmp_path / "home" / "own"
+
+
+def test_files_sha256_is_of_names_bytes_and_order_not_of_the_place(tmp_path):
+    digests = []
+    for place, names in (("a", "xy"), ("b", "xy"), ("c", "xz")):
+        (tmp_path / place).mkdir()
+        for name in names:
+            (tmp_path / place / name).write_text("same")
+        digests.append(cache.files_sha256([tmp_path / place / name for name in names]))
+    (tmp_path / "b" / "y").write_text("other")
+    digests += [cache.files_sha256([tmp_path / "b" / "x", tmp_path / "b" / "y"])]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_second_load_does_not_build(root):
+    check(cache.load(SOURCE, build))
+    kept = cache.load(SOURCE, never)
+    check(kept)
+    assert isinstance(kept.train.images, np.memmap)
+    assert not kept.train.images.flags.writeable
+    assert json.loads((entry(root) / "meta.json").read_text())["sha256"] == kept.sha256
+    assert leftovers(root) == []
+
+
+def test_a_source_without_test_pool():
+    alone = gather(random_split(8, seed=0))
+    cache.load(SOURCE, lambda: alone)
+    kept = cache.load(SOURCE, never)
+    assert kept.test is None
+    assert content_sha256(kept.train) == alone.sha256
+
+
+def test_two_sources_of_the_same_images_share_an_entry(root):
+    cache.load(SOURCE, build)
+    check(cache.load("1" * 64, build))
+    check(cache.load("1" * 64, never))
+    assert len([path for path in (root / "data").iterdir() if path.name != "index"]) == 1
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def flip_last_byte(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def as_pickle(path: Path) -> None:
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+
+
+DAMAGE = {
+    "truncated images": lambda at: truncate(at / "train_images.npy"),
+    "empty labels": lambda at: (at / "test_labels.npy").write_bytes(b""),
+    "other pixel": lambda at: flip_last_byte(at / "train_images.npy"),
+    "pickled array": lambda at: as_pickle(at / "train_labels.npy"),
+    "no images": lambda at: (at / "test_images.npy").unlink(),
+    "no meta": lambda at: (at / "meta.json").unlink(),
+    "torn meta": lambda at: truncate(at / "meta.json"),
+    "other meta": lambda at: (at / "meta.json").write_text("[]"),
+    "fewer pools": lambda at: (at / "meta.json").write_text('{"pools": {"train": []}}'),
+    "no entry": shutil.rmtree,
+    "file for entry": lambda at: (shutil.rmtree(at), at.write_text("x")),
+    "no index": lambda at: shutil.rmtree(at.parent / "index"),
+    "empty index": lambda at: (at.parent / "index" / SOURCE).write_text(""),
+    "torn index": lambda at: truncate(at.parent / "index" / SOURCE),
+    "binary index": lambda at: (at.parent / "index" / SOURCE).write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_entry_is_built_again(root, damage):
+    cache.load(SOURCE, build)
+    DAMAGE[damage](entry(root))
+    built = []
+    check(cache.load(SOURCE, lambda: built.append(1) or build()))
+    assert built == [1]
+    check(cache.load(SOURCE, never))
+    assert leftovers(root) == []
+
+
+def test_a_failed_write_leaves_nothing(root, monkeypatch):
+    def full_disk(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            cache.load(SOURCE, build)
+    assert not entry(root).exists()
+    assert leftovers(root) == []
+    check(cache.load(SOURCE, build))
+
+
+def test_everything_is_synced_before_it_is_named(root, monkeypatch):
+    steps = []
+    monkeypatch.setattr(cache, "_sync", lambda path: steps.append(Path(path).name))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(f"-> {Path(b).name}"), replace(a, b)))
+    cache.load(SOURCE, build)
+    named = steps.index(f"-> {entry(root).name}")
+    written = {"meta.json", *(f"{pool}_{field}.npy" for pool in ("train", "test") for field in ("images", "labels"))}
+    assert written <= set(steps[:named])
+    assert steps[named + 1] == "data"
+    assert steps[-3:][1:] == [f"-> {SOURCE}", "index"]
+
+
+def race(root: str, barrier, answers) -> None:
+    os.environ["HEADSTART_CACHE"] = root
+
+    def together() -> Pools:
+        pools = build()
+        barrier.wait(timeout=30)
+        return pools
+
+    answers.put(cache.load(SOURCE, together).sha256)
+
+
+def test_two_processes_at_once(root):
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(2), context.Queue()
+    both = [context.Process(target=race, args=(str(root), barrier, answers)) for _ in range(2)]
+    for process in both:
+        process.start()
+    assert {answers.get(timeout=60) for _ in both} == {build().sha256}
+    for process in both:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    check(cache.load(SOURCE, never))
+    assert leftovers(root) == []
+
+
+def test_many_repair_the_same_damage(root):
+    for _ in range(10):
+        cache.load(SOURCE, build)
+        truncate(entry(root) / "train_images.npy")
+        barrier, failures = threading.Barrier(4), []
+
+        def repair(barrier=barrier, failures=failures):
+            try:
+                check(cache.load(SOURCE, lambda: (barrier.wait(timeout=30), build())[1]))
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=repair) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        check(cache.load(SOURCE, never))
+        assert leftovers(root) == []

@@ -1,0 +1,1 @@
+"""Tests of bench.results: pure, on hand-made events and results."""
