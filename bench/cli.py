@@ -6,16 +6,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 OVERRIDES = "config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys)"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one verb. Exit codes: 0 done, 1 failed, 2 wrong input (one line on stderr), 130 stopped by Ctrl-C."""
-    parser = _parser()
-    known, rest = parser.parse_known_args(arguments)
-    known.overrides = rest
     try:
+        known, rest = _parser().parse_known_args(arguments)
+        known.overrides = rest
         if rest and known.verb not in ("run", "plan"):
             raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
         code: int = known.call(known)
@@ -32,11 +32,18 @@ def _complain(sentence: str, code: int) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog}: {message}; see python -m {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="bench", description=__doc__, allow_abbrev=False)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    run = verbs.add_parser("run", help="run an experiment (start it with accelerate launch)", epilog=OVERRIDES, allow_abbrev=False)
+    run = verbs.add_parser(
+        "run", help="run an experiment (start it with accelerate launch)", epilog=OVERRIDES, allow_abbrev=False
+    )
     run.add_argument("experiment", type=Path, help="configs/experiments/X.yaml")
     run.set_defaults(call=_run)
 
@@ -60,8 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from bench.config.load import load
-    from bench.experiment.plan import plan, plan_text, run_ids
-    from bench.experiment.plan import arm_counts, cost
+    from bench.experiment.plan import arm_counts, cost, plan, plan_text, run_ids
     from bench.results.store import RunStore
 
     config = load(args.experiment, args.overrides)
@@ -78,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
     from bench.experiment.suite import Suite
     from bench.runtime.distributed import World
 
-    world = World(config.hardware.world_size)
+    world = World(config.hardware.world_size, config.hardware.cpu_threads)
     try:
         report = Suite(config, world).run()
     finally:
@@ -101,7 +107,10 @@ def _plan(args: argparse.Namespace) -> int:
 
         for arm in config.arms:
             own = arm_config(config, arm)
-            counts[arm] = count(own.model.name, 10, own.model.input_size or NATIVE_SIZE[own.data.source])
+            size = own.model.input_size or NATIVE_SIZE.get(own.data.source)
+            if size is None:
+                raise ValueError(f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size")
+            counts[arm] = count(own.model.name, 10, size)
     rows = cost(config, counts)
     print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
     return 0
@@ -120,7 +129,7 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_answer(report: dict, root: Path) -> None:  # type: ignore[type-arg]
+def _print_answer(report: dict, root: Path) -> None:
     from bench.results.comparison import answer
 
     print(f"\n{answer(report)}\npicture: {root / 'report.png'}\npage:    {root / 'report.html'}", flush=True)
@@ -129,12 +138,15 @@ def _print_answer(report: dict, root: Path) -> None:  # type: ignore[type-arg]
 def _doctor(args: argparse.Namespace) -> int:
     from bench.experiment.choose import EXPERIMENTS, choose, describe, launch_file, look, table_text
 
-    machine = look()
-    gpus = int(args.gpus) if args.gpus else None
+    if args.gpus and not args.gpus.isdecimal():
+        raise ValueError(f"GPUS={args.gpus}: expected a whole number")
+    gpus, machine = int(args.gpus) if args.gpus else None, look()
     file, processes = launch_file(machine, gpus)
     experiment = args.experiment or str(EXPERIMENTS / f"{choose(machine)}.yaml")
     why = "" if args.experiment else f"\nno EXP given, so the first row that holds is taken:\n{table_text(machine)}"
-    told = f"found:\n{describe(machine)}{why}\nrunning {experiment} with {file}, {processes} process{'es' if processes > 1 else ''}"
+    told = (
+        f"found:\n{describe(machine)}{why}\nrunning {experiment} with {file}, {processes} process{'es' if processes > 1 else ''}"
+    )
     print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)
     if args.choose:
         from bench.config.load import load

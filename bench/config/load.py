@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import importlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,17 @@ _ADAPTER = TypeAdapter(ExperimentConfig)
 def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     """Read configs/base.yaml, the experiment's YAML and `--dotted.key=value` overrides into one checked config.
 
+    `path` is a file, or the bare name of one in configs/experiments. Imports the modules that the config names in `imports`.
     Raises ValueError, naming the key, the value and what is allowed, for anything that is not right.
     """
-    tree = _merge(_read(BASE), _read(Path(path)))
+    path = _find(Path(path))
+    tree = _merge(_read(BASE), _read(path))
     for override in overrides:
         key, value = _parse_override(override)
         _set(tree, key, value)
     config = _validate(tree, str(path))
+    for module in config.imports:
+        _import(module)
     _check(config)
     return config
 
@@ -62,14 +68,44 @@ def run_digest(config: ExperimentConfig, *extra: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), near)}")
+class _Loader(yaml.SafeLoader):
+    """Plain values only, without what YAML lets pass unseen: a key given twice (the last would win), and aliases (a bomb)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        for place, key in enumerate(keys):
+            if key.value in [earlier.value for earlier in keys[:place]]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _find(path: Path) -> Path:
+    if path.is_file() or path.suffix or len(path.parts) != 1:
+        return path
+    return Path(os.path.relpath(BASE.parent / "experiments" / f"{path}.yaml"))
+
+
+def _import(module: str) -> None:
     try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        importlib.import_module(module)
+    except Exception as error:
+        raise ValueError(f"imports: cannot import {module!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _parse(text: str | bytes, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    tree = _parse(path.read_bytes(), str(path))
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected keys and values, got {type(tree).__name__}")
     return tree
@@ -87,10 +123,7 @@ def _parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.removeprefix("--").partition("=")
     if not text.startswith("--") or not equals or not key:
         raise ValueError(f"override {text!r}: expected --dotted.key=value")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ValueError(f"override {text!r}: {value!r} is not valid YAML") from None
+    return key, _parse(value, f"override {text!r}")
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -167,8 +200,8 @@ def _others(config: ExperimentConfig) -> str:
 def _check_factors(config: ExperimentConfig) -> None:
     shared = as_dict(config)
     for factor in config.factors:
-        root, _, leaf = factor.partition(".")
-        if root not in FACTOR_ROOTS or (leaf and leaf not in shared[root]):
+        root, dot, leaf = factor.partition(".")
+        if root not in FACTOR_ROOTS or (dot and leaf not in shared[root]):
             known = [*FACTOR_ROOTS, *(f"{r}.{leaf}" for r in FACTOR_ROOTS for leaf in shared[r])]
             raise ValueError(f"factors: {factor!r} cannot be one; {registry.nearest(factor, known)}")
     for arm, overrides in config.arms.items():
@@ -196,7 +229,9 @@ def _check_run(config: ExperimentConfig, arm: str) -> None:
         near = max(every, round(samples / every) * every)
         raise ValueError(f"{where}train.samples: {samples} is no multiple of evaluation.every_samples {every}; nearest: {near}")
     if config.schedule.lr_warmup_steps >= samples // batch:
-        raise ValueError(f"{where}schedule.lr_warmup_steps: {config.schedule.lr_warmup_steps} leaves none of {samples // batch} steps")
+        raise ValueError(
+            f"{where}schedule.lr_warmup_steps: {config.schedule.lr_warmup_steps} leaves none of {samples // batch} steps"
+        )
     needed = {"file": "file", "self": "recipe"}.get(config.weights.source)
     if needed and not getattr(config.weights, needed):
         raise ValueError(f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null")

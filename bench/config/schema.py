@@ -1,9 +1,9 @@
 """The config's shape: frozen dataclasses. Values and their meaning stand in configs/base.yaml; nothing here has a default."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -11,7 +11,8 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Accuracy = Annotated[float, Field(gt=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # of a directory: neither hidden nor `..`
 
 
 class _Strict:
@@ -106,6 +107,7 @@ class HardwareConfig(_Strict):
     """What is asked of the machine. Never what it has: that is recorded when a run starts."""
 
     world_size: PositiveInt | None
+    cpu_threads: PositiveInt | None
     loader_threads: PositiveInt
 
 
@@ -137,7 +139,7 @@ class ExperimentConfig(_Strict):
     command: str
     expected: str
     kind: Literal["anytime", "annealed"]
-    arms: dict[Name, dict[str, Any]]
+    arms: dict[Name, dict[str, JsonValue]]
     baseline: str
     factors: tuple[str, ...]
     primary: PrimaryConfig
@@ -145,7 +147,7 @@ class ExperimentConfig(_Strict):
     confirm_looks: PositiveInt
     clock: str
     blocks: PositiveInt
-    seed: NonNegativeInt
+    seed: Seed
     data: DataConfig
     model: ModelConfig
     weights: WeightsConfig

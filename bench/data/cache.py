@@ -38,6 +38,7 @@ def load(source_sha256: str, build: Callable[[], Pools]) -> Pools:
     """A source's pools from disk (memory-mapped, read-only), or from `build`, whose result is then kept.
 
     `source_sha256` names all that `build` reads. An entry that is damaged or missing is built again. Processes may race.
+    Raises OSError where the cache cannot be written.
     """
     data = cache_root() / "data"
     index = data / "index" / source_sha256

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.config.schema import DataConfig
 from bench.data import cache
@@ -108,9 +109,8 @@ def _join(files: list[Path], read: Callable[[Path], Split]) -> Split:
     return Split(images=np.concatenate([p.images for p in parts]), labels=np.concatenate([p.labels for p in parts]))
 
 
-def _checked(path: Path, images: Images, labels: Any) -> Split:
-    indices = np.asarray(labels)
-    if indices.dtype.kind != "i" or indices.shape != (len(images),):
+def _checked(path: Path, images: Images, indices: npt.NDArray[Any]) -> Split:
+    if indices.dtype.kind not in "iu" or indices.shape != (len(images),):
         raise ValueError(
             f"{path}: {len(images)} images with labels {indices.dtype}{list(indices.shape)}; accepted: one integer each"
         )
@@ -152,7 +152,7 @@ def _read_batch(path: Path) -> Split:
     with path.open("rb") as file:
         try:
             batch = _BatchUnpickler(file, encoding="bytes").load()
-            pixels, labels = batch[b"data"].pixels(), batch[b"labels"]
+            pixels, labels = batch[b"data"].pixels(), np.asarray(batch[b"labels"])
         # A pickle is a program: damaged, it can fail in any way.
         except Exception as error:
             raise ValueError(f"{path} is damaged or no CIFAR-10 batch: {_line(error)}; {ACCEPTED}") from None

@@ -1,14 +1,17 @@
 """An experiment's config to blocks of runs: pure and without torch, so that `bench plan` answers at once."""
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from bench import registry
-from bench.config.load import arm_config, as_dict, run_digest
+from bench.config.load import arm_config, as_dict, load, run_digest
 from bench.config.schema import ExperimentConfig
 from bench.models.counts import Counts, stored_counts
 from bench.results.clocks import CLOCKS, METHOD_VERSION
 from bench.runtime.streams import Stream, permutation
+
+COLUMNS = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +35,11 @@ class Block:
 
 
 def plan(config: ExperimentConfig) -> list[Block]:
-    """The runs of an experiment. Raises ValueError for a clock that does not exist."""
+    """The runs of an experiment. Raises ValueError for a clock or a weights recipe that does not exist."""
     if config.clock not in CLOCKS:
         raise ValueError(f"clock: no clock {config.clock!r}; {registry.nearest(config.clock, CLOCKS)}")
     arms = {arm: arm_config(config, arm) for arm in config.arms}
-    digests = {arm: run_digest(own, METHOD_VERSION) for arm, own in arms.items()}
+    digests = {arm: run_digest(own, METHOD_VERSION, *_recipe_digests(own)) for arm, own in arms.items()}
     names = list(arms)
     blocks = []
     for index in range(config.blocks):
@@ -52,6 +55,14 @@ def plan(config: ExperimentConfig) -> list[Block]:
 def run_ids(blocks: list[Block]) -> list[str]:
     """Every run's id, in the order the runs are made."""
     return [run.run_id for block in blocks for run in block.runs]
+
+
+def _recipe_digests(config: ExperimentConfig) -> list[str]:
+    """What decides self-trained weights, so that another recipe under the same name gives other runs."""
+    if config.weights.source != "self" or not config.weights.recipe:
+        return []
+    recipe = load(config.weights.recipe)
+    return [str(recipe.seed), *(run_digest(arm_config(recipe, arm)) for arm in recipe.arms)]
 
 
 def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]:
@@ -91,19 +102,22 @@ def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
 
 def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     """The plan for a person: question, arms, cost."""
+    against = f" against {config.baseline}" if config.primary.arm != config.baseline else ""
+    networks = [row["network"] + (f" {row['input_size']} px" if row["input_size"] else "") for row in rows]
+    arm_width, network_width = max(16, *(len(arm) + 2 for arm in config.arms)), max(26, *(len(n) + 2 for n in networks))
     lines = [
-        f"{config.name}: {config.question}",
+        textwrap.fill(f"{config.name}: {config.question}", COLUMNS),
         f"{config.blocks} blocks of {len(config.arms)} runs ({config.blocks * len(config.arms)} runs), seeds {config.seed} to "
-        f"{config.seed + config.blocks - 1}; {config.kind}; primary: {config.primary.arm} against {config.baseline} "
+        f"{config.seed + config.blocks - 1}; {config.kind}; primary: {config.primary.arm}{against} "
         f"at {config.primary.threshold:.2f} on the {config.clock} clock",
-        f"cost: {config.cost}",
-        f"{'arm':<16}{'network':<26}{'weights':<9}{'parameters':>12}{'MFLOP/image':>13}{'steps':>8}{'looks':>7}{'PFLOP':>9}",
+        textwrap.fill(f"cost: {config.cost}", COLUMNS),
+        f"{'arm':<{arm_width}}{'network':<{network_width}}{'weights':<9}"
+        f"{'parameters':>12}{'MFLOP/image':>13}{'steps':>8}{'looks':>7}{'PFLOP':>9}",
     ]
-    for row in rows:
+    for row, network in zip(rows, networks, strict=True):
         flops, pflop = row["flops_per_image"], row["train_pflop_all_runs"]
-        size = f" {row['input_size']} px" if row["input_size"] else ""
         lines.append(
-            f"{row['arm']:<16}{row['network'] + size:<26}{row['weights']:<9}"
+            f"{row['arm']:<{arm_width}}{network:<{network_width}}{row['weights']:<9}"
             f"{'not stored' if row['parameters'] is None else format(row['parameters'], ','):>12}"
             f"{'--build' if flops is None else format(flops / 1e6, '.1f'):>13}{row['steps']:>8}{row['looks']:>7}"
             f"{'' if pflop is None else format(pflop, '.3f'):>9}"

@@ -7,8 +7,7 @@ from typing import Any
 from bench import registry
 from bench.config.load import arm_config, as_dict
 from bench.config.schema import ExperimentConfig
-from bench.data.order import check_batch
-from bench.experiment.assemble import Assembler, probe
+from bench.experiment.assemble import Assembler, make_order, probe
 from bench.experiment.execute import execute
 from bench.experiment.plan import plan, plan_record, run_ids
 from bench.experiment.selftrain import recipe_run, self_trained
@@ -50,21 +49,24 @@ class Suite:
             return write_report(self._store.root, as_dict(self._config), self._store.results(self._run_ids))
 
     def _check(self) -> None:
-        """Everything that can be found wrong without work, so that nothing is lost later."""
+        """Everything that can be found wrong before work and before anything is written."""
         config, world = self._config, self._world
-        self._store.check_writable()
         check_precision(config.precision, world.device)
         if config.compile.enabled:
             check_compiler(world.device)
         for arm in config.arms:
-            _check_arm(arm_config(config, arm), world)
+            _check_arm(arm_config(config, arm))
+        reader = Assembler(world, _no_weights)
+        for arm in config.arms:
+            own = arm_config(config, arm)
+            make_order(own, reader.dataset(own.data), config.seed, world)
+        self._dataset = reader.dataset(arm_config(config, config.baseline).data)
+        self._store.check_writable()
 
     def _complete(self) -> None:
         world = self._world
-        datasets = Assembler(world, _no_weights)
-        first = datasets.dataset(arm_config(self._config, self._config.baseline).data)
-        done: set[str] = world.from_main(self._finished(first.sha256) if world.is_main else None)
-        precision: dict[str, Any] = world.from_main(self._precision(first) if world.is_main else None)
+        done: set[str] = world.from_main(self._finished() if world.is_main else None)
+        precision: dict[str, Any] = world.from_main(self._precision() if world.is_main else None)
         world.set_precision(precision["name"])
         assembler = Assembler(world, lambda own: self_trained(own, world, precision, lambda c: open_trackers(c, ["console"])))
         self._prepare(assembler, precision["name"], {spec.arm for b in self._blocks for spec in b.runs if spec.run_id not in done})
@@ -89,18 +91,18 @@ class Suite:
         if self._world.is_main:
             print(line, flush=True)
 
-    def _finished(self, dataset_sha256: str) -> set[str]:
+    def _finished(self) -> set[str]:
         """Ids of the runs that need not be made. Raises ValueError where one was made on other images than today's."""
         finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
         for result in finished:
-            if result.start["dataset"]["sha256"] != dataset_sha256:
+            if result.start["dataset"]["sha256"] != self._dataset.sha256:
                 raise ValueError(
                     f"{self._store.root}: run {result.run_id} was made on {result.start['dataset']['name']} with other images "
                     "than data.dir holds now; give another --output"
                 )
         return {result.run_id for result in finished}
 
-    def _precision(self, dataset: Any) -> dict[str, Any]:
+    def _precision(self) -> dict[str, Any]:
         """Resolved once an experiment and kept in its plan, so that a study continued later computes alike."""
         record = plan_record(self._config, self._blocks)
         stored = self._store.plan() if self._store.has_plan() else {}
@@ -108,7 +110,7 @@ class Suite:
             kept: dict[str, Any] = stored["precision"]
             return kept
         baseline = arm_config(self._config, self._config.baseline)
-        found = resolve(self._config.precision, self._world.device, lambda: probe(baseline, dataset))
+        found = resolve(self._config.precision, self._world.device, lambda: probe(baseline, self._dataset))
         self._store.write_plan({**record, "precision": found})
         return found
 
@@ -124,9 +126,8 @@ def open_trackers(config: ExperimentConfig, names: Iterable[str]) -> list[Tracke
     return [Guarded(registry.resolve("tracker", name)(as_dict(config)), name) for name in names]
 
 
-def _check_arm(own: ExperimentConfig, world: World) -> None:
+def _check_arm(own: ExperimentConfig) -> None:
     check_network(own.model.name)
-    check_batch(own.train.global_batch_size, own.train.global_batch_size, world.size)
     if own.weights.source == "file":
         find_file(own.weights.file or "")
     if own.weights.source == "self":

@@ -82,7 +82,7 @@ def _draw(arms: Sequence[_Arm], config: dict[str, Any], report: dict[str, Any]) 
     _threshold_labels(right, config["thresholds"], report["primary"]["threshold"])
     handles = [Line2D([], [], color=arm.colour, linestyle=arm.dashes, linewidth=2.2) for arm in arms]
     names = [arm.name for arm in arms]
-    columns = max(1, min(len(names), 90 // (max(map(len, names)) + 8)))
+    columns = max(1, min(len(names), 110 // (max(map(len, names)) + 8)))
     legend = figure.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, handlelength=3.6, fontsize=10)
     for text in legend.get_texts():
         text.set_parse_math(False)

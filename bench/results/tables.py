@@ -57,7 +57,7 @@ def time_table(report: Mapping[str, Any]) -> Table:
 
 
 def _threshold_cells(arm: str, row: Mapping[str, Any]) -> tuple[str, ...]:
-    missing = "not reached" if row["runs"] else "no runs"
+    missing = "not reached" if row["runs"] else "no finished run"
     return (
         accuracy_label(row["threshold"]), arm, f"{row['reached']}/{row['runs']}",
         spread(row["time_to_accuracy_s"], seconds, missing), spread(row["epochs_to_accuracy"], "{:.2f}".format, missing),

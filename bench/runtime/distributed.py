@@ -15,14 +15,14 @@ _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 class World:
     """All ranks of this job. Opened once a process; raises ValueError when the ranks are not those that were asked for."""
 
-    def __init__(self, asked_size: int | None = None) -> None:
+    def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
         self._state = PartialState()
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
         self.device: torch.device = self._state.device
         _check_size(self.size, asked_size, self.device)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+        torch.set_num_threads(cpu_threads or max(1, len(os.sched_getaffinity(0)) // local))
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True

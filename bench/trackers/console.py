@@ -25,13 +25,13 @@ class _Row:
     look: str = NOTHING
     accuracy: str = NOTHING
     train: str = NOTHING
-    throughput: str = NOTHING
+    images_per_s: str = NOTHING
     status: str = "waiting"
     times_s: list[float | None] = field(default_factory=list)
 
     def cells(self) -> list[str]:
         """The row's text after the arm's name, in the order of the table's columns."""
-        return [self.run, self.look, self.accuracy, self.train, self._time(), self.throughput, self.status]
+        return [self.run, self.look, self.accuracy, self.train, self._time(), self.images_per_s, self.status]
 
     def _time(self) -> str:
         reached = [time_s for time_s in self.times_s if time_s is not None]
@@ -58,7 +58,7 @@ class ConsoleTracker:
         self._run = event.data
         row = self._rows[event.data["arm"]]
         row.run, row.status = f"{self._block()}, seed {event.data['seed']}", "starting"
-        row.look = row.accuracy = row.train = row.throughput = NOTHING
+        row.look = row.accuracy = row.train = row.images_per_s = NOTHING
         weights, network = event.data["weights"], event.data["network"]
         start_from = " ".join(str(part) for part in (weights["source"], weights["tag"]) if part)
         resumed = f"  resumed at step {event.data['resumed_step']}" if event.data["resumed_step"] else ""
@@ -72,11 +72,11 @@ class ConsoleTracker:
         train_s = data["segments_s"].get("train", 0.0)
         row.look = str(data["samples"] // self._config["evaluation"]["every_samples"])
         row.accuracy, row.train = f"{data['correct'] / data['total']:.4f}", f"{train_s:.1f} s"
-        row.throughput = f"{data['samples'] / train_s:.0f} images/s" if train_s else NOTHING
+        row.images_per_s = f"{data['samples'] / train_s:.0f}" if train_s else NOTHING
         row.status = "training"
         self._show(
             f"look {row.look}  epoch {event.epoch:.2f}  {data['samples']} images  val {row.accuracy}  "
-            f"train {row.train}  {row.throughput}"
+            f"train {row.train}  {row.images_per_s} images/s"
         )
 
     def finish(self, result: RunResult) -> None:
@@ -90,8 +90,8 @@ class ConsoleTracker:
         if result.test_correct is not None and result.test_total:
             parts.append(f"test {result.test_correct / result.test_total:.4f}")
         if result.images_per_s is not None:
-            row.throughput = f"{result.images_per_s:.0f} images/s"
-            parts.append(row.throughput)
+            row.images_per_s = f"{result.images_per_s:.0f}"
+            parts.append(f"{row.images_per_s} images/s")
         if result.error and result.error.strip():
             parts.append(result.error.strip().splitlines()[-1])
         self._show("  ".join(parts))
@@ -123,7 +123,7 @@ class ConsoleTracker:
 
     def _table(self) -> Table:
         time_to = f"to {accuracy_label(self._threshold)}, median"
-        table = Table("arm", "run", "look", "val", "train", time_to, "throughput", "status", title=self._config["name"])
+        table = Table("arm", "run", "look", "val", "train", time_to, "images/s", "status", title=self._config["name"])
         for arm, row in self._rows.items():
-            table.add_row(*(Text(cell) for cell in (arm, *row.cells())))
+            table.add_row(arm, *row.cells())
         return table

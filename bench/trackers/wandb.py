@@ -17,7 +17,7 @@ from bench.results.events import Event
 from bench.results.fold import RunResult
 
 MODES = ("online", "offline", "disabled")
-AXES = {"val/*": "time/train_s", "throughput/*": "time/train_s", "val_by_epoch/*": "trainer/epoch"}
+AXES = {"val/*": "time/train_s", "so_far/*": "time/train_s", "val_by_epoch/*": "trainer/epoch"}
 
 
 def resolve_mode(configured: str | None, environ: Mapping[str, str], key_present: bool) -> tuple[str, str]:
@@ -51,12 +51,15 @@ def _set_up() -> wandb.Settings:
 
 
 class WandbTracker:
-    """Sends each run to W&B. When the server does not answer, it says so once and stays offline: `wandb sync` sends it later."""
+    """Sends each run to W&B. When the server does not answer, it says so once and stays offline: `wandb sync` sends it later.
+
+    Raises ValueError for a mode that does not exist.
+    """
 
     def __init__(self, config: dict[str, Any], *, init_timeout_s: float = 30, finish_timeout_s: float = 30) -> None:
         self._config = config
-        self._key = find_key()
-        self._mode, self._reason = resolve_mode(config["wandb"]["mode"], os.environ, self._key)
+        self._mode, self._reason = resolve_mode(config["wandb"]["mode"], os.environ, key_present=True)
+        self._key: bool | None = None  # looked for at the first run, where a fault of wandb's harms nothing
         self._directory = Path(config["output"]) / config["name"]
         self._init_timeout_s, self._finish_timeout_s = init_timeout_s, finish_timeout_s
         self._run: wandb.Run | None = None
@@ -67,6 +70,9 @@ class WandbTracker:
         if self._mode == "disabled":
             return
         self._end(exit_code=1)  # a run that raised was never finished
+        if self._mode == "online" and self._key is None:
+            self._key = find_key()
+            self._mode, self._reason = resolve_mode(self._config["wandb"]["mode"], os.environ, self._key)
         self._run = self._open(event.data)
         for axis in sorted(set(AXES.values())):
             self._run.define_metric(axis)
@@ -156,8 +162,8 @@ class WandbTracker:
             **{f"time/{clock}_s": read_clock(clock, data["segments_s"]) for clock in ("train", self._config["clock"])},
             "trainer/epoch": event.epoch,
             "trainer/samples": data["samples"],
-            "throughput/images_per_s": data["samples"] / train_s if train_s else None,
-            "throughput/data_wait_fraction": data["data_wait_s"] / train_s if train_s else None,
+            "so_far/images_per_s": data["samples"] / train_s if train_s else None,
+            "so_far/data_wait_fraction": data["data_wait_s"] / train_s if train_s else None,
         }
         return {name: value for name, value in row.items() if value is not None}
 

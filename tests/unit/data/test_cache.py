@@ -93,8 +93,10 @@ def test_a_source_without_test_pool():
 
 def test_two_sources_of_the_same_images_share_an_entry(root):
     cache.load(SOURCE, build)
+    first = entry(root).stat().st_ino
     check(cache.load("1" * 64, build))
     check(cache.load("1" * 64, never))
+    assert entry(root).stat().st_ino == first
     assert len([path for path in (root / "data").iterdir() if path.name != "index"]) == 1
 
 
@@ -120,6 +122,7 @@ DAMAGE = {
     "no meta": lambda at: (at / "meta.json").unlink(),
     "torn meta": lambda at: truncate(at / "meta.json"),
     "other meta": lambda at: (at / "meta.json").write_text("[]"),
+    "empty meta": lambda at: (at / "meta.json").write_text("{}"),
     "fewer pools": lambda at: (at / "meta.json").write_text('{"pools": {"train": []}}'),
     "no entry": shutil.rmtree,
     "file for entry": lambda at: (shutil.rmtree(at), at.write_text("x")),

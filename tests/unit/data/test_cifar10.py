@@ -273,6 +273,7 @@ BAD_BATCHES = {
     "fewer labels": {"labels": [0] * 7},
     "fractions": {"labels": [0.5] * 8},
     "names": {"labels": [b"cat"] * 8},
+    "ragged": {"labels": [[0], [1, 2]]},
     "label 10": {"labels": [10] * 8},
     "label -1": {"labels": [-1] * 8},
 }

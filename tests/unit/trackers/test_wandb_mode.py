@@ -6,7 +6,8 @@ import pytest
 
 wandb = pytest.importorskip("wandb")
 
-from bench.trackers.wandb import find_key, resolve_mode  # noqa: E402
+from bench.trackers.wandb import WandbTracker, find_key, resolve_mode  # noqa: E402
+from tests.unit.results_factory import make_config  # noqa: E402
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -54,6 +55,19 @@ def test_an_unknown_mode_lists_the_allowed(configured, environ, key):
     allowed = "allowed: disabled, offline, online; did you mean 'offline'?"
     with pytest.raises(ValueError, match=re.escape(f"{key}: 'ofline' is not allowed; {allowed}")):
         resolve_mode(configured, environ, True)
+
+
+def test_an_unknown_mode_is_told_before_any_run(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(ValueError, match="'ofline' is not allowed"):
+        WandbTracker(make_config())
+
+
+@pytest.mark.parametrize("mode", [None, "online", "offline", "disabled"])
+def test_building_the_tracker_touches_nothing_of_wandb(monkeypatch, mode):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(wandb, "setup", lambda settings: pytest.fail("wandb was set up"))
+    WandbTracker(make_config(wandb={"mode": mode}))
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Two real ranks over gloo."""

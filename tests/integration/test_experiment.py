@@ -1,0 +1,182 @@
+"""A whole small study as a user runs it: store, report, restart, kill and resume, and every refusal before any work."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.config.load import load
+from bench.experiment.plan import plan, run_ids
+from bench.results.events import read_events
+from bench.results.store import RunStore
+from tests.commands import ROOT, TINY, bench, environment
+
+IDS = run_ids(plan(load(ROOT / TINY)))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The tiny study, run once: (output of the command, its directory, its environment)."""
+    folder = tmp_path_factory.mktemp("study")
+    env = environment(folder)
+    done = bench("run", TINY, f"--output={folder}/runs", env=env)
+    assert done.returncode == 0, done.stderr
+    return done, folder / "runs" / "tiny", env
+
+
+def test_a_study_ends_with_one_sentence_a_picture_and_a_page(study):
+    done, root, _ = study
+    *_, sentence, picture, page = done.stdout.strip().splitlines()
+    assert sentence.startswith("fast ")
+    assert picture.split()[-1] == str(root / "report.png")
+    assert page.split()[-1] == str(root / "report.html")
+    for name in ("report.png", "report.html", "report.md", "report.json", "plan.json"):
+        assert (root / name).stat().st_size > 200, name
+
+
+def test_every_run_has_a_directory_with_its_config_ledger_and_result(study):
+    _, root, _ = study
+    assert sorted(p.name for p in root.iterdir() if p.is_dir()) == sorted(IDS)
+    for run_id in IDS:
+        result = json.loads((root / run_id / "result.json").read_text())
+        assert (result["run_id"], result["status"], len(result["looks"])) == (run_id, "completed", 8)
+        assert yaml.safe_load((root / run_id / "config.yaml").read_text())["data"]["source"] == "digits"
+        assert result == RunStore(root).result(run_id).to_dict()  # folded again from the ledger
+
+
+def test_the_arms_learn_and_the_seeds_differ(study):
+    _, root, _ = study
+    results = RunStore(root).results(IDS)
+    assert all(max(look.accuracy for look in result.looks) > 0.3 for result in results if result.arm == "fast")
+    curves = [tuple(look.correct for look in result.looks) for result in results]
+    assert len(set(curves)) == len(curves)
+
+
+def test_segments_sum_to_the_time_between_start_and_stop(study):
+    _, root, _ = study
+    for run_id in IDS:
+        events = read_events(root / run_id / "events.rank0.jsonl")
+        wall_s = (events[-1].mono_ns - events[0].mono_ns) / 1e9
+        segments_s = sum(s for name, s in events[-1].data["segments_s"].items() if name not in ("build", "compile"))
+        assert segments_s == pytest.approx(wall_s, rel=0.01)
+
+
+def test_the_same_command_again_does_nothing_but_tell(study):
+    _, root, env = study
+    before = {path: path.stat().st_mtime_ns for run_id in IDS for path in (root / run_id).iterdir()}
+    again = bench("run", TINY, f"--output={root.parent}", env=env)
+    assert again.returncode == 0
+    assert "0 of 4 runs to do" in again.stdout
+    assert "fast " in again.stdout.splitlines()[-3]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_another_configuration_makes_its_own_runs_beside(study, tmp_path):
+    _, root, _ = study
+    changed = run_ids(plan(load(ROOT / TINY, ["--optim.weight_decay=0.1"])))
+    assert not set(changed) & {path.name for path in root.iterdir()}
+
+
+def _kill_after_looks(looks: int, *arguments: str, env: dict[str, str], root: Path) -> None:
+    """Start a study and SIGKILL it once its first run has that many looks in its ledger."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "run", TINY, *arguments], cwd=ROOT, env=env, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline_s = time.monotonic() + 200
+    while time.monotonic() < deadline_s:
+        ledgers = list(root.glob("*/events.rank0.jsonl"))
+        if ledgers and ledgers[0].read_text().count('"eval_stop"') >= looks:
+            break
+        assert process.poll() is None, "the study ended before it could be killed"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_in_a_run_it_folds_to_interrupted_and_completes_with_the_same_numbers(study, tmp_path):
+    _, whole, env = study
+    root = tmp_path / "runs" / "tiny"
+    arguments = (f"--output={tmp_path}/runs", "--train.samples=8192")
+    _kill_after_looks(3, *arguments, env=env, root=root)
+    ids = run_ids(plan(load(ROOT / TINY, ["--train.samples=8192"])))
+    assert [result.status for result in RunStore(root).results(ids)] == ["interrupted"]
+    # The short study's first run is finished beside it, and must not be touched.
+    shutil.copytree(whole / IDS[0], root / IDS[0])
+    before = (root / IDS[0] / "events.rank0.jsonl").read_bytes()
+    done = bench("run", TINY, f"--output={tmp_path}/runs", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 4 runs to do" in done.stdout
+    assert (root / IDS[0] / "events.rank0.jsonl").read_bytes() == before
+    for run_id in IDS:
+        ours, theirs = RunStore(root).result(run_id), RunStore(whole).result(run_id)
+        assert [look.correct for look in ours.looks] == [look.correct for look in theirs.looks]
+        assert ours.test_correct == theirs.test_correct
+
+
+def test_a_killed_run_resumes_from_its_checkpoint_bit_for_bit(study, tmp_path):
+    _, _, env = study
+    long = ("--train.samples=2048", "--blocks=1", "--train.checkpoint_every_looks=2")
+    ids = run_ids(plan(load(ROOT / TINY, long)))
+    straight = bench("run", TINY, f"--output={tmp_path}/straight", *long, env=env)
+    assert straight.returncode == 0, straight.stderr
+    root = tmp_path / "killed" / "tiny"
+    _kill_after_looks(5, f"--output={tmp_path}/killed", *long, env=env, root=root)
+    assert list((root / ids[0] / "checkpoints").glob("step-*"))
+    done = bench("run", TINY, f"--output={tmp_path}/killed", *long, env=env)
+    assert done.returncode == 0, done.stderr
+    resumed, whole = RunStore(root).result(ids[0]), RunStore(tmp_path / "straight" / "tiny").result(ids[0])
+    assert resumed.resumed
+    assert resumed.attempts == 2
+    assert [(k.step, k.correct, k.loss) for k in resumed.looks] == [(k.step, k.correct, k.loss) for k in whole.looks]
+    assert (resumed.test_correct, resumed.test_loss) == (whole.test_correct, whole.test_loss)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "told"),
+    [
+        (["--precision=fp16"], {}, "precision: 'fp16' is not computed on a CPU"),
+        (["--model.name=resnet81"], {}, "resnet18"),
+        (["--data.source=cifar10", "--train.samples=1024"], {}, "CIFAR10_DIR"),
+        (["--weights.source=file", "--weights.file=none.safetensors"], {}, "HEADSTART_WEIGHTS_DIR"),
+        (["--compile.enabled=true"], {"CXX": "no-such-compiler"}, "no-such-compiler"),
+        (["--hardware.world_size=2"], {}, "2 processes were asked for, 1 started"),
+        (["--data.train_samples=5000"], {}, "5000"),
+        (["--optim.lrr=1"], {}, "did you mean 'lr'?"),
+    ],
+)  # fmt: skip
+def test_what_cannot_run_is_one_line_before_any_work(tmp_path, arguments, changes, told):
+    done = bench("run", TINY, f"--output={tmp_path}/runs", *arguments, env=environment(tmp_path, **changes))
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("headstart:")]
+    assert len(lines) == 1
+    assert told in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_output_that_cannot_be_written_is_found_before_any_work(tmp_path):
+    (tmp_path / "runs").write_text("a file where the directory should be")
+    done = bench("run", TINY, f"--output={tmp_path}/runs", env=environment(tmp_path))
+    assert done.returncode == 2
+    assert "cannot write to" in done.stderr
+
+
+def test_finished_runs_on_other_images_are_not_mixed_with_todays(study, tmp_path):
+    _, whole, env = study
+    root = tmp_path / "runs" / "tiny"
+    shutil.copytree(whole, root)
+    shutil.rmtree(root / IDS[-1])
+    ledger = root / IDS[0] / "events.rank0.jsonl"
+    sha256 = RunStore(root).result(IDS[0]).start["dataset"]["sha256"]
+    ledger.write_text(ledger.read_text().replace(sha256, "0" * 64))
+    done = bench("run", TINY, f"--output={tmp_path}/runs", env=env)
+    assert done.returncode == 2
+    assert "other images" in done.stderr

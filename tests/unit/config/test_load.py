@@ -1,0 +1,369 @@
+"""Layers, overrides and checks: what a config accepts, and the one line that says why it refuses."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.config.load import RUN_ROOTS, arm_config, as_dict, known_keys, load, run_digest, to_yaml
+from bench.config.schema import ExperimentConfig
+
+ROOT = Path(__file__).parents[3]
+EMBEDDED = "configs/experiments/embedded.yaml"
+EXPERIMENTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("configs/experiments/*.yaml"))
+RECIPES = sorted(path.relative_to(ROOT) for path in ROOT.glob("configs/weights/*.yaml"))
+SECTIONS = {f.name: f.type for f in dataclasses.fields(ExperimentConfig) if dataclasses.is_dataclass(f.type)}
+LEAVES = [(root, leaf.name) for root, section in SECTIONS.items() for leaf in dataclasses.fields(section)]
+# Named, judged or stored by these; what a run computes depends on none of them (the seed stands in the run's id).
+NOT_DECISIVE = {
+    "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds", "confirm_looks",
+    "clock", "blocks", "seed", "hardware", "trackers", "wandb", "output", "imports",
+}  # fmt: skip
+STUDY: dict[str, Any] = {
+    "name": "study", "question": "Is it so?", "cost": "little", "command": "none", "expected": "yes",
+    "arms": {"slow": {}, "fast": {"optim.lr": "3e-3"}}, "baseline": "slow", "factors": ["optim.lr"],
+    "primary": {"arm": "fast", "threshold": 0.5}, "thresholds": [0.3, 0.5],
+    "data": {"source": "digits"}, "schedule": {"lr_warmup_steps": 4},
+    "train": {"global_batch_size": 32, "samples": 1024}, "evaluation": {"every_samples": 128},
+}  # fmt: skip
+MANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def in_the_root(monkeypatch):
+    """Configs name each other from the repository's root."""
+    monkeypatch.chdir(ROOT)
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({**STUDY, **changes}, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def refusal(path: str | Path, *overrides: str) -> str:
+    """The message that a config is refused with: one line."""
+    with pytest.raises(ValueError, match=".") as caught:
+        load(path, overrides)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def leaves(tree: dict[str, Any]) -> dict[str, Any]:
+    """Dotted key to value, over the sections of a config."""
+    return {f"{root}.{leaf}": tree[root][leaf] for root, leaf in LEAVES}
+
+
+def changed(config: ExperimentConfig, root: str, leaf: str | None = None) -> ExperimentConfig:
+    value: Any = dataclasses.replace(getattr(config, root), **{leaf: "changed"}) if leaf else "changed"
+    return dataclasses.replace(config, **{root: value})
+
+
+def test_layers_base_below_experiment_below_override(tmp_path):
+    base = yaml.safe_load(Path("configs/base.yaml").read_text())
+    path = write(tmp_path, optim={"lr": 0.5, "beta2": 0.9})
+    assert load(path).optim.lr == 0.5
+    config = load(path, ["--optim.beta2=0.95"])
+    assert (config.optim.lr, config.optim.beta2) == (0.5, 0.95)
+    assert config.optim.beta1 == base["optim"]["beta1"]  # a section is merged, not replaced
+    assert config.blocks == base["blocks"]
+
+
+def test_base_documents_every_key_that_has_a_default():
+    base = yaml.safe_load(Path("configs/base.yaml").read_text())
+    no_default = {"name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds"}
+    assert set(base) == set(known_keys()) - no_default
+    for section in set(SECTIONS) - no_default:
+        assert set(base[section]) == {f.name for f in dataclasses.fields(SECTIONS[section])}, section
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("--optim.lr=1e-3", "optim.lr", 1e-3),
+        ("--optim.lr=1", "optim.lr", 1.0),
+        ("--train.samples=2048", "train.samples", 2048),
+        ("--model.input_size=null", "model.input_size", None),
+        ("--compile.enabled=false", "compile.enabled", False),
+        ("--weights.tag='1'", "weights.tag", "1"),
+        ('--weights.tag="a: b=c"', "weights.tag", "a: b=c"),
+        ("--weights.tag=a=b", "weights.tag", "a=b"),
+        ("--wandb.tags=[a, 'b c']", "wandb.tags", ["a", "b c"]),
+        ("--wandb.tags=[]", "wandb.tags", []),
+    ],
+)
+def test_an_override_is_typed(tmp_path, override, key, value):
+    found = leaves(as_dict(load(write(tmp_path), [override])))[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_overrides_of_lists_and_of_whole_sections(tmp_path):
+    config = load(write(tmp_path), ["--thresholds=[0.5, 0.8]", "--primary={arm: fast, threshold: 0.8}"])
+    assert (config.thresholds, config.primary.threshold) == ((0.5, 0.8), 0.8)
+
+
+def test_the_last_override_holds(tmp_path):
+    assert load(write(tmp_path), ["--blocks=2", "--blocks=3"]).blocks == 3
+
+
+def test_a_bare_name_is_an_experiment_that_is_shipped():
+    assert load("embedded") == load(EMBEDDED)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--optm.lr=1", r"unknown key 'optm'; .*did you mean 'optim'\?"),
+        ("--optim.lrr=1", r"unknown key 'optim.lrr'; allowed: beta1, beta2, lr, .*did you mean 'lr'\?"),
+        ("--optim.=1", r"unknown key 'optim\.'"),
+        ("--primary.treshold=0.5", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
+        ("--arms={slow: {}, fast: {optim.lrr: 1}}", r"arm fast: 'optim.lrr' is not a declared factor"),
+        ("--data.flip=rnd", r"data.flip: 'rnd' is not allowed; allowed: none, random"),
+        ("--precision=bf61", r"precision: 'bf61' is not allowed; .*did you mean 'bf16'\?"),
+        ("--wandb.mode=ofline", r"wandb.mode: 'ofline' is not allowed; .*did you mean 'offline'\?"),
+        ("--optim.lr=fast", r"optim.lr: 'fast': .*valid number"),
+        ("--optim.lr=null", r"optim.lr: None: .*valid number"),
+        ("--optim.lr=0", r"optim.lr: 0: .*greater than 0"),
+        ("--optim.lr=.nan", r"optim.lr: nan: "),
+        ("--optim.lr.x=3", r"optim.lr.x: optim.lr has no keys below it"),
+        ("--optim=3", r"optim: 3: "),
+        ("--optim=", r"optim: None: "),
+        ("--optim={lr: 1}", r"key 'optim.name' is missing"),
+        ("--blocks=0", r"blocks: 0: .*greater than 0"),
+        ("--blocks=1.5", r"blocks: 1.5: .*valid integer"),
+        ("--seed=-1", r"seed: -1: "),
+        ("--seed=9223372036854775808", r"seed: 9223372036854775808: .*less than"),
+        ("--trackers=wandb", r"trackers: 'wandb': "),
+        ("--trackers=[wandbb]", r"trackers: no tracker 'wandbb'; .*did you mean 'wandb'\?"),
+        ("--name=..", r"name: '\.\.': "),
+        ("--name=a/b", r"name: 'a/b': "),
+        ("--arms={slow: {}, 'a b': {}}", r"arms.a b: "),
+        ("--arms={slow: {}, fast: {optim.lr: 2020-01-01}}", r"arms.fast.optim.lr: datetime.date"),
+        ("--optim.lr=[1", r"override '--optim.lr=\[1': not valid YAML"),
+        ("--optim={lr: 1, lr: 2}", r"key 'lr' is given twice"),
+        ("--seed=2020-13-45", r"override '--seed=2020-13-45': not valid YAML"),
+        ("--seed=!!map [1]", r"override '--seed=!!map \[1\]': not valid YAML"),
+        ("--optim.lr", r"override '--optim.lr': expected --dotted.key=value"),
+        ("optim.lr=1", r"override 'optim.lr=1': expected --dotted.key=value"),
+        ("--=1", r"override '--=1': expected --dotted.key=value"),
+        ("--baseline=slo", r"baseline: no arm 'slo'; allowed: fast, slow; did you mean 'slow'\?"),
+        ("--primary.arm=fats", r"primary.arm: no arm 'fats'; allowed: fast, slow; did you mean 'fast'\?"),
+        ("--primary.arm=slow", r"primary.arm: 'slow' is the baseline; allowed: fast"),
+        ("--thresholds=[0.5, 0.3]", r"thresholds: \[0.5, 0.3\] must rise"),
+        ("--thresholds=[0.3, 0.5, 0.5]", r"thresholds: \[0.3, 0.5, 0.5\] must rise"),
+        ("--thresholds=[0.5, 1.0]", r"thresholds.1: 1.0: .*less than 1"),
+        ("--thresholds=[]", r"primary.threshold: 0.5 is none of \[\]"),
+        ("--primary.threshold=0.4", r"primary.threshold: 0.4 is none of \[0.3, 0.5\]"),
+        ("--factors=[optim.lrr]", r"factors: 'optim.lrr' cannot be one; .*did you mean 'optim.lr'\?"),
+        ("--factors=[optim.]", r"factors: 'optim\.' cannot be one"),
+        ("--factors=[evaluation]", r"factors: 'evaluation' cannot be one"),
+        ("--factors=[precision]", r"factors: 'precision' cannot be one"),
+        ("--factors=[optim.beta1]", r"arm fast: 'optim.lr' is not a declared factor, .*unfair; allowed: optim.beta1"),
+        ("--factors=[]", r"arm fast: 'optim.lr' is not a declared factor, .*unfair"),
+        ("--data.source=digts", r"data.source: no source 'digts'; .*did you mean 'digits'\?"),
+        ("--data.loader=resdent", r"data.loader: no loader 'resdent'; .*did you mean 'resident'\?"),
+        ("--optim.name=adm", r"optim.name: no optimizer 'adm'; .*did you mean 'adam'\?"),
+        ("--schedule.name=cosin", r"schedule.name: no schedule 'cosin'; .*did you mean 'cosine'\?"),
+        ("--schedule.lr_warmup_steps=32", r"arm slow: schedule.lr_warmup_steps: 32 leaves none of 32 steps"),
+        ("--weights.source=file", r"arm slow: weights.source: 'file' needs weights.file, which is null"),
+        ("--weights.source=self", r"arm slow: weights.source: 'self' needs weights.recipe, which is null"),
+        ("--imports=[no_such_module]", r"imports: cannot import 'no_such_module': ModuleNotFoundError"),
+        ("--optim.lr='a\nb'", r"optim.lr: 'a b': "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_refused_in_one_line(tmp_path, override, said):
+    assert re.search(said, refusal(write(tmp_path), override))
+
+
+def test_a_factor_that_starts_alike_does_not_cover_another_key(tmp_path):
+    path = write(tmp_path, factors=["data.pad"], arms={"slow": {}, "fast": {"data.pad_mode": "zero"}})
+    assert "arm fast: 'data.pad_mode' is not a declared factor" in refusal(path)
+
+
+def test_an_arm_is_checked_as_a_run(tmp_path):
+    path = write(tmp_path, factors=["optim"], arms={"slow": {}, "fast": {"optim.nam": "adam"}})
+    assert "arm fast: unknown key 'optim.nam'" in refusal(path)
+    path = write(tmp_path, factors=["train"], arms={"slow": {}, "fast": {"train.samples": 1000}})
+    assert "arm fast: train.samples: 1000 is no multiple" in refusal(path)
+
+
+@pytest.mark.parametrize("steps", [0, 31])
+def test_an_lr_warmup_may_leave_one_step(tmp_path, steps):
+    assert load(write(tmp_path), [f"--schedule.lr_warmup_steps={steps}"]).schedule.lr_warmup_steps == steps
+
+
+@MANY
+@given(batch=st.integers(1, 200), every=st.integers(1, 500), samples=st.integers(1, 3000))
+def test_the_grid_that_a_refusal_names_is_the_nearest_and_is_accepted(tmp_path, batch, every, samples):
+    wanted = {"evaluation.every_samples": (every, batch), "train.samples": (samples, None)}
+    asked = {"train.global_batch_size": batch, "evaluation.every_samples": every, "train.samples": samples}
+    for key, (value, unit) in wanted.items():
+        unit = unit or asked["evaluation.every_samples"]
+        if value % unit:
+            message = refusal(write(tmp_path, schedule={"lr_warmup_steps": 0}), *(f"--{k}={v}" for k, v in asked.items()))
+            assert f"{key}: {value} is no multiple of " in message
+            asked[key] = int(re.findall(r"nearest: (\d+)$", message)[0])
+            multiples = [unit * n for n in range(1, value // unit + 2)]
+            assert abs(asked[key] - value) == min(abs(multiple - value) for multiple in multiples)
+    load(write(tmp_path, schedule={"lr_warmup_steps": 0}), [f"--{k}={v}" for k, v in asked.items()])
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("configs/experiments/embeded.yaml", "did you mean 'configs/experiments/embedded.yaml'?"),
+        ("embeded", "did you mean 'configs/experiments/embedded.yaml'?"),
+        ("configs/experiments", "no config file 'configs/experiments'; "),
+        ("no/such/folder.yaml", "no config file 'no/such/folder.yaml'; "),
+        ("", "no config file"),
+    ],
+)
+def test_a_missing_file_is_named_with_the_nearest(path, said):
+    assert said in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name: [", "not valid YAML"),
+        ("a: 1\n b: 2", "not valid YAML: mapping values are not allowed here"),
+        ("a: 1\n---\nb: 2", "expected a single document"),
+        ("? [a, b]\n: 3", "not valid YAML"),
+        ("- 1", "expected keys and values, got list"),
+        ("3", "expected keys and values, got int"),
+        ("", "expected keys and values, got NoneType"),
+        ("3: 4", "keys should be strings"),
+        ("name: x", "key 'question' is missing"),
+        ("seed: 1\noptim: {lr: 1}\nseed: 2", "key 'seed' is given twice"),
+        ("optim: {lr: 1, lr: 2}", "key 'lr' is given twice"),
+        (b"name: \xe9", "not valid YAML"),
+        (b"\xff\xfe\x00", "not valid YAML"),
+        ("a: &a [*a]", "aliases are not allowed"),
+    ],
+)
+def test_a_file_that_holds_no_config_is_refused(tmp_path, content, said):
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    message = refusal(path)
+    assert message.startswith(f"{path}: ")
+    assert said in message
+
+
+def test_python_tags_are_refused_and_do_nothing(tmp_path):
+    trace = tmp_path / "trace"
+    tag = f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{trace}]]"
+    path = tmp_path / "tags.yaml"
+    path.write_text(f"name: {tag}\n")
+    assert "python/object/apply" in refusal(path)
+    assert "python/object/apply" in refusal(write(tmp_path), f"--name={tag}")
+    assert not trace.exists()
+
+
+def test_an_alias_bomb_is_refused_at_once(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*lines, "name: *a11\n"]))
+    message = refusal(path)
+    assert "aliases are not allowed" in message
+    assert len(message) < 1000
+
+
+def test_a_config_is_frozen():
+    config = load(EMBEDDED)
+    for thing in (config, *(getattr(config, section) for section in SECTIONS)):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(thing, dataclasses.fields(thing)[0].name, "other")
+
+
+def test_an_arm_is_the_shared_config_with_its_overrides_and_nothing_else():
+    config = load(EMBEDDED)
+    before = as_dict(config)
+    for arm, overrides in config.arms.items():
+        own, shared = as_dict(arm_config(config, arm)), as_dict(config)
+        different = {key: value for key, value in leaves(own).items() if value != leaves(shared)[key]}
+        assert different == overrides
+        assert {key: own[key] for key in own if key not in SECTIONS} == {key: shared[key] for key in own if key not in SECTIONS}
+    assert as_dict(config) == before
+
+
+def test_yaml_round_trips(tmp_path):
+    for config in (load(EMBEDDED), load(write(tmp_path, question="Größer als π?"), ["--optim.lr=1e-7", "--wandb.tags=['1']"])):
+        text = to_yaml(config)
+        assert yaml.safe_load(text) == as_dict(config)
+        again = tmp_path / "again.yaml"
+        again.write_text(text, encoding="utf-8")
+        assert load(again) == config
+        assert run_digest(load(again)) == run_digest(config)
+    assert "Größer als π?" in text
+
+
+def test_every_key_is_decisive_or_known_not_to_be():
+    assert set(known_keys()) == NOT_DECISIVE | set(RUN_ROOTS)
+    assert not NOT_DECISIVE & set(RUN_ROOTS)
+
+
+@pytest.mark.parametrize(("root", "leaf"), [leaf for leaf in LEAVES if leaf[0] in RUN_ROOTS and leaf != ("data", "dir")])
+def test_the_digest_changes_with_every_decisive_key(root, leaf):
+    config = load(EMBEDDED)
+    assert run_digest(changed(config, root, leaf)) != run_digest(config)
+
+
+@pytest.mark.parametrize("root", [root for root in RUN_ROOTS if root not in SECTIONS])
+def test_the_digest_changes_with_every_decisive_value(root):
+    config = load(EMBEDDED)
+    assert run_digest(changed(config, root)) != run_digest(config)
+
+
+@pytest.mark.parametrize("key", [*sorted(NOT_DECISIVE), "data.dir", "hardware.loader_threads", "wandb.tags"])
+def test_the_digest_does_not_change_with_names_and_places(key):
+    config = load(EMBEDDED)
+    other = changed(config, *key.split("."))
+    assert other != config
+    assert run_digest(other) == run_digest(config)
+
+
+def test_a_digest_is_of_values_not_of_how_they_are_written():
+    written = [run_digest(load(EMBEDDED, [f"--optim.lr={lr}"])) for lr in ("1e-2", "0.01", "1.0e-2", "'0.01'", "10e-3")]
+    assert len(set(written)) == 1
+    assert re.fullmatch(r"[0-9a-f]{8}", written[0])
+    assert run_digest(load(EMBEDDED), "0.1") != run_digest(load(EMBEDDED), "0.2")
+
+
+@pytest.mark.parametrize("path", [*EXPERIMENTS, *RECIPES], ids=lambda path: path.stem)
+def test_every_shipped_config_loads_and_says_what_it_is(path):
+    config = load(path)
+    assert config.name == path.stem
+    for key in ("question", "cost", "command", "expected"):
+        assert getattr(config, key).strip(), f"{path}: {key} is empty"
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_is_started_by_its_command(path):
+    config = load(path)
+    assert f"EXP={path}" in config.command.split()
+    for arm in config.arms:
+        recipe = arm_config(config, arm).weights.recipe
+        assert recipe is None or Path(recipe) in RECIPES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_names_the_experiment_that_uses_it(path):
+    named = next(Path(word) for word in load(path).command.split() if word.endswith(".yaml"))
+    assert named in EXPERIMENTS
+    config = load(named)
+    assert str(path) in [arm_config(config, arm).weights.recipe for arm in config.arms]
+
+
+@pytest.mark.parametrize("name", ["embedded", "efficientnet_lite0_cpu"])
+def test_the_comparisons_have_seven_blocks(name):
+    config = load(name)
+    assert config.blocks == 7
+    assert {config.baseline, config.primary.arm} == {"random", "pretrained"}
