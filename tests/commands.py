@@ -27,8 +27,8 @@ def bench(*arguments: str, env: dict[str, str], timeout_s: float = 240) -> subpr
 def launch(*arguments: str, env: dict[str, str], processes: int, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` of CPU ranks over gloo on the loopback interface."""
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1",
-        "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", *arguments,
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
+        "--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", *arguments,
     ]  # fmt: skip
     env = {**env, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)

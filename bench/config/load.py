@@ -105,6 +105,9 @@ def _parse(text: str | bytes, where: str) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), near)}")
     tree = _parse(path.read_bytes(), str(path))
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected keys and values, got {type(tree).__name__}")

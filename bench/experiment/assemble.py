@@ -151,4 +151,3 @@ def _network_facts(config: ExperimentConfig, dataset: Dataset, prepared: Preproc
         "flops_per_image": counts.flops_per_image, "input_size": size,
         "mean": list(prepared.mean), "std": list(prepared.std), "normalization_of": prepared.of,
     }  # fmt: skip
-

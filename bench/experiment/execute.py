@@ -41,16 +41,19 @@ def execute(
     timer.switch("log")
     recorder.emit("run_start", **_start_facts(spec, assembly, world, precision, progress))
     recorder.deliver()
+
+    def stop(status: str, error: str | None, segments_s: dict[str, float]) -> RunResult | None:
+        recorder.emit("run_stop", step=progress.step, status=status, error=error, segments_s=segments_s)
+        recorder.deliver()
+        return _store_result(spec, store, trackers) if world.is_main else None
+
     try:
         with assembly.program.guard():
-            status, error = training.run(progress), None
+            status = training.run(progress)
     except Exception as failure:
-        recorder.emit("run_stop", step=progress.step, status="failed", error=_one_line(failure), segments_s=timer.read_s())
-        recorder.deliver()
+        stop("failed", _one_line(failure), timer.read_s())  # this rank's own seconds: the others may be gone
         raise
-    recorder.emit("run_stop", step=progress.step, status=status, error=error, segments_s=training.segments_s())
-    recorder.deliver()
-    return _store_result(spec, store, trackers) if world.is_main else None
+    return stop(status, None, training.segments_s())
 
 
 def _prepare(spec: RunSpec, assembly: Assembly, checkpoints: Path) -> Progress:

@@ -26,7 +26,9 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
     assert config.weights.recipe
     recipe = load(config.weights.recipe)
     if recipe.model.name != config.model.name:
-        raise ValueError(f"weights.recipe: {config.weights.recipe} trains {recipe.model.name!r}, the arm is {config.model.name!r}")
+        raise ValueError(
+            f"weights.recipe: {config.weights.recipe} trains {recipe.model.name!r}, the arm is {config.model.name!r}"
+        )
     spec = plan(recipe)[0].runs[0]
     if spec.config.weights.source == "self":
         raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")

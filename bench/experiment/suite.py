@@ -1,5 +1,6 @@
 """A whole experiment: checks, blocks of runs with finished ones skipped, a provisional answer after each, the report."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ class Suite:
         precision: dict[str, Any] = world.from_main(self._precision() if world.is_main else None)
         world.set_precision(precision["name"])
         assembler = Assembler(world, lambda own: self_trained(own, world, precision, lambda c: open_trackers(c, ["console"])))
-        self._prepare(assembler, precision["name"], {spec.arm for b in self._blocks for spec in b.runs if spec.run_id not in done})
+        needed = {spec.arm for block in self._blocks for spec in block.runs if spec.run_id not in done}
+        self._prepare(assembler, precision["name"], needed)
         for block in self._blocks:
             missing = [spec for spec in block.runs if spec.run_id not in done]
             for spec in missing:
@@ -122,8 +124,16 @@ class Suite:
 
 
 def open_trackers(config: ExperimentConfig, names: Iterable[str]) -> list[Tracker]:
-    """The named trackers, each guarded so that its failure harms no run."""
-    return [Guarded(registry.resolve("tracker", name)(as_dict(config)), name) for name in names]
+    """The named trackers, each guarded so that its failure harms no run. Raises ValueError for what the user asked of one."""
+    opened: list[Tracker] = []
+    for name in names:
+        try:
+            opened.append(Guarded(registry.resolve("tracker", name)(as_dict(config)), name))
+        except ValueError:
+            raise
+        except Exception as error:
+            print(f"tracker {name} is off: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return opened
 
 
 def _check_arm(own: ExperimentConfig) -> None:

@@ -20,9 +20,7 @@ class Resized(nn.Module):
     def __init__(self, network: nn.Module, size: int, interpolation: str) -> None:
         super().__init__()
         self.network = network
-        self.resize = functools.partial(
-            F.interpolate, size=(size, size), mode=interpolation, antialias=True, align_corners=False
-        )
+        self.resize = functools.partial(F.interpolate, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images of any size."""

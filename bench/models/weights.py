@@ -39,7 +39,9 @@ def find_file(name: str) -> Path:
         if path.is_file():
             return path
     where = f"HEADSTART_WEIGHTS_DIR ({folder})" if folder else "HEADSTART_WEIGHTS_DIR (not set)"
-    raise ValueError(f"weights.file: no file {name!r}, neither as a path nor in {where}; random weights are never put in its place")
+    raise ValueError(
+        f"weights.file: no file {name!r}, neither as a path nor in {where}; random weights are never put in its place"
+    )
 
 
 def file_start(path: Path, network: nn.Module, *, source: str, tag: str | None) -> Start:

@@ -28,7 +28,8 @@ def compile_module(module: nn.Module, mode: str) -> None:
     if not torch.cuda.is_available():
         # Inductor looks for CUDA's headers even for a CPU, and torch warns when it finds them without a GPU.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    module.compile(fullgraph=True, dynamic=False, mode=None if mode == "default" else mode)
+    # Isolated: dynamo counts recompiles by code object, all modules share one, and the ninth graph of a process would fail.
+    module.compile(fullgraph=True, dynamic=False, mode=None if mode == "default" else mode, isolate_recompiles=True)
 
 
 def no_recompile(enabled: bool) -> AbstractContextManager[Any]:

@@ -99,9 +99,8 @@ class World:
 def _check_size(size: int, asked: int | None, device: torch.device) -> None:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != size:
-        raise ValueError(
-            f"{launched} processes were launched but each sees {size}: on a CPU set ACCELERATE_USE_CPU=true before accelerate launch"
-        )
+        raise ValueError(f"{launched} processes were launched but each sees {size}: on a CPU set ACCELERATE_USE_CPU=true first")
     if asked is not None and asked != size:
-        hint = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N" if device.type == "cpu" else ""
+        by_hand = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
+        hint = by_hand if device.type == "cpu" else ""
         raise ValueError(f"hardware.world_size: {asked} processes were asked for, {size} started{hint}")

@@ -21,6 +21,7 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
     """Write `<directory>/step-<n>/` whole or not at all, then delete the older ones. `progress` is JSON."""
     final = directory / f"step-{step:08d}"
     part = directory / f".tmp-{step}-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)  # a killed process had this id: in containers they repeat
     part.mkdir(parents=True)
     save_file(_tensors(program), part / _TENSORS)
     meta = {
@@ -34,6 +35,7 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
     for name in (_TENSORS, _META):
         _fsync(part / name)
     _fsync(part)
+    shutil.rmtree(final, ignore_errors=True)  # damaged, else the run would have gone on from it
     os.replace(part, final)
     _fsync(directory)
     for older in directory.iterdir():
@@ -72,6 +74,7 @@ def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, 
             _, index, name = key.split(".", 2)
             state["state"].setdefault(int(index), {})[name] = value
     program.optimizer.load_state_dict(state)
+    _lay_out_like_parameters(program.optimizer)
     for position, average in enumerate(program.average.tensors):
         average.copy_(tensors[f"average.{position}"])
     program.average.updates = meta["average_updates"]
@@ -86,6 +89,14 @@ def _tensors(program: Program) -> dict[str, Tensor]:
     optimizer = {f"optimizer.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
     every = network | average | optimizer
     return {key: value.detach().cpu().contiguous().clone() for key, value in every.items()}
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Safetensors holds rows in order; a fused step walks memory, so state must lie as its (channels-last) parameter does."""
+    for parameter, entry in optimizer.state.items():
+        for name, value in entry.items():
+            if value.shape == parameter.shape:
+                entry[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _fsync(path: Path) -> None:

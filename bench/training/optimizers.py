@@ -1,4 +1,4 @@
-"""Optimizers by name, fused, with weight decay only on matrices and kernels. Uncompiled, so that a changing rate costs nothing."""
+"""Optimizers by name, fused; weight decay only on matrices and kernels. Uncompiled, so that a changing rate costs nothing."""
 
 from typing import Any
 

@@ -46,15 +46,13 @@ class Program:
 
     def __init__(self, raw: nn.Module, wrapped: nn.Module, config: ExperimentConfig, world: World) -> None:
         self.raw, self._config, self._world = raw, config, world
-        objective = Objective(wrapped, config.train.label_smoothing).to(world.device, memory_format=torch.channels_last)
+        objective = Objective(wrapped, config.train.label_smoothing).to(world.device).to(memory_format=torch.channels_last)
         self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(objective, config.optim)
         self._prepared, self._optimizer = world.prepare(objective, self.optimizer)
         self._objective = objective
         self._schedule = registry.resolve("schedule", config.schedule.name)
         self._total_steps = config.train.samples // config.train.global_batch_size
-        self.average = WeightAverage(
-            raw, decay=config.schedule.average_decay, every_steps=config.schedule.average_every_steps
-        )
+        self.average = WeightAverage(raw, decay=config.schedule.average_decay, every_steps=config.schedule.average_every_steps)
         if config.compile.enabled:
             compile_module(objective, config.compile.mode)
 

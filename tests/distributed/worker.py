@@ -24,7 +24,11 @@ def main(folder: Path) -> None:
     score = assembly.program.evaluate(assembly.val)
     order = make_order(config, assembly.dataset, 3, world)
     steps = [
-        {"samples": batch.samples.tolist(), "labels": batch.labels.tolist(), "pixels": batch.images.double().sum((1, 2, 3)).tolist()}
+        {
+            "samples": batch.samples.tolist(),
+            "labels": batch.labels.tolist(),
+            "pixels": batch.images.double().sum((1, 2, 3)).tolist(),
+        }
         for batch in assembly.loader.batches(order, 5, STEPS)
     ]
     losses = [float(assembly.program.step(batch, step)) for step, batch in enumerate(assembly.loader.batches(order, 0, 4))]

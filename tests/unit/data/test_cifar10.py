@@ -267,6 +267,7 @@ BAD_BATCHES = {
     "shape": {"data": np.zeros((8, 3071), np.uint8)},
     "cube": {"data": np.zeros((8, 32, 32, 3), np.uint8)},
     "type": {"data": np.zeros((8, 3072), np.float32)},
+    "signed": {"data": np.zeros((8, 3072), np.int8)},
     "objects": {"data": np.zeros((8, 3072), object)},
     "no array": {"data": b"\0" * 3072 * 8},
     "no list": {"labels": 3},

@@ -118,26 +118,31 @@ def test_runs_on_different_data_are_refused():
 def test_the_answer_where_the_arm_is_sooner():
     report = summarize(make_config(), pair(0, 1.0, 2.0) + pair(1, 1.0, 8.0))
     assert answer(report) == (
-        "pretrained 4.00x sooner to 0.90 on digits than random (train clock; 2.00x to 8.00x by block, sooner in 2 of 2 blocks), undecided"
+        "pretrained 4.00x sooner to 0.90 on digits than random (train clock; "
+        "2.00x to 8.00x by block, sooner in 2 of 2 blocks), undecided"
     )
 
 
 def test_the_answer_where_the_arm_is_later_turns_ratio_and_extremes():
     report = summarize(make_config(), pair(0, 2.0, 1.0) + pair(1, 8.0, 1.0))
     assert answer(report) == (
-        "pretrained 4.00x later to 0.90 on digits than random (train clock; 2.00x to 8.00x by block, sooner in 0 of 2 blocks), undecided"
+        "pretrained 4.00x later to 0.90 on digits than random (train clock; "
+        "2.00x to 8.00x by block, sooner in 0 of 2 blocks), undecided"
     )
 
 
 def test_the_answer_of_one_block_has_no_extremes():
     report = summarize(make_config(), pair(0, 1.0, 3.0))
-    assert answer(report) == "pretrained 3.00x sooner to 0.90 on digits than random (train clock; sooner in 1 of 1 block), undecided"
+    assert (
+        answer(report) == "pretrained 3.00x sooner to 0.90 on digits than random (train clock; sooner in 1 of 1 block), undecided"
+    )
 
 
 def test_the_answer_where_not_all_reached():
     runs = [*pair(0, 1.0, 2.0), *pair(1, 1.0, 2.0)[:1], timed((0.5, 0.5), "random", 1)]
     assert answer(summarize(make_config(), runs)) == (
-        "0.90 on digits reached by pretrained in 2 of 2 runs (median 3.0 s), random in 1 of 2 runs (median 6.0 s); pretrained sooner in 2 of 2 blocks, undecided"
+        "0.90 on digits reached by pretrained in 2 of 2 runs (median 3.0 s), random in 1 of 2 runs (median 6.0 s); "
+        "pretrained sooner in 2 of 2 blocks, undecided"
     )
 
 
@@ -148,7 +153,10 @@ def test_the_answer_before_a_block_is_complete():
 
 def test_the_answer_of_a_single_arm_compares_nothing():
     config = make_config(arms={"random": {}}, primary={"arm": "random", "threshold": 0.9})
-    assert answer(summarize(config, pair(0, 1.0, 2.0)[1:])) == "0.90 on digits reached by random in 1 of 1 runs (median 6.0 s); nothing to compare with"
+    assert (
+        answer(summarize(config, pair(0, 1.0, 2.0)[1:]))
+        == "0.90 on digits reached by random in 1 of 1 runs (median 6.0 s); nothing to compare with"
+    )
 
 
 @pytest.mark.parametrize(("threshold", "label"), [(0.9, "0.90"), (0.85, "0.85"), (0.925, "0.925"), (0.1 + 0.2, repr(0.1 + 0.2))])
