@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from bench.config.load import load
-    from bench.experiment.plan import arm_counts, cost, plan, plan_text, run_ids
+    from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text, run_ids
     from bench.results.store import RunStore
 
     config = load(args.experiment, args.overrides)
@@ -79,7 +79,10 @@ def _run(args: argparse.Namespace) -> int:
         print(plan_text(config, cost(config, arm_counts(config))), flush=True)
         print(f"{len(missing)} of {len(run_ids(blocks))} runs to do in {store.root}/", flush=True)
     if not missing:
-        return _report(argparse.Namespace(directory=store.root)) if is_main else 0
+        if is_main:
+            store.write_plan(plan_record(config, blocks))
+            _report(argparse.Namespace(directory=store.root))
+        return 0
 
     from bench.experiment.suite import Suite
     from bench.runtime.distributed import World

@@ -59,6 +59,8 @@ class EvaluationSet:
 
     def __init__(self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int) -> None:
         rows = np.arange(rank, len(split.labels), world_size)
+        self._own = len(rows)
+        rows = rows if self._own else np.zeros(1, np.int64)  # a rank without images fills its batches with another's
         self._images = torch.from_numpy(np.ascontiguousarray(split.images[rows])).to(spec.device)
         self._labels = torch.from_numpy(np.ascontiguousarray(split.labels[rows])).to(spec.device)
         self._batch_size = -(-batch_size // world_size)
@@ -70,7 +72,7 @@ class EvaluationSet:
         """The same number of batches on every rank."""
         for first in range(0, self._batches * self._batch_size, self._batch_size):
             positions = torch.arange(first, first + self._batch_size, device=self._spec.device)
-            counts = positions < len(self._labels)
+            counts = positions < self._own
             positions = positions.where(counts, 0)
             images = normalize(self._images[positions], self._spec)
             yield EvaluationBatch(images=images, labels=self._labels[positions], counts=counts)

@@ -13,7 +13,7 @@ from bench.experiment.execute import execute
 from bench.experiment.plan import plan, plan_record, run_ids
 from bench.experiment.selftrain import recipe_run, self_trained
 from bench.models.networks import check_network
-from bench.models.weights import find_file
+from bench.models.weights import Start, find_file
 from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore
@@ -33,6 +33,9 @@ class Suite:
         self._run_ids = run_ids(self._blocks)
         self._store = RunStore(Path(config.output) / config.name)
         self._trackers: list[Tracker] = []
+        self._precision: dict[str, Any] = {}
+        self._assembler = Assembler(world, self._self_trained)
+        self._baseline = arm_config(config, config.baseline)
 
     def run(self) -> dict[str, Any] | None:
         """Complete the experiment; the report on rank 0. Raises ValueError, before any work, for what cannot run."""
@@ -41,6 +44,7 @@ class Suite:
             self._complete()
             return None
         with self._store.lock():
+            self._store.write_plan(plan_record(self._config, self._blocks))
             self._trackers = open_trackers(self._config, self._config.trackers)
             try:
                 self._complete()
@@ -57,37 +61,34 @@ class Suite:
             check_compiler(world.device)
         for arm in config.arms:
             _check_arm(arm_config(config, arm))
-        reader = Assembler(world, _no_weights)
         for arm in config.arms:
             own = arm_config(config, arm)
-            make_order(own, reader.dataset(own.data), config.seed, world)
-        self._dataset = reader.dataset(arm_config(config, config.baseline).data)
+            make_order(own, self._assembler.dataset(own.data), config.seed, world)
         self._store.check_writable()
 
     def _complete(self) -> None:
         world = self._world
         done: set[str] = world.from_main(self._finished() if world.is_main else None)
-        precision: dict[str, Any] = world.from_main(self._precision() if world.is_main else None)
-        world.set_precision(precision["name"])
-        assembler = Assembler(world, lambda own: self_trained(own, world, precision, lambda c: open_trackers(c, ["console"])))
+        self._precision = world.from_main(self._resolve_precision() if world.is_main else None)
+        world.set_precision(self._precision["name"])
         needed = {spec.arm for block in self._blocks for spec in block.runs if spec.run_id not in done}
-        self._prepare(assembler, precision["name"], needed)
+        self._prepare(needed)
         for block in self._blocks:
             missing = [spec for spec in block.runs if spec.run_id not in done]
             for spec in missing:
-                assembly = assembler.assemble(spec.config)
-                execute(spec, assembly, world, store=self._store, trackers=self._trackers, precision=precision)
+                assembly = self._assembler.assemble(spec.config)
+                execute(spec, assembly, world, store=self._store, trackers=self._trackers, precision=self._precision)
             if missing:
                 self._provisional()
 
-    def _prepare(self, assembler: Assembler, precision: str, arms: set[str]) -> None:
+    def _prepare(self, arms: set[str]) -> None:
         """Make weights and compile before the first run, so that the runs of a block follow each other."""
         for arm in (arm for arm in self._config.arms if arm in arms):
             own = arm_config(self._config, arm)
             self._tell(f"{arm}: preparing {own.model.name}, weights {own.weights.source} ...")
-            compiled = assembler.assemble(own).compile
+            compiled = self._assembler.assemble(own).compile
             how = "fullgraph" if compiled["enabled"] else "eager"
-            self._tell(f"{arm}: compile {compiled['compile_s']:.0f} s, {precision}, {how}")
+            self._tell(f"{arm}: compile {compiled['compile_s']:.0f} s, {self._precision['name']}, {how}")
 
     def _tell(self, line: str) -> None:
         if self._world.is_main:
@@ -95,26 +96,27 @@ class Suite:
 
     def _finished(self) -> set[str]:
         """Ids of the runs that need not be made. Raises ValueError where one was made on other images than today's."""
+        today = self._assembler.dataset(self._baseline.data).sha256
         finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
         for result in finished:
-            if result.start["dataset"]["sha256"] != self._dataset.sha256:
+            if result.start["dataset"]["sha256"] != today:
                 raise ValueError(
                     f"{self._store.root}: run {result.run_id} was made on {result.start['dataset']['name']} with other images "
                     "than data.dir holds now; give another --output"
                 )
         return {result.run_id for result in finished}
 
-    def _precision(self) -> dict[str, Any]:
-        """Resolved once an experiment and kept in its plan, so that a study continued later computes alike."""
-        record = plan_record(self._config, self._blocks)
-        stored = self._store.plan() if self._store.has_plan() else {}
-        if stored.get("blocks") == record["blocks"]:
-            kept: dict[str, Any] = stored["precision"]
-            return kept
-        baseline = arm_config(self._config, self._config.baseline)
-        found = resolve(self._config.precision, self._world.device, lambda: probe(baseline, self._dataset))
-        self._store.write_plan({**record, "precision": found})
-        return found
+    def _resolve_precision(self) -> dict[str, Any]:
+        """Resolved once an experiment: a study that goes on computes as its first run did."""
+        begun = self._store.results(self._run_ids)
+        if begun:
+            first: dict[str, Any] = begun[0].start["precision"]
+            return first
+        dataset = self._assembler.dataset(self._baseline.data)
+        return resolve(self._config.precision, self._world.device, lambda: probe(self._baseline, dataset))
+
+    def _self_trained(self, own: ExperimentConfig) -> Start:
+        return self_trained(own, self._world, self._precision, lambda recipe: open_trackers(recipe, ["console"]))
 
     def _provisional(self) -> None:
         if self._trackers:
@@ -142,7 +144,3 @@ def _check_arm(own: ExperimentConfig) -> None:
         find_file(own.weights.file or "")
     if own.weights.source == "self":
         recipe_run(own)
-
-
-def _no_weights(config: ExperimentConfig) -> Any:
-    raise AssertionError(f"only images are read here: {config.name}")

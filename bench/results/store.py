@@ -65,15 +65,12 @@ class RunStore:
         """Put the plan record beside the runs."""
         write_json(self.root / "plan.json", plan)
 
-    def has_plan(self) -> bool:
-        """Whether an experiment was started here."""
-        return (self.root / "plan.json").is_file()
-
     def plan(self) -> dict[str, Any]:
         """The plan record. Raises ValueError when the directory holds none."""
-        if not self.has_plan():
+        path = self.root / "plan.json"
+        if not path.is_file():
             raise ValueError(f"{self.root}: no plan.json, so no experiment was started here")
-        plan: dict[str, Any] = json.loads((self.root / "plan.json").read_text())
+        plan: dict[str, Any] = json.loads(path.read_text())
         return plan
 
     def check_writable(self) -> None:

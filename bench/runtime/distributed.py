@@ -1,6 +1,9 @@
 """The process group and this rank's device: the one door to accelerate."""
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +19,7 @@ class World:
     """All ranks of this job. Opened once a process; raises ValueError when the ranks are not those that were asked for."""
 
     def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
+        _die_with_launcher()
         self._state = PartialState()
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
@@ -94,6 +98,13 @@ class World:
             tensor = tensor.to(self.device)
             torch.distributed.all_reduce(tensor, op=operation)
         return tensor.cpu()
+
+
+def _die_with_launcher() -> None:
+    """Have the kernel end this process with accelerate's launcher, which passes no signal on and would leave an orphan."""
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and sys.platform == "linux":  # set by accelerate launch alone
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _check_size(size: int, asked: int | None, device: torch.device) -> None:

@@ -169,6 +169,26 @@ def test_an_output_that_cannot_be_written_is_found_before_any_work(tmp_path):
     assert "cannot write to" in done.stderr
 
 
+def test_a_killed_launcher_leaves_no_orphan(tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", "launch/accelerate/cpu.yaml"]
+    launcher = subprocess.Popen(
+        [*command, "-m", "bench", "run", TINY, f"--output={tmp_path}/runs", "--train.samples=65536"],
+        cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline_s = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("tiny/*/events.rank0.jsonl")):
+        assert time.monotonic() < deadline_s, "the study did not begin"
+        time.sleep(0.1)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    assert children
+    launcher.kill()
+    launcher.wait()
+    deadline_s = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline_s, "the trainer outlived its launcher"
+        time.sleep(0.1)
+
+
 def test_finished_runs_on_other_images_are_not_mixed_with_todays(study, tmp_path):
     _, whole, env = study
     root = tmp_path / "runs" / "tiny"

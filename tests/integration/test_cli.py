@@ -1,0 +1,217 @@
+"""The verbs as a user types them: how soon they answer, what they print, and one line with exit code 2 for wrong input."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench.cli import main
+from tests.commands import ROOT, bench, environment
+
+EMBEDDED = "configs/experiments/embedded.yaml"
+CPU_CHOICE = f"launch/accelerate/cpu.yaml 1 {EMBEDDED}\n"
+
+
+@pytest.fixture
+def env(tmp_path):
+    """A machine without GPU, data or weights."""
+    return environment(tmp_path, CUDA_VISIBLE_DEVICES="", RANK=None)
+
+
+@pytest.fixture
+def verb(monkeypatch, capsys):
+    """Runs a verb in this process: (exit code, stdout, stderr). For verbs whose start-up is not looked at."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for variable in ("RANK", "CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def best_of(tries: int, limit_s: float, *arguments: str, env: dict[str, str]) -> tuple[float, str]:
+    """The shortest wall time of a verb, and what it printed; a try below the limit is enough."""
+    shortest = float("inf")
+    for _ in range(tries):
+        start = time.perf_counter()
+        done = bench(*arguments, env=env, timeout_s=60)
+        shortest = min(shortest, time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        if shortest < limit_s:
+            break
+    return shortest, done.stdout
+
+
+def imported(*arguments: str, env: dict[str, str]) -> set[str]:
+    """The top-level modules that a verb imports."""
+    code = (
+        "import sys\nfrom bench.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+def test_help_answers_at_once(env):
+    took_s, text = best_of(5, 0.25, "--help", env=env)
+    assert took_s < 0.25
+    for name in ("run", "plan", "report", "doctor"):
+        assert re.search(rf"^ +{name} ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_plan_answers_within_a_second(env, arguments):
+    took_s, text = best_of(3, 1.0, "plan", EMBEDDED, *arguments, env=env)
+    assert took_s < 1.0
+    assert "11,181,642" in text or json.loads(text)
+
+
+def test_help_and_plan_import_no_torch(env):
+    assert not {"torch", "numpy", "pydantic", "yaml"} & imported("--help", env=env)
+    for arguments in ((), ("--json",)):
+        modules = imported("plan", EMBEDDED, *arguments, env=env)
+        assert "numpy" in modules  # so that what is looked for can be found
+        assert not {"torch", "timm", "accelerate", "wandb", "nvidia"} & modules
+
+
+def test_the_plan_as_json(env):
+    done = bench("plan", EMBEDDED, "--json", "--blocks=2", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads(done.stdout)
+    assert [(row["arm"], row["parameters"]) for row in record["arms"]] == [
+        ("pretrained", 11_181_642), ("random", 11_181_642), ("small_cnn", 551_018),
+    ]  # fmt: skip
+    assert [len(block) for block in record["blocks"]] == [3, 3]
+    assert record["config"]["blocks"] == 2
+
+
+def test_the_plan_as_text(verb):
+    code, out, err = verb("plan", EMBEDDED)
+    assert (code, err) == (0, "")
+    assert max(len(line) for line in out.splitlines()) <= 130
+    for part in ("11,181,642", "551,018", "7 blocks of 3 runs (21 runs)"):
+        assert part in out
+
+
+def test_overrides_may_stand_before_and_after_the_experiment(verb):
+    code, out, _ = verb("plan", "--blocks=2", EMBEDDED, "--json", "--optim.lr=1e-2")
+    config = json.loads(out)["config"]
+    assert (code, config["blocks"], config["optim"]["lr"]) == (0, 2, 0.01)
+
+
+def test_build_counts_what_the_table_does_not_hold(verb):
+    arguments = ("plan", EMBEDDED, "--model.name=test_resnet.r160_in1k", "--json")
+    assert json.loads(verb(*arguments)[1])["arms"][1]["parameters"] is None
+    code, out, _ = verb(*arguments, "--build")
+    rows = {row["arm"]: row for row in json.loads(out)["arms"]}
+    assert code == 0
+    assert rows["random"]["parameters"] == 373_658  # as timm builds it with ten classes
+    assert rows["random"]["train_pflop_all_runs"] > 0
+    assert rows["small_cnn"]["parameters"] == 551_018
+
+
+def test_build_needs_a_size(verb, monkeypatch):
+    monkeypatch.setattr("bench.models.counts.NATIVE_SIZE", {})
+    code, _, err = verb("plan", EMBEDDED, "--build")
+    assert (code, err) == (2, "headstart: --build: the size of 'digits' images is not stored; give --model.input_size\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("plan", EMBEDDED, "--optm.lr=1"), "unknown key 'optm'"),
+        (("plan", "configs/experiments/embeded.yaml"), f"did you mean '{EMBEDDED}'?"),
+        (("doctor", "--chose"), "bench doctor: unknown argument '--chose'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(env, arguments, said):
+    done = bench(*arguments, env=env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("headstart: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "required: VERB"),
+        (("paln", EMBEDDED), "invalid choice: 'paln'"),
+        (("plan",), "required: experiment"),
+        (("plan", EMBEDDED, "extra"), "override 'extra': expected --dotted.key=value"),
+        (("plan", EMBEDDED, "--optim.lr", "1"), "override '--optim.lr': expected --dotted.key=value"),
+        (("plan", EMBEDDED, "--clock=trian"), "no clock 'trian'"),
+        (("plan", EMBEDDED, "--jsn"), "override '--jsn': expected --dotted.key=value"),
+        (("plan", EMBEDDED, "--build", "--model.name=resnet19"), "no network 'resnet19'; nearest: 'resnet18'"),
+        (("run", EMBEDDED, "--optim.lr=0"), "optim.lr: 0: "),
+        (("report",), "required: directory"),
+        (("report", "configs"), "configs: no plan.json, so no experiment was started here"),
+        (("report", "no/such/folder"), "no/such/folder: no plan.json"),
+        (("report", "configs", "--optim.lr=1"), "bench report: unknown argument '--optim.lr=1'"),
+        (("doctor", "--gpus", "3"), "GPUS=3: this machine has 0 CUDA GPUs"),
+        (("doctor", "--gpus", "all"), "GPUS=all: expected a whole number"),
+        (("doctor", "--gpus"), "--gpus: expected one argument"),
+    ],
+)
+def test_whatever_is_wrong_is_one_line_and_exit_code_2(verb, arguments, said):
+    code, out, err = verb(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("headstart: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_only_the_first_rank_complains(verb, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert verb("plan", EMBEDDED, "--optm.lr=1") == (2, "", "")
+
+
+def test_ctrl_c_says_how_to_go_on(verb, monkeypatch):
+    def stop(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.cli._plan", stop)
+    code, _, err = verb("plan", EMBEDDED)
+    assert (code, err.count("\n")) == (130, 1)
+    assert "stopped" in err
+
+
+def test_the_doctor_shows_the_machine_and_the_table(verb):
+    code, out, err = verb("doctor")
+    assert (code, err) == (0, "")
+    running = f"running {EMBEDDED} with launch/accelerate/cpu.yaml, 1 process\n"
+    for part in ("GPU       none", "not found (set CIFAR10_DIR)", "embedded  <- taken", running):
+        assert part in out
+
+
+def test_the_doctor_does_not_choose_what_is_named(verb):
+    out = verb("doctor", "configs/experiments/small_cnn.yaml")[1]
+    assert "<- taken" not in out
+    assert "running configs/experiments/small_cnn.yaml with launch/accelerate/cpu.yaml, 1 process" in out
+
+
+def test_the_doctors_choice_is_one_line_for_the_shell(env):
+    done = bench("doctor", "--choose", "--gpus", "", EMBEDDED, env=env)
+    assert (done.returncode, done.stdout) == (0, CPU_CHOICE)
+    assert "running" in done.stderr
+
+
+def test_the_doctor_chooses_when_nothing_is_named(verb):
+    code, out, err = verb("doctor", "--choose", "--gpus", "", "")
+    assert (code, out) == (0, CPU_CHOICE)
+    assert "<- taken" in err
+
+
+def test_the_doctor_refuses_to_choose_what_is_not_there(verb):
+    code, out, err = verb("doctor", "--choose", "configs/experiments/embeded.yaml")
+    assert (code, out) == (2, "")
+    assert f"did you mean '{EMBEDDED}'?" in err.splitlines()[-1]

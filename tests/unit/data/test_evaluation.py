@@ -1,0 +1,76 @@
+"""Evaluation batches: every image counts exactly once over all ranks, and all batches have one shape."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bench.data.batches import EvaluationBatch, EvaluationSet, LoaderSpec
+from bench.data.source import Split
+
+
+def make_spec(**changes) -> LoaderSpec:
+    """Unit statistics: a normalised pixel is the byte itself."""
+    base = {"device": torch.device("cpu"), "dtype": torch.float32, "pad": 4, "pad_mode": "zero", "threads": 1}
+    return LoaderSpec(**{**base, "mean": (0.0,) * 3, "std": (1 / 255,) * 3, **changes})
+
+
+def numbered(n: int, height: int = 2, width: int = 3) -> Split:
+    """Images whose every pixel is their own number (below 256), labels 1,000 more."""
+    images = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, height, width, 3))
+    return Split(images=images, labels=np.arange(n) + 1000)
+
+
+def ranks(split: Split, batch_size: int, world_size: int, **changes) -> list[list[EvaluationBatch]]:
+    spec = make_spec(**changes)
+    return [list(EvaluationSet(split, spec, batch_size=batch_size, rank=r, world_size=world_size)) for r in range(world_size)]
+
+
+@settings(deadline=None, max_examples=80)
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 20), world_size=st.integers(1, 3))
+@example(n=2, batch_size=4, world_size=3)
+@example(n=6, batch_size=4, world_size=3)
+@example(n=7, batch_size=6, world_size=3)
+def test_every_image_counts_exactly_once(n, batch_size, world_size):
+    batches = ranks(numbered(n), batch_size, world_size)
+    counted = []
+    for rank in batches:
+        for batch in rank:
+            pixels = batch.images[:, 0, 0, 0].round().long()
+            assert torch.equal(pixels + 1000, batch.labels)  # also where a row does not count
+            counted += pixels[batch.counts].tolist()
+    assert sorted(counted) == list(range(n))
+
+
+@settings(deadline=None, max_examples=80)
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 20), world_size=st.integers(1, 3))
+@example(n=6, batch_size=4, world_size=3)
+def test_one_shape_and_as_many_batches_on_every_rank(n, batch_size, world_size):
+    batches = ranks(numbered(n), batch_size, world_size)
+    size = -(-batch_size // world_size)
+    shapes = {(b.images.shape, b.labels.shape, b.counts.shape, b.images.stride()) for rank in batches for b in rank}
+    assert shapes == {((size, 3, 2, 3), (size,), (size,), (18, 1, 9, 3))}
+    assert {len(rank) for rank in batches} == {-(-n // (world_size * size))}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_dtypes(dtype):
+    ((batch,),) = ranks(numbered(3), 4, 1, dtype=dtype)
+    assert (batch.images.dtype, batch.labels.dtype, batch.counts.dtype) == (dtype, torch.int64, torch.bool)
+    assert batch.counts.tolist() == [True, True, True, False]
+
+
+def test_a_second_pass_gives_the_same():
+    images = EvaluationSet(numbered(5), make_spec(), batch_size=2, rank=0, world_size=1)
+    first, second = ([(b.labels.tolist(), b.counts.tolist()) for b in images] for _ in range(2))
+    assert first == second
+    assert len(first) == 3
+
+
+def test_normalised_by_the_statistics_given_and_not_padded():
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.125)
+    ((batch,),) = ranks(numbered(200, 4, 5), 200, 1, mean=mean, std=std)
+    expected = (np.arange(200)[:, None] / 255 - np.array(mean)) / np.array(std)
+    assert batch.images.shape == (200, 3, 4, 5)
+    np.testing.assert_allclose(batch.images[:, :, 2, 3].double(), expected, rtol=0, atol=1e-6)

@@ -1,0 +1,1 @@
+"""Tests of bench.runtime, without a GPU and in one process."""

@@ -1,0 +1,139 @@
+"""Compiling needs a compiler, breaks no graph, and never happens again where it is forbidden."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.exc import Unsupported
+
+from bench.runtime import compiling
+from bench.runtime.compiling import check_compiler, compile_module, compile_record, no_recompile
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def put_on_path(folder, monkeypatch, *names: str) -> None:
+    """A PATH of one folder with these programs."""
+    for name in names:
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    for variable in ("CXX", "CC"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize(("device", "missing"), [(CPU, r"g\+\+ is not on PATH"), (GPU, "gcc or clang is not on PATH")])
+def test_without_a_compiler_the_error_names_it(tmp_path, monkeypatch, device, missing):
+    put_on_path(tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match=rf"compile.enabled.*{missing}.*--compile.enabled=false"):
+        check_compiler(device)
+
+
+@pytest.mark.parametrize(("device", "compiler"), [(CPU, "g++"), (GPU, "gcc"), (GPU, "clang")])
+def test_a_compiler_on_path_is_enough(tmp_path, monkeypatch, device, compiler):
+    put_on_path(tmp_path, monkeypatch, compiler)
+    check_compiler(device)
+
+
+def test_a_c_compiler_is_none_for_a_cpu(tmp_path, monkeypatch):
+    put_on_path(tmp_path, monkeypatch, "gcc", "clang")
+    with pytest.raises(ValueError, match=r"g\+\+"):
+        check_compiler(CPU)
+
+
+def test_cxx_names_another_compiler(tmp_path, monkeypatch):
+    put_on_path(tmp_path, monkeypatch, "g++", "c++-20")
+    monkeypatch.setenv("CXX", "c++-20")
+    check_compiler(CPU)
+    monkeypatch.setenv("CXX", "c++-21")
+    with pytest.raises(ValueError, match=r"c\+\+-21 is not on PATH"):
+        check_compiler(CPU)
+
+
+@torch.no_grad()
+def test_another_shape_is_refused_inside_the_guard():
+    module = nn.Linear(4, 4)  # a library call, so inductor writes no C++
+    compile_module(module, "default")
+    images = torch.randn(2, 4)
+    expected = nn.functional.linear(images, module.weight, module.bias)
+    assert torch.allclose(module(images), expected, atol=1e-6)
+    with no_recompile(True):
+        module(images)
+        with pytest.raises(RuntimeError, match="recompile"):
+            module(torch.randn(3, 4))
+    assert module(torch.randn(3, 4)).shape == (3, 4)
+
+
+@torch.no_grad()
+def test_the_first_compilation_is_refused_too():
+    module = nn.Linear(4, 4)
+    compile_module(module, "default")
+    with no_recompile(True), pytest.raises(RuntimeError, match="recompile"):
+        module(torch.randn(2, 4))
+
+
+@torch.no_grad()
+def test_without_compiling_the_guard_does_nothing():
+    module = nn.Linear(4, 4)
+    compile_module(module, "default")
+    with no_recompile(False):
+        assert module(torch.randn(5, 4)).shape == (5, 4)
+
+
+class Broken(nn.Module):
+    """Something in the middle of its forward pass that no graph can hold."""
+
+    def forward(self, images):
+        torch._dynamo.graph_break()
+        return images + 1
+
+
+def test_a_graph_break_is_an_error():
+    module = Broken()
+    compile_module(module, "default")
+    with pytest.raises(Unsupported, match="graph_break"):
+        module(torch.randn(2))
+
+
+@torch.no_grad()
+def test_a_process_may_compile_any_number_of_networks(monkeypatch):
+    """Dynamo gives up at eight recompiles of one code object, and all modules share theirs."""
+    plain = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend="eager"))
+    modules = [nn.Linear(4, 1 + width) for width in range(10)]
+    for width, module in enumerate(modules):
+        compile_module(module, "default")
+        assert module(torch.randn(2, 4)).shape == (2, 1 + width)
+    with no_recompile(True):
+        for module in modules:
+            module(torch.randn(2, 4))
+
+
+@torch.no_grad()
+def test_a_record_counts_the_graphs_and_seconds_inside(monkeypatch):
+    waits, now_s = [], [5.0]
+    monkeypatch.setattr(compiling, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+
+    def synchronize() -> None:
+        waits.append(True)
+        now_s[0] += 0.5
+
+    first, second = nn.Linear(4, 4), nn.Linear(4, 5)
+    for module in (first, second):
+        module.compile(backend="eager", dynamic=False)
+    first(torch.randn(2, 4))
+    with compile_record(synchronize) as record:
+        first(torch.randn(2, 4))
+        second(torch.randn(2, 4))
+        now_s[0] += 1.0
+        assert not waits
+    assert record == {"compile_s": 1.5, "graphs": 1, "cache_hits": 0, "cache_misses": 0}
+    assert len(waits) == 1

@@ -1,0 +1,1 @@
+"""Tests of bench.training, in one process on a CPU, with networks of a moment."""

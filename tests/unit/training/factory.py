@@ -1,0 +1,122 @@
+"""A small setting for the tests: one CPU rank, the small CNN, batches of eight random images."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from bench.config.schema import (
+    CompileConfig,
+    DataConfig,
+    EvaluationConfig,
+    ExperimentConfig,
+    HardwareConfig,
+    ModelConfig,
+    OptimConfig,
+    PrimaryConfig,
+    ScheduleConfig,
+    TrainConfig,
+    WandbConfig,
+    WeightsConfig,
+)
+from bench.data.batches import Batch, EvaluationBatch
+from bench.models.networks import build
+from bench.models.weights import initial_state, random_start
+from bench.runtime.distributed import World
+from bench.training.program import Program
+
+BATCH, CLASSES = 8, 10
+DATA = DataConfig(
+    source="digits", dir=None, loader="resident", train_samples=None, val_samples=None, test_samples=None,
+    pad=0, pad_mode="zero", flip="none",
+)  # fmt: skip
+OPTIM = OptimConfig(name="adamw", lr=0.01, weight_decay=0.05, momentum=0.9, beta1=0.9, beta2=0.999)
+CONFIG = ExperimentConfig(
+    name="probe", question="", cost="", command="", expected="", kind="anytime", arms={"only": {}}, baseline="only",
+    factors=(), primary=PrimaryConfig(arm="only", threshold=0.5), thresholds=(0.5,), confirm_looks=1, clock="train",
+    blocks=1, seed=0, data=DATA, model=ModelConfig(name="small_cnn", input_size=None, interpolation="bicubic"),
+    weights=WeightsConfig(source="random", file=None, tag=None, recipe=None), optim=OPTIM,
+    schedule=ScheduleConfig(name="constant", lr_warmup_steps=4, average_decay=0.9, average_every_steps=1),
+    train=TrainConfig(
+        global_batch_size=BATCH, samples=10 * BATCH, label_smoothing=0.1, check_every_steps=5, checkpoint_every_looks=1
+    ),
+    evaluation=EvaluationConfig(every_samples=5 * BATCH, batch_size=BATCH), precision="fp32",
+    compile=CompileConfig(enabled=False, mode="default"), hardware=HardwareConfig(world_size=1, loader_threads=1),
+    trackers=(), wandb=WandbConfig(mode="disabled", project="headstart", entity=None, tags=()), output="runs", imports=(),
+)  # fmt: skip
+
+
+def make_config(**sections: dict) -> ExperimentConfig:
+    """The small setting with changes by section: optim={"name": "sgd"}."""
+    changed = {name: dataclasses.replace(getattr(CONFIG, name), **values) for name, values in sections.items()}
+    return dataclasses.replace(CONFIG, **changed)
+
+
+@contextmanager
+def opened_world(precision: str = "fp32") -> Iterator[World]:
+    """One rank on a CPU. accelerate keeps its state for the process, so it is forgotten before and after."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        AcceleratorState._reset_state(reset_partial_state=True)
+        world = World()
+        world.set_precision(precision)
+        torch.set_num_threads(1)  # batches of eight gain nothing from more
+        yield world
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_num_threads(threads)
+
+
+def make_program(world: World, **sections: dict) -> Program:
+    """A program of the small CNN, not yet reset."""
+    raw = build("small_cnn", CLASSES)
+    return Program(raw, raw, make_config(**sections), world)
+
+
+def start_of(seed: int) -> dict[str, Tensor]:
+    """The small CNN's full state at the start of a run."""
+    return initial_state("small_cnn", CLASSES, seed, random_start())
+
+
+def make_batch(number: int, size: int = BATCH) -> Batch:
+    """A training batch; the same for the same number."""
+    generator = torch.Generator().manual_seed(number)
+    images = torch.randn(size, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
+    return Batch(images=images, labels=torch.randint(CLASSES, (size,), generator=generator), samples=torch.arange(size))
+
+
+def make_evaluation(number: int, counted: int = BATCH) -> EvaluationBatch:
+    """An evaluation batch of which the first `counted` rows count."""
+    batch = make_batch(1000 + number)
+    return EvaluationBatch(images=batch.images, labels=batch.labels, counts=torch.arange(BATCH) < counted)
+
+
+def train(program: Program, start_step: int, stop_step: int) -> list[float]:
+    """Steps on their own batches; the losses."""
+    return [float(program.step(make_batch(step), step)) for step in range(start_step, stop_step)]
+
+
+def state_of(program: Program) -> dict[str, Tensor]:
+    """All that training changes, copied: weights, statistics, optimizer state, average."""
+    network = {f"network.{key}": value for key, value in program.raw.state_dict().items()}
+    names = {id(p): name for name, p in program.raw.named_parameters()}
+    entries = program.optimizer.state.items()
+    optimizer = {f"optimizer.{names[id(p)]}.{key}": value for p, entry in entries for key, value in entry.items()}
+    average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
+    return {key: value.clone() for key, value in (network | optimizer | average).items()}
+
+
+def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors that are not equal bit for bit; empty when the states are one."""
+    assert a.keys() == b.keys()
+    return [key for key in a if not torch.equal(a[key], b[key])]
+
+
+def compile_without_inductor(monkeypatch: pytest.MonkeyPatch, backend: str = "aot_eager") -> None:
+    """Everything that decides about graphs and recompiles as it is; only no C++ is written."""
+    plain = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend=backend))

@@ -1,0 +1,111 @@
+"""Optimizers by name: what decays, what rate is taken, and the update of each against its formula."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import registry
+from tests.unit.training.factory import OPTIM
+
+NAMES = pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+
+
+def make_network() -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    return network
+
+
+def make_optimizer(name: str, network: nn.Module, **changes) -> torch.optim.Optimizer:
+    return registry.resolve("optimizer", name)(network, dataclasses.replace(OPTIM, name=name, **changes))
+
+
+def step(network: nn.Module, optimizer: torch.optim.Optimizer, gradient: float) -> dict[str, Tensor]:
+    """One step with this gradient everywhere; how far each parameter moved."""
+    before = {key: p.detach().clone() for key, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, gradient)
+    optimizer.step()
+    return {key: p.detach() - before[key] for key, p in network.named_parameters()}
+
+
+@NAMES
+def test_all_that_learns_is_in_one_group_and_only_matrices_and_kernels_decay(name):
+    network = make_network()
+    network[2].weight.requires_grad_(False)
+    decayed, kept = make_optimizer(name, network, weight_decay=0.3).param_groups
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
+    assert [id(p) for p in decayed["params"]] == [id(network[0].weight)]
+    assert [id(p) for p in kept["params"]] == [id(p) for p in (network[0].bias, *network[1].parameters(), network[2].bias)]
+
+
+@NAMES
+def test_decay_pulls_the_others_to_zero_and_leaves_biases_and_normalisation(name):
+    network = make_network()
+    moved = step(network, make_optimizer(name, network, weight_decay=0.3), gradient=0.0)
+    assert {key for key, by in moved.items() if (by < 0).all()} == {"0.weight", "2.weight"}
+    assert all((by == 0).all() for key, by in moved.items() if key not in ("0.weight", "2.weight"))
+
+
+@NAMES
+def test_the_rate_is_the_configs_and_then_the_groups(name):
+    network = make_network()
+    optimizer = make_optimizer(name, network, lr=0.02, weight_decay=0.0)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.02}
+    first = step(network, optimizer, gradient=1.0)
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    second = step(network, optimizer, gradient=1.0)
+    for key in first:
+        assert (first[key] < 0).all()
+        torch.testing.assert_close(first[key], 2 * second[key], rtol=1e-4, atol=1e-6)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    assert all((by == 0).all() for by in step(network, optimizer, gradient=1.0).values())
+
+
+def adam_by_hand(weight: Tensor, gradients: list[float], *, decay_apart: bool) -> Tensor:
+    """Three steps of Adam in float64: lr 0.01, betas 0.8 and 0.9, decay 0.3."""
+    mean = square = torch.zeros_like(weight)
+    for t, gradient in enumerate(gradients, start=1):
+        weight = weight * (1 - 0.01 * 0.3) if decay_apart else weight
+        slope = gradient if decay_apart else gradient + 0.3 * weight
+        mean, square = 0.8 * mean + 0.2 * slope, 0.9 * square + 0.1 * slope**2
+        weight = weight - 0.01 * (mean / (1 - 0.8**t)) / ((square / (1 - 0.9**t)).sqrt() + 1e-8)
+    return weight
+
+
+@pytest.mark.parametrize(("name", "decay_apart"), [("adamw", True), ("adam", False)])
+def test_adam_with_its_betas_and_its_decay(name, decay_apart):
+    network, gradients = make_network(), [1.0, -0.5, 0.25]
+    optimizer = make_optimizer(name, network, beta1=0.8, beta2=0.9, weight_decay=0.3)
+    expected = adam_by_hand(network[0].weight.detach().double() + torch.zeros(()), gradients, decay_apart=decay_apart)
+    for gradient in gradients:
+        step(network, optimizer, gradient)
+    torch.testing.assert_close(network[0].weight.detach().double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_nesterovs_or_plain(momentum):
+    network, gradients = make_network(), [1.0, -0.5, 0.25]
+    optimizer = make_optimizer("sgd", network, momentum=momentum, weight_decay=0.3)
+    weight = network[0].weight.detach().double()
+    velocity = torch.zeros_like(weight)
+    for gradient in gradients:
+        slope = gradient + 0.3 * weight
+        velocity = momentum * velocity + slope
+        weight = weight - 0.01 * (slope + momentum * velocity)
+        step(network, optimizer, gradient)
+    torch.testing.assert_close(network[0].weight.detach().double(), weight, rtol=0, atol=1e-5)
+
+
+@NAMES
+def test_steps_are_fused(name):
+    """One kernel for all parameters, not one compiled graph for each rate."""
+    network = make_network()
+    assert all(group["fused"] for group in make_optimizer(name, network).param_groups)

@@ -1,0 +1,210 @@
+"""One program, many runs: put back without a trace and without a recompile, and scored without being changed."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._dynamo.utils import counters
+
+from bench.data.batches import Batch
+from bench.training.program import Objective
+from tests.unit.training.factory import (
+    BATCH,
+    compile_without_inductor,
+    different,
+    make_batch,
+    make_evaluation,
+    make_program,
+    opened_world,
+    start_of,
+    state_of,
+    train,
+)
+
+
+@pytest.fixture(scope="module")
+def world():
+    with opened_world() as world:
+        yield world
+
+
+@pytest.fixture
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def graphs() -> int:
+    return counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.usefixtures("fresh_dynamo")
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_nothing_is_compiled_after_the_kernel_warm_up(world, monkeypatch, backend):
+    compile_without_inductor(monkeypatch, backend)
+    program = make_program(world, compile={"enabled": True})
+    program.reset(start_of(0))
+    record = program.warm_up(make_batch(0), make_evaluation(0))
+    assert {key: record[key] for key in ("enabled", "mode", "fullgraph", "graphs")} == {
+        "enabled": True, "mode": "default", "fullgraph": True, "graphs": 2,
+    }  # fmt: skip
+    before, losses = graphs(), []
+    for seed in (0, 1, 0):
+        program.reset(start_of(seed))
+        with program.guard():
+            losses.append(train(program, 0, 3))
+            losses.append([program.evaluate([make_evaluation(0), make_evaluation(1, counted=3)]).loss])
+            losses.append(train(program, 3, 4))
+    assert graphs() == before
+    assert losses[:3] == losses[6:]  # the same seed, another one in between
+    assert losses[:3] != losses[3:6]
+    with program.guard(), pytest.raises(RuntimeError, match="recompile"):
+        program.step(make_batch(0, size=BATCH - 1), 0)
+
+
+@pytest.mark.usefixtures("fresh_dynamo")
+def test_compiled_steps_are_the_eager_ones(world, monkeypatch):
+    compile_without_inductor(monkeypatch)
+    losses = []
+    for enabled in (False, True):
+        program = make_program(world, compile={"enabled": enabled})
+        program.reset(start_of(0))
+        losses.append([*train(program, 0, 3), program.evaluate([make_evaluation(0)]).loss])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_without_compiling_there_is_nothing_to_guard(world):
+    program = make_program(world)
+    record = program.warm_up(make_batch(0), make_evaluation(0))
+    assert (record["enabled"], record["fullgraph"], record["graphs"]) == (False, False, 0)
+    with program.guard():
+        program.step(make_batch(0, size=3), 0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_after_a_reset_nothing_is_left_of_what_went_before(world, optimizer):
+    program = make_program(world, optim={"name": optimizer})
+    program.reset(start_of(0))
+    first = train(program, 0, 3), state_of(program)
+    program.step(make_batch(77), 0)
+    program.evaluate([make_evaluation(0)])
+    program.raw(make_batch(5).images).sum().backward()  # a gradient that nobody used
+    program.reset(start_of(0))
+    second = train(program, 0, 3), state_of(program)
+    assert first[0] == second[0]
+    assert different(first[1], second[1]) == []
+
+
+def test_after_a_warm_up_and_a_reset_a_program_is_a_new_one(world):
+    warm, new = make_program(world), make_program(world)
+    warm.reset(start_of(1))
+    warm.warm_up(make_batch(9), make_evaluation(9))
+    for program in (warm, new):
+        program.reset(start_of(0))
+    assert train(warm, 0, 3) == train(new, 0, 3)
+    assert different(state_of(warm), state_of(new)) == []
+    assert warm.average.updates == new.average.updates == 3
+
+
+def test_the_kernel_warm_up_does_not_learn_from_the_labels(world):
+    """Two label sets, one draw of random ones: the same network comes out."""
+    states = []
+    for labels in (torch.zeros(BATCH, dtype=torch.int64), torch.full((BATCH,), 9)):
+        program, batch = make_program(world), make_batch(0)
+        program.reset(start_of(0))
+        torch.manual_seed(0)
+        program.warm_up(Batch(images=batch.images, labels=labels, samples=batch.samples), make_evaluation(0))
+        states.append(state_of(program))
+    assert different(*states) == []
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_an_evaluation_changes_nothing(world, decay):
+    program = make_program(world, schedule={"average_decay": decay})
+    program.reset(start_of(0))
+    train(program, 0, 2)
+    before = state_of(program)
+    first = program.evaluate([make_evaluation(0), make_evaluation(1)])
+    assert different(before, state_of(program)) == []
+    assert program.evaluate([make_evaluation(0), make_evaluation(1)]) == first
+    other = make_program(world, schedule={"average_decay": decay})
+    other.reset(start_of(0))
+    assert train(program, 2, 4) == train(other, 0, 4)[2:]
+
+
+def test_a_score_is_of_the_averaged_weights_and_of_the_rows_that_count(world):
+    program = make_program(world)
+    program.reset(start_of(0))
+    train(program, 0, 3)
+    averaged = copy.deepcopy(program.raw)
+    with torch.no_grad():
+        tensors = [*averaged.parameters(), *(b for b in averaged.buffers() if b.is_floating_point())]
+        for tensor, value in zip(tensors, program.average.tensors, strict=True):
+            tensor.copy_(value)
+    batches = [make_evaluation(0), make_evaluation(1, counted=3)]
+    batches[1].images[3:] = float("nan")
+    images, labels = (torch.cat([getattr(b, name)[b.counts] for b in batches]) for name in ("images", "labels"))
+    with torch.no_grad():
+        logits = averaged.eval()(images)
+    score = program.evaluate(batches)
+    assert (score.correct, score.total) == (int((logits.argmax(1) == labels).sum()), 11)
+    assert score.loss == pytest.approx(float(F.cross_entropy(logits, labels)), abs=1e-4)  # not smoothed
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_steps_are_those_of_a_plain_loop(world, schedule):
+    program = make_program(world, schedule={"name": schedule, "lr_warmup_steps": 2, "average_decay": 0.0})
+    program.reset(start_of(0))
+    plain = copy.deepcopy(program.raw).train()
+    decayed = [p for p in plain.parameters() if p.ndim > 1]
+    kept = [p for p in plain.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": kept, "weight_decay": 0.0}])
+    fractions = {"constant": [0.5, 1.0, 1.0], "cosine": [0.5, 1.0, 1.0]}[schedule]  # the peak is at the first step after it
+    for step, fraction in enumerate(fractions):
+        batch = make_batch(step)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * fraction
+        expected = F.cross_entropy(plain(batch.images), batch.labels, label_smoothing=0.1)
+        optimizer.zero_grad()
+        expected.backward()
+        optimizer.step()
+        loss = program.step(batch, step)
+        assert not loss.requires_grad
+        assert float(loss) == pytest.approx(float(expected), abs=2e-3)
+        assert {group["lr"] for group in program.optimizer.param_groups} == {0.01 * fraction}
+
+
+def test_a_loss_that_is_not_a_number_is_seen(world):
+    program, batch = make_program(world), make_batch(0)
+    program.reset(start_of(0))
+    batch.images[2, 1, 5, 5] = float("nan")
+    assert program.step(batch, 0).isnan()
+    assert program.step(make_batch(1), 1).isnan()  # the weights are lost
+    score = program.evaluate([make_evaluation(0)])
+    assert score.loss != score.loss
+    program.reset(start_of(0))
+    assert all(loss == loss for loss in train(program, 0, 2))
+
+
+def test_labels_are_smoothed_in_training_only():
+    logits, labels = torch.randn(5, 10), torch.arange(5)
+    objective = Objective(torch.nn.Identity(), label_smoothing=0.1)
+    for training, smoothing in ((True, 0.1), (False, 0.0)):
+        loss, predictions = objective.train(training)(logits, labels)
+        torch.testing.assert_close(loss, F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing))
+        assert torch.equal(predictions, logits.argmax(1))
+
+
+def test_bf16_computes_in_it_and_keeps_everything_else_in_float32():
+    seen = []
+    with opened_world("bf16") as half:
+        program = make_program(half)
+        program.reset(start_of(0))
+        program.raw.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+        loss = program.step(make_batch(0), 0)
+        program.evaluate([make_evaluation(0)])
+        assert seen == [torch.bfloat16, torch.bfloat16]
+        assert loss.dtype == torch.float32
+        assert {value.dtype for value in state_of(program).values()} == {torch.float32, torch.int64}
