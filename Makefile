@@ -55,7 +55,7 @@ lock:
 ## make clean        remove .venv and the tools' caches; runs/ stays
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks headstart.egg-info
-	find bench kernels tests -name __pycache__ -type d -prune -exec rm -r {} +
+	find . -name __pycache__ -type d -prune -exec rm -r {} +
 
 venv: $(STAMP)
 

@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+EXPERIMENT = "a YAML file, or a name in configs/experiments"
 OVERRIDES = "config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys)"
 
 
@@ -44,11 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser(
         "run", help="run an experiment (start it with accelerate launch)", epilog=OVERRIDES, allow_abbrev=False
     )
-    run.add_argument("experiment", type=Path, help="configs/experiments/X.yaml")
+    run.add_argument("experiment", type=Path, help=EXPERIMENT)
     run.set_defaults(call=_run)
 
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES, allow_abbrev=False)
-    plan.add_argument("experiment", type=Path)
+    plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
     plan.add_argument("--build", action="store_true", help="count any network on the meta device (imports torch)")
     plan.set_defaults(call=_plan)
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run", allow_abbrev=False)
     doctor.add_argument("--choose", action="store_true", help="print launch file, processes and experiment for make bench")
     doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
-    doctor.add_argument("experiment", nargs="?", default="")
+    doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
     doctor.set_defaults(call=_doctor)
     return parser
 
@@ -87,6 +89,7 @@ def _run(args: argparse.Namespace) -> int:
     from bench.experiment.suite import Suite
     from bench.runtime.distributed import World
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # launch/bench.sh has the launcher ignore it
     world = World(config.hardware.world_size, config.hardware.cpu_threads)
     try:
         report = Suite(config, world).run()

@@ -27,6 +27,8 @@ if [[ -z ${OMP_NUM_THREADS:-} ]]; then
     export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
 fi
 
+# Ctrl-C is for the trainer, which takes it back and says one line; accelerate would print its own traceback.
+trap '' INT
 # As a module and not as .venv/bin/accelerate, which holds an absolute path and breaks when the checkout moves.
 exec $python -m accelerate.commands.launch --quiet --config_file "$config" --num_processes "$processes" \
     -m bench run "$experiment" "${overrides[@]}"

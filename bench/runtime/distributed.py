@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list, parse_flag_from_env
 from torch import Tensor, nn
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -20,7 +20,9 @@ class World:
 
     def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
         _die_with_launcher()
-        self._state = PartialState()
+        cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # PartialState alone does not ask
+        _check_launch(cpu)
+        self._state = PartialState(cpu=cpu)
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
         self.device: torch.device = self._state.device
@@ -107,10 +109,17 @@ def _die_with_launcher() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
+def _check_launch(cpu: bool) -> None:
+    """Refuse ranks that would each train alone: accelerate joins CPU processes only where it is told of the CPU."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and not cpu and not torch.cuda.is_available():
+        raise ValueError(f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them on the CPU")
+
+
 def _check_size(size: int, asked: int | None, device: torch.device) -> None:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != size:
-        raise ValueError(f"{launched} processes were launched but each sees {size}: on a CPU set ACCELERATE_USE_CPU=true first")
+        raise ValueError(f"{launched} processes were launched but each sees {size}")
     if asked is not None and asked != size:
         by_hand = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
         hint = by_hand if device.type == "cpu" else ""

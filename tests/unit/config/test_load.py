@@ -124,6 +124,7 @@ def test_a_bare_name_is_an_experiment_that_is_shipped():
         ("--optim.lrr=1", r"unknown key 'optim.lrr'; allowed: beta1, beta2, lr, .*did you mean 'lr'\?"),
         ("--optim.=1", r"unknown key 'optim\.'"),
         ("--primary.treshold=0.5", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
+        ("--primary={arm: fast, treshold: 0.5}", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
         ("--arms={slow: {}, fast: {optim.lrr: 1}}", r"arm fast: 'optim.lrr' is not a declared factor"),
         ("--data.flip=rnd", r"data.flip: 'rnd' is not allowed; allowed: none, random"),
         ("--precision=bf61", r"precision: 'bf61' is not allowed; .*did you mean 'bf16'\?"),
@@ -258,7 +259,7 @@ def test_a_file_that_holds_no_config_is_refused(tmp_path, content, said):
 
 def test_python_tags_are_refused_and_do_nothing(tmp_path):
     trace = tmp_path / "trace"
-    tag = f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{trace}]]"
+    tag = f"!!python/object/apply:os.mkdir [{trace}]"
     path = tmp_path / "tags.yaml"
     path.write_text(f"name: {tag}\n")
     assert "python/object/apply" in refusal(path)

@@ -1,6 +1,5 @@
 """A small setting for the tests: one CPU rank, the small CNN, batches of eight random images."""
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,20 +8,8 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from bench.config.schema import (
-    CompileConfig,
-    DataConfig,
-    EvaluationConfig,
-    ExperimentConfig,
-    HardwareConfig,
-    ModelConfig,
-    OptimConfig,
-    PrimaryConfig,
-    ScheduleConfig,
-    TrainConfig,
-    WandbConfig,
-    WeightsConfig,
-)
+from bench.config.load import BASE, load
+from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
 from bench.models.networks import build
 from bench.models.weights import initial_state, random_start
@@ -30,30 +17,31 @@ from bench.runtime.distributed import World
 from bench.training.program import Program
 
 BATCH, CLASSES = 8, 10
-DATA = DataConfig(
-    source="digits", dir=None, loader="resident", train_samples=None, val_samples=None, test_samples=None,
-    pad=0, pad_mode="zero", flip="none",
-)  # fmt: skip
-OPTIM = OptimConfig(name="adamw", lr=0.01, weight_decay=0.05, momentum=0.9, beta1=0.9, beta2=0.999)
-CONFIG = ExperimentConfig(
-    name="probe", question="", cost="", command="", expected="", kind="anytime", arms={"only": {}}, baseline="only",
-    factors=(), primary=PrimaryConfig(arm="only", threshold=0.5), thresholds=(0.5,), confirm_looks=1, clock="train",
-    blocks=1, seed=0, data=DATA, model=ModelConfig(name="small_cnn", input_size=None, interpolation="bicubic"),
-    weights=WeightsConfig(source="random", file=None, tag=None, recipe=None), optim=OPTIM,
-    schedule=ScheduleConfig(name="constant", lr_warmup_steps=4, average_decay=0.9, average_every_steps=1),
-    train=TrainConfig(
-        global_batch_size=BATCH, samples=10 * BATCH, label_smoothing=0.1, check_every_steps=5, checkpoint_every_looks=1
-    ),
-    evaluation=EvaluationConfig(every_samples=5 * BATCH, batch_size=BATCH), precision="fp32",
-    compile=CompileConfig(enabled=False, mode="default"), hardware=HardwareConfig(world_size=1, loader_threads=1),
-    trackers=(), wandb=WandbConfig(mode="disabled", project="headstart", entity=None, tags=()), output="runs", imports=(),
-)  # fmt: skip
+SMALL = {
+    "name": "probe",
+    "arms": "{only: {}}",
+    "baseline": "only",
+    "primary": "{arm: only, threshold: 0.5}",
+    "thresholds": [0.5],
+    "data.source": "digits",
+    "model.name": "small_cnn",
+    "optim.lr": 0.01,
+    "schedule.lr_warmup_steps": 4,
+    "schedule.average_decay": 0.9,
+    "train.global_batch_size": BATCH,
+    "train.samples": 10 * BATCH,
+    "evaluation.every_samples": 5 * BATCH,
+    "precision": "fp32",
+    "compile.enabled": "false",
+    "trackers": [],
+    "factors": [],
+    **dict.fromkeys(("question", "cost", "command", "expected"), "''"),
+}
 
 
-def make_config(**sections: dict) -> ExperimentConfig:
-    """The small setting with changes by section: optim={"name": "sgd"}."""
-    changed = {name: dataclasses.replace(getattr(CONFIG, name), **values) for name, values in sections.items()}
-    return dataclasses.replace(CONFIG, **changed)
+def make_config(changes: dict | None = None) -> ExperimentConfig:
+    """The small setting with changes by dotted key."""
+    return load(BASE, [f"--{key}={value}" for key, value in {**SMALL, **(changes or {})}.items()])
 
 
 @contextmanager
@@ -63,18 +51,17 @@ def opened_world(precision: str = "fp32") -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")
         AcceleratorState._reset_state(reset_partial_state=True)
-        world = World()
+        world = World(cpu_threads=1)  # batches of eight gain nothing from more
         world.set_precision(precision)
-        torch.set_num_threads(1)  # batches of eight gain nothing from more
         yield world
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_num_threads(threads)
 
 
-def make_program(world: World, **sections: dict) -> Program:
-    """A program of the small CNN, not yet reset."""
+def make_program(world: World, **changes) -> Program:
+    """A program of the small CNN, not yet reset. Changes by dotted key, with two underscores for the dot."""
     raw = build("small_cnn", CLASSES)
-    return Program(raw, raw, make_config(**sections), world)
+    return Program(raw, raw, make_config({key.replace("__", "."): value for key, value in changes.items()}), world)
 
 
 def start_of(seed: int) -> dict[str, Tensor]:

@@ -94,17 +94,17 @@ def test_the_weights_come_back_when_the_look_fails_or_changes_them(decay):
     average.reset()
     disturb(network, 0)
     before, kept = bits(network), [t.clone() for t in average.tensors]
-    with pytest.raises(RuntimeError, match="look"), average.applied():
-        with torch.no_grad():
-            for value in averaged_in_place(network):
-                value.mul_(3)
-        raise RuntimeError("look")
+
+    def look() -> None:
+        with torch.no_grad(), average.applied():
+            for value in network.state_dict().values():
+                value.mul_(3) if value.is_floating_point() else None
+            raise RuntimeError("look")
+
+    with pytest.raises(RuntimeError, match="look"):
+        look()
     assert bits(network) == before
     assert all(torch.equal(a, b) for a, b in zip(kept, average.tensors, strict=True))
-
-
-def averaged_in_place(network: nn.Module) -> list[torch.Tensor]:
-    return [value for value in network.state_dict().values() if value.is_floating_point()]
 
 
 def test_decay_zero_is_the_weights_themselves():

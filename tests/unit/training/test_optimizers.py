@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import registry
-from tests.unit.training.factory import OPTIM
+from tests.unit.training.factory import make_config
 
 NAMES = pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 
@@ -21,7 +21,7 @@ def make_network() -> nn.Module:
 
 
 def make_optimizer(name: str, network: nn.Module, **changes) -> torch.optim.Optimizer:
-    return registry.resolve("optimizer", name)(network, dataclasses.replace(OPTIM, name=name, **changes))
+    return registry.resolve("optimizer", name)(network, dataclasses.replace(make_config().optim, name=name, **changes))
 
 
 def step(network: nn.Module, optimizer: torch.optim.Optimizer, gradient: float) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def adam_by_hand(weight: Tensor, gradients: list[float], *, decay_apart: bool) -
 def test_adam_with_its_betas_and_its_decay(name, decay_apart):
     network, gradients = make_network(), [1.0, -0.5, 0.25]
     optimizer = make_optimizer(name, network, beta1=0.8, beta2=0.9, weight_decay=0.3)
-    expected = adam_by_hand(network[0].weight.detach().double() + torch.zeros(()), gradients, decay_apart=decay_apart)
+    expected = adam_by_hand(network[0].weight.detach().double(), gradients, decay_apart=decay_apart)
     for gradient in gradients:
         step(network, optimizer, gradient)
     torch.testing.assert_close(network[0].weight.detach().double(), expected, rtol=0, atol=1e-5)

@@ -1,5 +1,7 @@
 """Learning rates as fractions of their peak, over all steps of a run."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +44,7 @@ def test_cosine_falls_from_its_peak_to_nearly_nothing(warmup_steps, more):
     total_steps = warmup_steps + more
     rates = [cosine(step, warmup_steps, total_steps) for step in range(warmup_steps, total_steps)]
     assert rates[0] == 1
-    assert all(after < before for before, after in zip(rates, rates[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(rates))
     assert rates[-1] <= 2.5 / more**2  # (pi / 2 / more) ** 2, its last step before zero
     assert cosine(total_steps, warmup_steps, total_steps) == pytest.approx(0, abs=1e-12)
 
