@@ -32,7 +32,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     tree = _merge(_read(BASE), _read(path))
     for override in overrides:
         key, value = _parse_override(override)
-        _set(tree, key, value)
+        _override(tree, key, value)
     config = _validate(tree, str(path))
     for module in config.imports:
         _import(module)
@@ -127,6 +127,18 @@ def _parse_override(text: str) -> tuple[str, Any]:
     if not text.startswith("--") or not equals or not key:
         raise ValueError(f"override {text!r}: expected --dotted.key=value")
     return key, _parse(value, f"override {text!r}")
+
+
+def _override(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key; `arms.<arm>.<dotted key>` sets an override of that arm."""
+    root, _, rest = key.partition(".")
+    arm, _, dotted = rest.partition(".")
+    if root != "arms" or not dotted:
+        return _set(tree, key, value)
+    if arm not in tree["arms"]:
+        raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, tree['arms'])}")
+    tree["arms"][arm][dotted] = value
+    return None
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -114,7 +114,11 @@ class Assembler:
         record = program.warm_up(_first(loader, make_order(config, dataset, config.seed, world)), next(iter(val)))
         return Assembly(
             config=config, dataset=dataset, program=program, loader=loader, val=val, test=test, start=start,
-            preprocessing=prepared, network=_network_facts(config, dataset, prepared), compile=record,
+            preprocessing=prepared, compile=record,
+            network={
+                **network_counts(config, dataset), "mean": list(prepared.mean), "std": list(prepared.std),
+                "normalization_of": prepared.of,
+            },
         )  # fmt: skip
 
 
@@ -143,11 +147,11 @@ def _first(loader: Loader, order: Order) -> Batch:
     return next(iter(loader.batches(order, 0, 1)))
 
 
-def _network_facts(config: ExperimentConfig, dataset: Dataset, prepared: Preprocessing) -> dict[str, Any]:
+def network_counts(config: ExperimentConfig, dataset: Dataset) -> dict[str, Any]:
+    """The network's size and cost, without building it. Raises ValueError where it cannot take its images."""
     size = config.model.input_size or int(dataset.train.images.shape[1])
     counts = count(config.model.name, len(dataset.classes), size)
     return {
         "name": config.model.name, "parameters": counts.parameters, "buffers": counts.statistics,
         "flops_per_image": counts.flops_per_image, "input_size": size,
-        "mean": list(prepared.mean), "std": list(prepared.std), "normalization_of": prepared.of,
     }  # fmt: skip

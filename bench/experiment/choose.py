@@ -96,5 +96,8 @@ def _holds(rule: Rule, machine: Machine) -> bool:
 
 
 def _existing(variable: str) -> str | None:
+    """The folder that a variable names, None where it is not set. Raises ValueError for one that is not there."""
     folder = os.environ.get(variable)
-    return folder if folder and Path(folder).is_dir() else None
+    if folder and not Path(folder).is_dir():
+        raise ValueError(f"{variable}: no folder {folder!r}")
+    return folder or None

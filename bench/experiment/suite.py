@@ -8,12 +8,12 @@ from typing import Any
 from bench import registry
 from bench.config.load import arm_config, as_dict
 from bench.config.schema import ExperimentConfig
-from bench.experiment.assemble import Assembler, make_order, probe
+from bench.experiment.assemble import Assembler, make_order, network_counts, probe
 from bench.experiment.execute import execute
 from bench.experiment.plan import plan, plan_record, run_ids
 from bench.experiment.selftrain import recipe_run, self_trained
 from bench.models.networks import check_network
-from bench.models.weights import Start, find_file
+from bench.models.weights import Start, find_file, sha256_of
 from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore
@@ -63,7 +63,9 @@ class Suite:
             _check_arm(arm_config(config, arm))
         for arm in config.arms:
             own = arm_config(config, arm)
-            make_order(own, self._assembler.dataset(own.data), config.seed, world)
+            dataset = self._assembler.dataset(own.data)
+            make_order(own, dataset, config.seed, world)
+            network_counts(own, dataset)
         self._store.check_writable()
 
     def _complete(self) -> None:
@@ -95,15 +97,16 @@ class Suite:
             print(line, flush=True)
 
     def _finished(self) -> set[str]:
-        """Ids of the runs that need not be made. Raises ValueError where one was made on other images than today's."""
+        """Ids of the runs that need not be made. Raises ValueError where one used other images or weights than today's."""
         today = self._assembler.dataset(self._baseline.data).sha256
         finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
+        arms = {arm: arm_config(self._config, arm).weights for arm in self._config.arms}
+        files = {arm: sha256_of(find_file(weights.file)) for arm, weights in arms.items() if weights.file}
         for result in finished:
-            if result.start["dataset"]["sha256"] != today:
-                raise ValueError(
-                    f"{self._store.root}: run {result.run_id} was made on {result.start['dataset']['name']} with other images "
-                    "than data.dir holds now; give another --output"
-                )
+            images, weights = result.start["dataset"]["sha256"], result.start["weights"]["sha256"]
+            changed = "images" if images != today else "weights" if files.get(result.arm, weights) != weights else None
+            if changed:
+                raise ValueError(f"{self._store.root}: run {result.run_id} was made with other {changed}; give another --output")
         return {result.run_id for result in finished}
 
     def _resolve_precision(self) -> dict[str, Any]:

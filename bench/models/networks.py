@@ -72,12 +72,20 @@ def head_prefixes(network: nn.Module) -> tuple[str, ...]:
 
 
 def count(name: str, classes: int, input_size: int) -> Counts:
-    """Build on the meta device and count parameters, BatchNorm statistics and the forward pass of one image."""
+    """Build on the meta device and count parameters, BatchNorm statistics and the forward pass of one image.
+
+    Raises ValueError where the network cannot take images of that size.
+    """
     with torch.device("meta"):
         network = build(name, classes).eval()
         images = torch.empty(1, 3, input_size, input_size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(images)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"model.input_size: {name} cannot take images of {input_size} px: {' '.join(str(error).split())}"
+        ) from None
     return Counts(
         parameters=sum(p.numel() for p in network.parameters()),
         statistics=sum(b.numel() for b in network.buffers() if b.is_floating_point()),
