@@ -20,6 +20,7 @@ def environment_facts(device: torch.device, world_size: int) -> dict[str, Fact]:
         "cpu": _cpu_model(),
         "cpu_cores": len(os.sched_getaffinity(0)),
         "threads_per_rank": torch.get_num_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "gpus_visible": torch.cuda.device_count(),
