@@ -86,8 +86,6 @@ def _run(args: argparse.Namespace) -> int:
             _report(argparse.Namespace(directory=store.root))
         return 0
 
-    # Read when torch loads its OpenMP: threads that spin while they wait fight with DALI's and with any neighbour (DECISIONS, 8).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench.experiment.suite import Suite
     from bench.runtime.distributed import World
 

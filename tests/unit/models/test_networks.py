@@ -64,6 +64,11 @@ def test_stored_counts_are_of_the_size_after_resizing():
     assert stored_counts("resnet18", None, "elsewhere") is None
 
 
+def test_a_size_that_a_network_cannot_take_is_refused():
+    with pytest.raises(ValueError, match=r"model.input_size: small_cnn cannot take images of 16 px: "):
+        count("small_cnn", 10, 16)
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 64), (32, 32, 47), (64, 64, 20), (48, 31, 32)])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.exc import Unsupported
+from torch._dynamo.utils import counters
 
 from bench.runtime import compiling
 from bench.runtime.compiling import check_compiler, compile_module, compile_record, no_recompile
@@ -103,11 +104,27 @@ def test_a_graph_break_is_an_error():
         module(torch.randn(2))
 
 
-@torch.no_grad()
-def test_a_process_may_compile_any_number_of_networks(monkeypatch):
-    """Dynamo gives up at eight recompiles of one code object, and all modules share theirs."""
+@pytest.fixture
+def without_inductor(monkeypatch):
+    """Graphs are caught and guarded as ever, then run by the interpreter."""
     plain = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend="eager"))
+
+
+@torch.no_grad()
+@pytest.mark.usefixtures("without_inductor")
+def test_every_shape_has_a_graph_of_its_own():
+    module, before = nn.Linear(4, 4), counters["stats"]["unique_graphs"]
+    compile_module(module, "default")
+    for rows in (2, 3, 5, 3):
+        module(torch.randn(rows, 4))
+    assert counters["stats"]["unique_graphs"] == before + 3
+
+
+@torch.no_grad()
+@pytest.mark.usefixtures("without_inductor")
+def test_a_process_may_compile_any_number_of_networks():
+    """Dynamo gives up at eight recompiles of one code object, and all modules share theirs."""
     modules = [nn.Linear(4, 1 + width) for width in range(10)]
     for width, module in enumerate(modules):
         compile_module(module, "default")

@@ -166,7 +166,7 @@ def test_a_kill_before_the_rename_leaves_the_old_one(program, tmp_path, monkeypa
 def test_a_kill_before_the_old_one_is_deleted_leaves_both_and_the_newer_counts(program, tmp_path, monkeypatch):
     save(tmp_path, program)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.shutil, "rmtree", lambda path, ignore_errors: kill() if path.name[-1] == "3" else None)
+        patch.setattr(checkpoint.shutil, "rmtree", lambda path, ignore_errors: kill() if path.name == "step-00000003" else None)
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path, program, step=6)
     assert len(list(tmp_path.iterdir())) == 2

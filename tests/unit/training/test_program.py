@@ -146,6 +146,7 @@ def test_a_score_is_of_the_averaged_weights_and_of_the_rows_that_count(world):
             tensor.copy_(value)
     batches = [make_evaluation(0), make_evaluation(1, counted=3)]
     batches[1].images[3:] = float("nan")
+    batches[1].labels[3:] = 0  # what the maximum of such a row is: right, if it counted
     images, labels = (torch.cat([getattr(b, name)[b.counts] for b in batches]) for name in ("images", "labels"))
     with torch.no_grad():
         logits = averaged.eval()(images)
@@ -201,11 +202,12 @@ def test_labels_are_smoothed_in_training_only():
 def test_bf16_computes_in_it_and_keeps_everything_else_in_float32():
     seen = []
     with opened_world("bf16") as half:
-        program = make_program(half)
+        program, batch = make_program(half), make_batch(0)
         program.reset(start_of(0))
-        program.raw.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-        loss = program.step(make_batch(0), 0)
+        program.raw.head.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+        loss = program.step(batch, 0)
         program.evaluate([make_evaluation(0)])
-        assert seen == [torch.bfloat16, torch.bfloat16]
+        assert [logits.dtype for logits in seen] == [torch.bfloat16, torch.bfloat16]
         assert loss.dtype == torch.float32
+        assert float(loss) == pytest.approx(float(F.cross_entropy(seen[0].float(), batch.labels, label_smoothing=0.1)), abs=1e-5)
         assert {value.dtype for value in state_of(program).values()} == {torch.float32, torch.int64}
