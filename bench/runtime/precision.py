@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-PROBE_STEPS = 4
+PROBE_STEPS = 8
 
 
 def check_precision(asked: str, device: torch.device) -> None:
