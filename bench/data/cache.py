@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.source import Pools, Split, content_sha256
+from bench.results.store import sync, write_text
 
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # what a rename onto an existing entry may answer
 
@@ -48,7 +49,7 @@ def load(source_sha256: str, build: Callable[[], Pools]) -> Pools:
     pools = build()
     index.parent.mkdir(parents=True, exist_ok=True)
     _publish(pools, data / pools.sha256[:16])
-    _write_index(index, pools.sha256)
+    write_text(index, pools.sha256)
     return pools
 
 
@@ -81,7 +82,7 @@ def _publish(pools: Pools, entry: Path) -> None:
     try:
         _write(building, pools)
         _rename(building, entry, pools.sha256)
-        _sync(entry.parent)
+        sync(entry.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -95,7 +96,7 @@ def _write(folder: Path, pools: Pools) -> None:
                 np.save(file, getattr(split, field))
     (folder / "meta.json").write_text(json.dumps({"sha256": pools.sha256, "pools": shapes}))
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync(path)
 
 
 def _rename(building: Path, entry: Path, sha256: str) -> None:
@@ -115,19 +116,3 @@ def _rename(building: Path, entry: Path, sha256: str) -> None:
             continue
         shutil.rmtree(aside, ignore_errors=True)
         aside.unlink(missing_ok=True)
-
-
-def _write_index(index: Path, sha256: str) -> None:
-    written = index.with_name(f".{uuid.uuid4().hex}")
-    written.write_text(sha256)
-    _sync(written)
-    os.replace(written, index)
-    _sync(index.parent)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

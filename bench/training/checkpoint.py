@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.models.weights import sha256_of
+from bench.results.store import sync
 from bench.training.program import Program
 
 _TENSORS, _META = "state.safetensors", "state.json"
@@ -33,11 +34,11 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
     }
     (part / _META).write_text(json.dumps(meta, allow_nan=False))
     for name in (_TENSORS, _META):
-        _fsync(part / name)
-    _fsync(part)
+        sync(part / name)
+    sync(part)
     shutil.rmtree(final, ignore_errors=True)  # damaged, else the run would have gone on from it
     os.replace(part, final)
-    _fsync(directory)
+    sync(directory)
     for older in directory.iterdir():
         if older != final:
             shutil.rmtree(older, ignore_errors=True)
@@ -97,11 +98,3 @@ def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
         for name, value in entry.items():
             if value.shape == parameter.shape:
                 entry[name] = torch.empty_like(parameter).copy_(value)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -149,7 +149,7 @@ def kill(*args):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("at", ["save_file", "sha256_of", "_fsync", "os.replace"])
+@pytest.mark.parametrize("at", ["save_file", "sha256_of", "sync", "os.replace"])
 def test_a_kill_before_the_rename_leaves_the_old_one(program, tmp_path, monkeypatch, capsys, at):
     save(tmp_path, program)
     with monkeypatch.context() as patch:
