@@ -31,4 +31,4 @@ fi
 trap '' INT
 # As a module and not as .venv/bin/accelerate, which holds an absolute path and breaks when the checkout moves.
 exec $python -m accelerate.commands.launch --quiet --config_file "$config" --num_processes "$processes" \
-    -m bench run "$experiment" "${overrides[@]}"
+    -m bench run "$experiment" "--hardware.world_size=$processes" "${overrides[@]}"
