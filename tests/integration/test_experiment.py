@@ -14,6 +14,8 @@ import yaml
 
 from bench.config.load import load
 from bench.experiment.plan import plan, run_ids
+from bench.models.small_cnn import SmallCNN
+from bench.models.weights import save_weights
 from bench.results.events import read_events
 from bench.results.store import RunStore
 from tests.commands import ROOT, TINY, bench, environment
@@ -187,6 +189,19 @@ def test_a_killed_launcher_leaves_no_orphan(tmp_path):
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline_s, "the trainer outlived its launcher"
         time.sleep(0.1)
+
+
+def test_finished_runs_from_another_weights_file_are_not_mixed_with_todays(tmp_path):
+    file = tmp_path / "w.safetensors"
+    arguments = ["run", TINY, f"--output={tmp_path}/runs", "--train.samples=256"]
+    arguments += ["--weights.source=file", f"--weights.file={file}"]
+    save_weights(file, SmallCNN(10).state_dict(), {})
+    done = bench(*arguments, "--blocks=1", env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    save_weights(file, SmallCNN(10).state_dict(), {})
+    done = bench(*arguments, env=environment(tmp_path))
+    assert done.returncode == 2
+    assert "was made with other weights" in done.stderr
 
 
 def test_finished_runs_on_other_images_are_not_mixed_with_todays(study, tmp_path):

@@ -113,6 +113,14 @@ def test_the_last_override_holds(tmp_path):
     assert load(write(tmp_path), ["--blocks=2", "--blocks=3"]).blocks == 3
 
 
+def test_an_arms_own_override_can_be_overridden_and_a_misspelt_arm_is_refused():
+    config = load(EMBEDDED, ["--arms.small_cnn.model.name=resnet34", "--arms.random.weights.tag=x"])
+    assert arm_config(config, "small_cnn").model.name == "resnet34"
+    assert config.arms["random"] == {"weights.tag": "x"}
+    with pytest.raises(ValueError, match=r"no arm 'smal_cnn'.*did you mean 'small_cnn'"):
+        load(EMBEDDED, ["--arms.smal_cnn.model.name=resnet34"])
+
+
 def test_a_bare_name_is_an_experiment_that_is_shipped():
     assert load("embedded") == load(EMBEDDED)
 

@@ -117,12 +117,22 @@ def cuda(monkeypatch):
     return found
 
 
-def test_folders_that_are_not_there_are_none(monkeypatch, tmp_path, cuda):
+@pytest.mark.parametrize("variable", ["CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"])
+@pytest.mark.parametrize("name", ["absent", "file"])
+def test_a_folder_that_is_named_and_not_there_is_an_error_not_another_experiment(monkeypatch, tmp_path, cuda, variable, name):
     cuda(0)
     (tmp_path / "file").touch()
-    for wrong in (str(tmp_path / "absent"), str(tmp_path / "file"), "", None):
+    monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / name))
+    with pytest.raises(ValueError, match=f"{variable}: no folder '.*{name}'"):
+        look()
+
+
+def test_folders_that_are_not_set_are_none(monkeypatch, cuda):
+    cuda(0)
+    for unset in ("", None):
         for variable in ("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
-            monkeypatch.setenv(variable, wrong) if wrong is not None else monkeypatch.delenv(variable)
+            monkeypatch.setenv(variable, unset) if unset is not None else monkeypatch.delenv(variable)
         seen = look()
         assert (seen.gpus, seen.cifar10_dir, seen.weights_dir, seen.weights_files) == ((), None, None, ())
         assert choose(seen) == "embedded"

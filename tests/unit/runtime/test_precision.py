@@ -35,7 +35,7 @@ def test_auto_on_a_cpu_takes_the_faster_and_records_both(probe_s):
     record = resolve("auto", CPU, lambda: dict(probe_s))
     assert record["name"] == min(probe_s, key=probe_s.get)
     assert record["probe_s"] == probe_s
-    assert "3 eager steps" in record["reason"]
+    assert f"{PROBE_STEPS - 1} eager steps" in record["reason"]
 
 
 @pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
@@ -48,7 +48,8 @@ def test_auto_on_a_gpu_asks_the_gpu(monkeypatch, has_bf16, name):
 
 def test_the_probe_takes_the_fastest_step_under_each_precision_but_never_the_first(monkeypatch):
     """Step durations by precision, the first one the shortest; each step says in which precision it ran."""
-    durations_s = {torch.float32: iter([0.25, 4.0, 2.0, 3.0]), torch.bfloat16: iter([0.5, 7.0, 6.0, 5.0])}
+    falling = [float(duration) for duration in range(PROBE_STEPS, 1, -1)]
+    durations_s = {torch.float32: iter([0.25, *falling]), torch.bfloat16: iter([0.5, *(3 + s for s in falling)])}
     now_s, ran_in = [100.0], []
 
     def step() -> None:
