@@ -19,6 +19,7 @@ BASE = Path(__file__).parents[2] / "configs" / "base.yaml"
 FACTOR_ROOTS = ("data", "model", "weights", "optim", "schedule", "train")
 # What decides a run's numbers. Everything else names, judges or stores them.
 RUN_ROOTS = ("kind", "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile")
+PLACES = ("data.dir", "data.download", "data.urls", "weights.accept_license")  # where files come from, not what they hold
 _ADAPTER = TypeAdapter(ExperimentConfig)
 
 
@@ -63,7 +64,9 @@ def run_digest(config: ExperimentConfig, *extra: str) -> str:
     """Eight hex digits over all that decides a run's numbers (not where its files lie), and `extra`."""
     tree = as_dict(config)
     decisive: dict[str, Any] = {root: tree[root] for root in RUN_ROOTS}
-    decisive["data"].pop("dir")
+    for key in PLACES:
+        root, _, leaf = key.partition(".")
+        decisive[root].pop(leaf)
     text = json.dumps([decisive, *extra], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

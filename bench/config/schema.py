@@ -25,6 +25,9 @@ class DataConfig(_Strict):
 
     source: str
     dir: str | None
+    download: bool
+    urls: tuple[str, ...]
+    image_size: PositiveInt | None
     loader: str
     train_samples: PositiveInt | None
     val_samples: PositiveInt | None
@@ -36,9 +39,10 @@ class DataConfig(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(_Strict):
-    """The network, and the size that images are resized to on the device (null: as they are)."""
+    """The network, its first layers, and the size that images are resized to on the device (null: as they are)."""
 
     name: str
+    stem: Literal["stock", "3x3"]
     input_size: PositiveInt | None
     interpolation: Literal["bilinear", "bicubic"]
 
@@ -47,9 +51,11 @@ class ModelConfig(_Strict):
 class WeightsConfig(_Strict):
     """What the network starts from."""
 
-    source: Literal["random", "file", "self"]
-    file: str | None
+    source: Literal["random", "hub", "file", "self"]
     tag: str | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    accept_license: str | None
+    file: str | None
     recipe: str | None
 
 

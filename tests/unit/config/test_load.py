@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.config.load import RUN_ROOTS, arm_config, as_dict, known_keys, load, run_digest, to_yaml
+from bench.config.load import PLACES, RUN_ROOTS, arm_config, as_dict, known_keys, load, run_digest, to_yaml
 from bench.config.schema import ExperimentConfig
 
 ROOT = Path(__file__).parents[3]
@@ -319,7 +319,7 @@ def test_every_key_is_decisive_or_known_not_to_be():
     assert not NOT_DECISIVE & set(RUN_ROOTS)
 
 
-@pytest.mark.parametrize(("root", "leaf"), [leaf for leaf in LEAVES if leaf[0] in RUN_ROOTS and leaf != ("data", "dir")])
+@pytest.mark.parametrize(("root", "leaf"), [leaf for leaf in LEAVES if leaf[0] in RUN_ROOTS and ".".join(leaf) not in PLACES])
 def test_the_digest_changes_with_every_decisive_key(root, leaf):
     config = load(EMBEDDED)
     assert run_digest(changed(config, root, leaf)) != run_digest(config)
@@ -331,7 +331,7 @@ def test_the_digest_changes_with_every_decisive_value(root):
     assert run_digest(changed(config, root)) != run_digest(config)
 
 
-@pytest.mark.parametrize("key", [*sorted(NOT_DECISIVE), "data.dir", "hardware.loader_threads", "wandb.tags"])
+@pytest.mark.parametrize("key", [*sorted(NOT_DECISIVE), *PLACES, "hardware.loader_threads", "wandb.tags"])
 def test_the_digest_does_not_change_with_names_and_places(key):
     config = load(EMBEDDED)
     other = changed(config, *key.split("."))

@@ -19,6 +19,9 @@ def data_config(**changes) -> DataConfig:
     base = {
         "source": "cifar10",
         "dir": None,
+        "download": False,
+        "urls": (),
+        "image_size": None,
         "loader": "resident",
         "train_samples": None,
         "val_samples": None,

@@ -19,7 +19,7 @@ def on_meta(name: str, classes: int = 10) -> nn.Module:
 
 
 def model_config(**changes) -> ModelConfig:
-    return ModelConfig(**{"name": "small_cnn", "input_size": None, "interpolation": "bicubic", **changes})
+    return ModelConfig(**{"name": "small_cnn", "stem": "stock", "input_size": None, "interpolation": "bicubic", **changes})
 
 
 @pytest.mark.parametrize(("network", "size"), COUNTS)
