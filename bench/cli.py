@@ -108,15 +108,15 @@ def _plan(args: argparse.Namespace) -> int:
     blocks = plan(config)
     counts = arm_counts(config)
     if args.build:
-        from bench.models.counts import NATIVE_SIZE
+        from bench.models.counts import input_size
         from bench.models.networks import count
 
         for arm in config.arms:
             own = arm_config(config, arm)
-            size = own.model.input_size or NATIVE_SIZE.get(own.data.source)
+            size = input_size(own.model, own.data)
             if size is None:
                 raise ValueError(f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size")
-            counts[arm] = count(own.model.name, 10, size)
+            counts[arm] = count(own.model, 10, size)
     rows = cost(config, counts)
     print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
     return 0

@@ -9,6 +9,7 @@ _ENTRIES: dict[str, dict[str, str]] = {
     "source": {
         "cifar10": "bench.data.cifar10:load",
         "digits": "bench.data.digits:load",
+        "image_folder": "bench.data.image_folder:load",
         "letters": "bench.data.letters:load",
     },
     "loader": {
@@ -16,7 +17,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "resident": "bench.data.resident:ResidentLoader",
     },
     "network": {
-        "small_cnn": "bench.models.small_cnn:SmallCNN",
+        "small_cnn": "bench.models.cnn:SmallCNN",
+        "maxpool_cnn": "bench.models.cnn:MaxPoolCNN",
     },
     "optimizer": {
         "adamw": "bench.training.optimizers:adamw",

@@ -101,7 +101,7 @@ class Assembler:
 
     def _build(self, config: ExperimentConfig, start: Start) -> Assembly:
         dataset, world = self.dataset(config.data), self._world
-        raw = build(config.model.name, len(dataset.classes))
+        raw = build(config.model.name, len(dataset.classes), config.model.stem)
         prepared = preprocessing(raw, dataset.mean, dataset.std)
         spec = loader_spec(config, prepared, world.device)
         loader: Loader = registry.resolve("loader", config.data.loader)(dataset.train, spec)
@@ -133,7 +133,9 @@ def loader_spec(config: ExperimentConfig, prepared: Preprocessing, device: torch
 
 def probe(config: ExperimentConfig, dataset: Dataset) -> dict[str, float]:
     """Seconds of an eager CPU step of this arm's network and batch in fp32 and in bf16."""
-    network = wrap(build(config.model.name, len(dataset.classes)), config.model).to(memory_format=torch.channels_last)
+    network = wrap(build(config.model.name, len(dataset.classes), config.model.stem), config.model).to(
+        memory_format=torch.channels_last
+    )
     height, width = dataset.train.images.shape[1:3]
     images = torch.randn(config.train.global_batch_size, 3, height, width).contiguous(memory_format=torch.channels_last)
 
@@ -150,8 +152,8 @@ def _first(loader: Loader, order: Order) -> Batch:
 def network_counts(config: ExperimentConfig, dataset: Dataset) -> dict[str, Any]:
     """The network's size and cost, without building it. Raises ValueError where it cannot take its images."""
     size = config.model.input_size or int(dataset.train.images.shape[1])
-    counts = count(config.model.name, len(dataset.classes), size)
+    counts = count(config.model, len(dataset.classes), size)
     return {
-        "name": config.model.name, "parameters": counts.parameters, "buffers": counts.statistics,
+        "name": config.model.name, "stem": config.model.stem, "parameters": counts.parameters, "buffers": counts.statistics,
         "flops_per_image": counts.flops_per_image, "input_size": size,
     }  # fmt: skip

@@ -83,6 +83,7 @@ def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dic
         rows.append({
             "arm": arm,
             "network": own.model.name,
+            "stem": own.model.stem,
             "input_size": own.model.input_size,
             "weights": own.weights.source,
             "parameters": known.parameters if known else None,
@@ -97,13 +98,19 @@ def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dic
 def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
     """Stored counts of every arm's network; None where the table does not hold it."""
     own = {arm: arm_config(config, arm) for arm in config.arms}
-    return {arm: stored_counts(c.model.name, c.model.input_size, c.data.source) for arm, c in own.items()}
+    return {arm: stored_counts(c.model, c.data) for arm, c in own.items()}
+
+
+def _network_text(row: dict[str, Any]) -> str:
+    stem = "" if row["stem"] == "stock" else f" {row['stem']} stem"
+    size = f" {row['input_size']} px" if row["input_size"] else ""
+    return f"{row['network']}{stem}{size}"
 
 
 def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     """The plan for a person: question, arms, cost."""
     against = f" against {config.baseline}" if config.primary.arm != config.baseline else ""
-    networks = [row["network"] + (f" {row['input_size']} px" if row["input_size"] else "") for row in rows]
+    networks = [_network_text(row) for row in rows]
     arm_width, network_width = max(16, *(len(arm) + 2 for arm in config.arms)), max(26, *(len(n) + 2 for n in networks))
     lines = [
         textwrap.fill(f"{config.name}: {config.question}", COLUMNS),

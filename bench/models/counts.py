@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from bench.config.schema import DataConfig, ModelConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -17,18 +19,26 @@ class Counts:
         return round(2e6 * self.forward_mmac)
 
 
-# (network, input size in pixels)
-COUNTS: dict[tuple[str, int], Counts] = {
-    ("resnet18", 32): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=37.016576),
-    ("resnet18", 64): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=148.050944),
-    ("resnet18", 128): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=592.188416),
-    ("resnet18", 224): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=1813.566464),
-    ("small_cnn", 32): Counts(parameters=551_018, statistics=448, forward_mmac=38.896896),
-    ("tf_efficientnet_lite0", 64): Counts(parameters=3_383_818, statistics=42_016, forward_mmac=31.352192),
+# (network, stem, input size in pixels)
+COUNTS: dict[tuple[str, str, int], Counts] = {
+    ("resnet18", "stock", 32): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=37.016576),
+    ("resnet18", "stock", 64): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=148.050944),
+    ("resnet18", "stock", 128): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=592.188416),
+    ("resnet18", "stock", 224): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=1813.566464),
+    ("resnet18", "3x3", 16): Counts(parameters=11_173_962, statistics=9_600, forward_mmac=138.85952),
+    ("resnet18", "3x3", 32): Counts(parameters=11_173_962, statistics=9_600, forward_mmac=555.42272),
+    ("small_cnn", "stock", 32): Counts(parameters=551_018, statistics=448, forward_mmac=38.896896),
+    ("maxpool_cnn", "stock", 32): Counts(parameters=1_197_578, statistics=1_792, forward_mmac=152.815488),
+    ("tf_efficientnet_lite0", "stock", 64): Counts(parameters=3_383_818, statistics=42_016, forward_mmac=31.352192),
 }
-NATIVE_SIZE = {"cifar10": 32, "digits": 32, "letters": 32}
+_NATIVE_SIZE = {"cifar10": 32, "digits": 32, "letters": 32}
 
 
-def stored_counts(network: str, input_size: int | None, source: str) -> Counts | None:
-    """Counts of a network at the size its images have after resizing; None when the table does not hold it."""
-    return COUNTS.get((network, input_size or NATIVE_SIZE.get(source, 0)))
+def input_size(model: ModelConfig, data: DataConfig) -> int | None:
+    """Pixels a side of the images that reach the network; None where only the source's files can tell."""
+    return model.input_size or data.image_size or _NATIVE_SIZE.get(data.source)
+
+
+def stored_counts(model: ModelConfig, data: DataConfig) -> Counts | None:
+    """Counts of a network at the size of its images; None when the table does not hold it."""
+    return COUNTS.get((model.name, model.stem, input_size(model, data) or 0))

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import registry
 from bench.config.schema import ModelConfig
 from bench.models.counts import Counts
+from bench.models.stem import replace_stem
 
 
 class Resized(nn.Module):
@@ -43,13 +44,16 @@ def check_network(name: str) -> None:
         raise ValueError(f"model.name: no network {name!r}; nearest: {_nearest(name, [*ours, *timm.list_models()])}")
 
 
-def build(name: str, classes: int) -> nn.Module:
-    """The bare network with random weights from torch's generator. Raises ValueError for an unknown name."""
+def build(name: str, classes: int, stem: str = "stock") -> nn.Module:
+    """The bare network with random weights from torch's generator. Raises ValueError for an unknown name or stem."""
     check_network(name)
     if name in registry.names("network"):
         network: nn.Module = registry.resolve("network", name)(classes)
-        return network
-    return timm.create_model(name, pretrained=False, num_classes=classes)
+    else:
+        network = timm.create_model(name, pretrained=False, num_classes=classes)
+    if stem != "stock":
+        replace_stem(network, name)
+    return network
 
 
 def wrap(network: nn.Module, config: ModelConfig) -> nn.Module:
@@ -71,20 +75,22 @@ def head_prefixes(network: nn.Module) -> tuple[str, ...]:
     return tuple(f"{name}." for name in ([stated] if isinstance(stated, str) else stated))
 
 
-def count(name: str, classes: int, input_size: int) -> Counts:
+def count(model: ModelConfig, classes: int, input_size: int) -> Counts:
     """Build on the meta device and count parameters, BatchNorm statistics and the forward pass of one image.
 
     Raises ValueError where the network cannot take images of that size.
     """
     with torch.device("meta"):
-        network = build(name, classes).eval()
+        network = build(model.name, classes, model.stem).eval()
         images = torch.empty(1, 3, input_size, input_size)
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(images)
     except (RuntimeError, AssertionError) as error:
+        made_for = (getattr(network, "pretrained_cfg", None) or {}).get("input_size")
+        hint = f"; it was made for {made_for[-1]} px" if made_for else ""
         raise ValueError(
-            f"model.input_size: {name} cannot take images of {input_size} px: {' '.join(str(error).split())}"
+            f"model.input_size: {model.name} cannot take images of {input_size} px: {' '.join(str(error).split())}{hint}"
         ) from None
     return Counts(
         parameters=sum(p.numel() for p in network.parameters()),

@@ -14,7 +14,7 @@ import yaml
 
 from bench.config.load import load
 from bench.experiment.plan import plan, run_ids
-from bench.models.small_cnn import SmallCNN
+from bench.models.cnn import SmallCNN
 from bench.models.weights import save_weights
 from bench.results.events import read_events
 from bench.results.store import RunStore

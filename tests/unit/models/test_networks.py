@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional as transforms
 from bench.config.schema import ModelConfig
 from bench.models.counts import COUNTS, Counts, stored_counts
 from bench.models.networks import Resized, build, check_network, count, head_prefixes, preprocessing, wrap
+from tests.unit.data.factory import data_config
 
 DATA_MEAN, DATA_STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
@@ -22,15 +23,15 @@ def model_config(**changes) -> ModelConfig:
     return ModelConfig(**{"name": "small_cnn", "stem": "stock", "input_size": None, "interpolation": "bicubic", **changes})
 
 
-@pytest.mark.parametrize(("network", "size"), COUNTS)
-def test_stored_counts_are_those_of_the_built_network(network, size):
-    built, stored = count(network, 10, size), COUNTS[network, size]
+@pytest.mark.parametrize(("network", "stem", "size"), COUNTS)
+def test_stored_counts_are_those_of_the_built_network(network, stem, size):
+    built, stored = count(model_config(name=network, stem=stem), 10, size), COUNTS[network, stem, size]
     assert (stored.parameters, stored.statistics) == (built.parameters, built.statistics)
     assert stored.forward_mmac == pytest.approx(built.forward_mmac, rel=1e-3)
 
 
 def test_the_small_cnn_is_the_asked_one():
-    counts = COUNTS["small_cnn", 32]
+    counts = COUNTS["small_cnn", "stock", 32]
     assert (counts.parameters, counts.statistics) == (551_018, 448)
     network = on_meta("small_cnn")
     kernels = [tuple(p.shape) for p in network.parameters() if p.ndim == 4]
@@ -43,12 +44,12 @@ def test_the_small_cnn_is_the_asked_one():
 def test_the_small_cnns_multiplications_by_hand():
     maps = [(32, 3, 32), (32, 32, 32), (16, 32, 64), (16, 64, 64), (8, 64, 128), (8, 128, 128)]
     convolutions = sum(side * side * 9 * before * after for side, before, after in maps)
-    assert COUNTS["small_cnn", 32].forward_mmac == (convolutions + 128 * 4 * 4 * 128 + 128 * 10) / 1e6
+    assert COUNTS["small_cnn", "stock", 32].forward_mmac == (convolutions + 128 * 4 * 4 * 128 + 128 * 10) / 1e6
 
 
 @pytest.mark.parametrize(("size", "mmac"), [(32, 37.02), (64, 148.1), (128, 592.2), (224, 1813.6)])
 def test_resnet18s_parameters_and_multiplications(size, mmac):
-    counts = COUNTS["resnet18", size]
+    counts = COUNTS["resnet18", "stock", size]
     assert counts.parameters == 11_181_642
     assert counts.forward_mmac == pytest.approx(mmac, rel=5e-4)
 
@@ -58,15 +59,61 @@ def test_a_multiply_accumulate_is_two_operations():
 
 
 def test_stored_counts_are_of_the_size_after_resizing():
-    assert stored_counts("resnet18", None, "cifar10") is COUNTS["resnet18", 32]
-    assert stored_counts("resnet18", 64, "cifar10") is COUNTS["resnet18", 64]
-    assert stored_counts("resnet18", 96, "cifar10") is None
-    assert stored_counts("resnet18", None, "elsewhere") is None
+    def stored(source: str = "cifar10", image_size: int | None = None, **model) -> Counts | None:
+        return stored_counts(model_config(name="resnet18", **model), data_config(source=source, image_size=image_size))
+
+    assert stored() is COUNTS["resnet18", "stock", 32]
+    assert stored(input_size=64) is COUNTS["resnet18", "stock", 64]
+    assert stored(stem="3x3") is COUNTS["resnet18", "3x3", 32]
+    assert stored("image_folder", image_size=64) is COUNTS["resnet18", "stock", 64]
+    assert stored("image_folder", image_size=64, input_size=128) is COUNTS["resnet18", "stock", 128]
+    assert stored(input_size=96) is None
+    assert stored("elsewhere") is None
 
 
 def test_a_size_that_a_network_cannot_take_is_refused():
     with pytest.raises(ValueError, match=r"model.input_size: small_cnn cannot take images of 16 px: "):
-        count("small_cnn", 10, 16)
+        count(model_config(), 10, 16)
+    with pytest.raises(ValueError, match=r"vit_tiny_patch16_224 cannot take images of 32 px: .*; it was made for 224 px$"):
+        count(model_config(name="vit_tiny_patch16_224"), 10, 32)
+
+
+def test_the_max_pooling_cnn_has_about_1_2_million_parameters():
+    counts = COUNTS["maxpool_cnn", "stock", 32]
+    maps = [(32, 3, 64), (32, 64, 64), (16, 64, 128), (16, 128, 128), (8, 128, 256), (8, 256, 256)]
+    kernels = sum(9 * before * after for _, before, after in maps)
+    dense, norms = 256 * 192 + 192 * 10, 2 * 2 * (64 + 128 + 256)
+    assert counts.parameters == kernels + dense + 192 + 10 + norms
+    assert counts.parameters == pytest.approx(1.2e6, rel=0.03)
+    assert counts.forward_mmac == (sum(side * side * 9 * before * after for side, before, after in maps) + dense) / 1e6
+    pools = [module for module in on_meta("maxpool_cnn").modules() if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d)]
+    assert len(pools) == 4
+
+
+def test_the_3x3_stem_keeps_the_size_of_small_images():
+    counts = COUNTS["resnet18", "3x3", 32]
+    assert (counts.parameters, round(counts.forward_mmac, 1)) == (11_173_962, 555.4)
+    network = build("resnet18", 10, "3x3")
+    assert (network.conv1.kernel_size, network.conv1.stride, network.conv1.padding) == ((3, 3), (1, 1), (1, 1))
+    images = torch.randn(2, 3, 32, 32)
+    assert network.eval().layer1(network.maxpool(network.act1(network.bn1(network.conv1(images))))).shape == (2, 64, 32, 32)
+    assert network.conv1.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)  # He, fan out
+    assert network.state_dict().keys() == on_meta("resnet18").state_dict().keys()
+
+
+def test_a_flop_matched_pair_is_within_a_tenth():
+    assert COUNTS["resnet18", "stock", 128].forward_mmac / COUNTS["resnet18", "3x3", 32].forward_mmac == pytest.approx(
+        1.066, abs=1e-3
+    )
+    assert COUNTS["resnet18", "stock", 64].forward_mmac / COUNTS["resnet18", "3x3", 16].forward_mmac == pytest.approx(
+        1.066, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "vit_tiny_patch16_224", "resnet18d", "resnet10t"])
+def test_a_network_without_the_stock_stem_keeps_its_own(name):
+    with pytest.raises(ValueError, match=rf"model.stem: '3x3' .* {name} .*allowed: stock"):
+        build(name, 10, "3x3")
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

@@ -1,0 +1,115 @@
+"""Anyone's images: data.dir/train/<class>/ and, where there is one, data.dir/test/<class>/. Decoded once a machine."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from bench.config.schema import DataConfig
+from bench.data import cache
+from bench.data.source import Dataset, Images, Pools, Split, cut, gather, subset
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+LAYOUT = "expected data.dir/train/<class>/ with images, and data.dir/test/<class>/ where there is a test set"
+HELD_OUT = 10  # one image in so many goes to val and, without a test folder, one in so many to test
+
+
+def load(data: DataConfig) -> Dataset:
+    """Images [S, S, 3] as RGB, S data.image_size: the middle square, resized with antialiasing; null: as they are. All in memory.
+
+    Raises ValueError for a folder that is laid out otherwise, a damaged image, or different sizes with image_size null.
+    """
+    if not data.dir:
+        raise ValueError(f"data.dir: image_folder needs a folder, which is null; {LAYOUT}")
+    root = Path(data.dir).expanduser()
+    classes = _classes(root / "train")
+    if (root / "test").is_dir() and (other := _classes(root / "test")) != classes:
+        raise ValueError(
+            f"{root}: test has the classes {', '.join(other)}, train has {', '.join(classes)}; they must be the same"
+        )
+    files = {pool: _files(root / pool, classes) for pool in ("train", "test") if (root / pool).is_dir()}
+
+    def build() -> Pools:
+        pools = {pool: _read(paths, data.image_size) for pool, paths in files.items()}
+        return gather(pools["train"], pools.get("test"))
+
+    pools = cache.load(_digest(root, files, data.image_size), build)
+    tenth = max(1, len(pools.train.labels) // HELD_OUT)
+    train, val, test = cut(pools, val=tenth, test=0 if pools.test else tenth)
+    mean, std = _moments(train.images)
+    name = f"{root.resolve().name}:{pools.sha256[:12]}"
+    dataset = Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, train=train, val=val, test=test)
+    return subset(dataset, data)
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if len(names) < 2:
+        raise ValueError(f"{folder}: found {len(names)} classes, at least 2 are needed; {LAYOUT}")
+    return tuple(names)
+
+
+def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """Every image with its class index, in the order of names."""
+    found = []
+    for index, name in enumerate(classes):
+        paths = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not paths:
+            raise ValueError(f"{folder / name}: no images; accepted: {', '.join(SUFFIXES)}")
+        found += [(path, index) for path in paths]
+    return found
+
+
+def _digest(root: Path, files: dict[str, list[tuple[Path, int]]], image_size: int | None) -> str:
+    """Over all that the pools are made of: every file's place and bytes, and the size."""
+    digest = hashlib.sha256(f"image_folder {image_size}\n".encode())
+    for path, _ in (pair for pairs in files.values() for pair in pairs):
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(root)}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _read(files: list[tuple[Path, int]], image_size: int | None) -> Split:
+    size = image_size or len(_decode(files[0][0], None))
+    images = np.empty((len(files), size, size, 3), dtype=np.uint8)
+
+    def place(row: int) -> None:
+        image = _decode(files[row][0], image_size)
+        if image.shape != images.shape[1:]:
+            height, width = image.shape[:2]
+            raise ValueError(
+                f"{files[row][0]}: {width}x{height} px; without data.image_size all must be {size}x{size}, as the first"
+            )
+        images[row] = image
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        list(threads.map(place, range(len(files))))
+    return Split(images=images, labels=np.array([label for _, label in files], dtype=np.int64))
+
+
+def _decode(path: Path, image_size: int | None) -> Images:
+    try:
+        with Image.open(path) as opened:
+            if opened.mode[0] in "IF":
+                raise ValueError(f"its values are of mode {opened.mode}; accepted: 8 bits")
+            upright = ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as an image: {' '.join(str(error).split())}") from None
+    if image_size:
+        side = min(upright.size)
+        left, top = ((extent - side) // 2 for extent in upright.size)
+        middle = upright.crop((left, top, left + side, top + side))
+        upright = middle.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    return np.asarray(upright)
+
+
+def _moments(images: Images) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Each channel's mean and standard deviation as fractions of 255, from counts of its 256 values, so exact at any number."""
+    counts = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)])
+    values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    std = np.sqrt(np.maximum(shares @ values**2 - mean**2, 1 / 255**2))  # a channel of one value must not divide by 0
+    return tuple(mean.tolist()), tuple(std.tolist())
