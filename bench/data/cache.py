@@ -1,12 +1,14 @@
 """Decoded images on disk, so that a source is decoded once a machine. Knows nothing of any source."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +40,37 @@ def files_sha256(files: Iterable[Path]) -> str:
 def load(source_sha256: str, build: Callable[[], Pools]) -> Pools:
     """A source's pools from disk (memory-mapped, read-only), or from `build`, whose result is then kept.
 
-    `source_sha256` names all that `build` reads. An entry that is damaged or missing is built again. Processes may race.
-    Raises OSError where the cache cannot be written.
+    `source_sha256` names all that `build` reads. An entry that is damaged or missing is built again: by one process while
+    the others wait or, on a filesystem without locks, by each. Raises OSError where the cache cannot be written.
     """
     data = cache_root() / "data"
     index = data / "index" / source_sha256
     kept = _follow(index, data)
     if kept is not None:
         return kept
-    pools = build()
     index.parent.mkdir(parents=True, exist_ok=True)
-    _publish(pools, data / pools.sha256[:16])
-    write_text(index, pools.sha256)
+    with locked(index.with_name(f"{source_sha256}.lock")):
+        kept = _follow(index, data)
+        if kept is not None:
+            return kept
+        pools = build()
+        _publish(pools, data / pools.sha256[:16])
+        write_text(index, pools.sha256)
     return pools
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Wait until no other process holds this file, and hold it; it stays, empty, in a folder that must exist.
+
+    False where that cannot be done (a filesystem without locks, another user's file): then go on, but count on racing.
+    """
+    alone = False
+    with ExitStack() as held:
+        with suppress(OSError):
+            fcntl.flock(held.enter_context(path.open("ab")), fcntl.LOCK_EX)
+            alone = True
+        yield alone
 
 
 def _follow(index: Path, data: Path) -> Pools | None:

@@ -3,7 +3,10 @@
 import io
 import pickle
 import struct
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import numpy as np
@@ -70,20 +73,47 @@ def write_hugging_face(folder: Path, train: Split, test: Split) -> None:
         write_parquet(folder / f"{name}-00000-of-00001.parquet", encoded, split.labels.tolist())
 
 
-def write_batches(folder: Path, train: Split, test: Split) -> None:
+def in_batches(train: Split, test: Split) -> dict[str, Split]:
+    """The six files' contents by their names."""
+    rows = np.array_split(np.arange(len(train.labels)), 5)
+    return {f"data_batch_{i}": train.take(held) for i, held in enumerate(rows, start=1)} | {"test_batch": test}
+
+
+def write_batches(folder: Path, train: Split, test: Split, protocol: int = 2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for i, rows in enumerate(np.array_split(np.arange(len(train.labels)), 5), start=1):
-        write_batch(folder / f"data_batch_{i}", train.take(rows), f"training batch {i} of 5")
-    write_batch(folder / "test_batch", test, "testing batch 1 of 1")
+    for name, split in in_batches(train, test).items():
+        write_batch(folder / name, split, name, protocol=protocol)
 
 
-def write_batch(path: Path, split: Split, label: str = "a batch", **changes) -> None:
-    pixels = np.ascontiguousarray(split.images.transpose(0, 3, 1, 2)).reshape(len(split.labels), -1)
+def planes(split: Split) -> np.ndarray:
+    """[N, 3072]: all of an image's red, then green, then blue."""
+    return np.ascontiguousarray(split.images.transpose(0, 3, 1, 2)).reshape(len(split.labels), -1)
+
+
+def write_records(folder: Path, train: Split, test: Split) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in in_batches(train, test).items():
+        records = np.column_stack([split.labels.astype(np.uint8), planes(split)])
+        (folder / f"{name}.bin").write_bytes(records.tobytes())
+
+
+def write_archive(path: Path, folder: str, write: Callable[[Path, Split, Split], None], train: Split, test: Split) -> None:
+    """A tar.gz of what `write` writes, below `folder`, with the originals' extra files, as tarfile does it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as held, tarfile.open(path, "w:gz") as archive:
+        write(Path(held) / folder, train, test)
+        (Path(held) / folder / "readme.html").write_text("<a>")
+        (Path(held) / folder / "batches.meta").write_bytes(b"")
+        archive.add(Path(held) / folder, folder)
+
+
+def write_batch(path: Path, split: Split, label: str = "a batch", *, protocol: int = 2, **changes) -> None:
+    pixels = planes(split)
     names = [f"image_{i:06d}.png".encode() for i in range(len(pixels))]
     batch = {b"batch_label": label.encode(), b"labels": split.labels.tolist(), b"data": pixels, b"filenames": names}
     batch |= {key.encode(): value for key, value in changes.items()}
     with path.open("wb") as file:
-        Python2Pickler(file, protocol=2).dump(batch)
+        (Python2Pickler if protocol == 2 else pickle.Pickler)(file, protocol=protocol).dump(batch)
 
 
 class Python2Pickler(pickle._Pickler):

@@ -1,10 +1,12 @@
 """The cache answers with what was built, whatever happens to its files, and however many processes ask."""
 
+import errno
 import json
 import multiprocessing
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -170,32 +172,61 @@ def test_everything_is_synced_before_it_is_named(root, monkeypatch):
     assert steps[-1] == f"-> {SOURCE}"
 
 
-def race(root: str, barrier, answers) -> None:
+def no_locks(*_) -> None:
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+def race(root: str, locks: bool, barrier, answers) -> None:
     os.environ["HEADSTART_CACHE"] = root
+    built = []
+
+    def slowly() -> Pools:
+        built.append(1)
+        time.sleep(0.2)
+        return build()
 
     def together() -> Pools:
-        pools = build()
         barrier.wait(timeout=30)
-        return pools
+        return build()
 
-    answers.put(cache.load(SOURCE, together).sha256)
+    if locks:
+        barrier.wait(timeout=30)
+    else:
+        cache.fcntl.flock = no_locks
+    answers.put((cache.load(SOURCE, slowly if locks else together).sha256, sum(built)))
 
 
-def test_two_processes_at_once(root):
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_processes_at_once(root, locks):
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(2), context.Queue()
-    both = [context.Process(target=race, args=(str(root), barrier, answers)) for _ in range(2)]
+    both = [context.Process(target=race, args=(str(root), locks, barrier, answers)) for _ in range(2)]
     for process in both:
         process.start()
-    assert {answers.get(timeout=60) for _ in both} == {build().sha256}
+    digests, built = zip(*(answers.get(timeout=60) for _ in both), strict=True)
     for process in both:
         process.join(timeout=60)
         assert process.exitcode == 0
+    assert set(digests) == {build().sha256}
+    assert sum(built) == (1 if locks else 0)
     check(cache.load(SOURCE, never))
     assert leftovers(root) == []
 
 
-def test_many_repair_the_same_damage(root):
+def test_what_is_kept_is_read_without_a_lock(root, monkeypatch):
+    cache.load(SOURCE, build)
+    monkeypatch.setattr(cache, "locked", lambda _: never())
+    check(cache.load(SOURCE, never))
+
+
+def test_a_lock_that_cannot_be_opened_is_gone_on_without(root):
+    (root / "data" / "index" / f"{SOURCE}.lock").mkdir(parents=True)
+    check(cache.load(SOURCE, build))
+    check(cache.load(SOURCE, never))
+
+
+def test_many_repair_the_same_damage(root, monkeypatch):
+    monkeypatch.setattr(cache.fcntl, "flock", no_locks)
     for _ in range(10):
         cache.load(SOURCE, build)
         truncate(entry(root) / "train_images.npy")

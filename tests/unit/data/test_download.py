@@ -1,0 +1,340 @@
+"""A download ends in the whole file or in a sentence, whatever the servers do and wherever it is cut."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.data import cache
+from bench.data.download import Patience, RemoteFile, _progress, answering, fetch
+from tests.unit.data.file_server import FileServer
+
+CONTENT = hashlib.shake_256(b"content").digest(300_000)
+OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+FILE = RemoteFile(name="file.tar.gz", size_bytes=len(CONTENT), md5=hashlib.md5(CONTENT).hexdigest())
+QUICK = Patience(silence_s=0.3, min_bytes_per_s=1e6, window_s=0.2, report_every_s=0.1)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def server():
+    with FileServer() as running:
+        yield running
+
+
+@pytest.fixture
+def part(tmp_path):
+    """A function that leaves the first bytes of an earlier attempt."""
+    return (tmp_path / "file.tar.gz.part").write_bytes
+
+
+def get(tmp_path, *urls, patience=QUICK):
+    """Fetch, and check that what lies there is the file and nothing but the file."""
+    path = fetch(FILE, urls, tmp_path, patience=patience)
+    assert path == tmp_path / "file.tar.gz"
+    assert path.read_bytes() == CONTENT
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file.tar.gz", "file.tar.gz.lock"}
+
+
+def fails(tmp_path, *urls) -> str:
+    """Fetch in vain: the sentence. Nothing has the file's name."""
+    with pytest.raises(ValueError, match="could not be fetched") as caught:
+        fetch(FILE, urls, tmp_path, patience=QUICK)
+    assert not (tmp_path / "file.tar.gz").exists()
+    return str(caught.value)
+
+
+def refused_url() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/file.tar.gz"
+
+
+def ranges(server) -> list[str | None]:
+    return [asked.range for asked in server.asked]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_plain_download_and_none_when_the_file_is_there(tmp_path, server, chunked):
+    url = server.add(CONTENT, chunked=chunked)
+    get(tmp_path / "new" / "folder", url)
+    get(tmp_path / "new" / "folder", url)
+    assert ranges(server) == [None]
+    assert fetch(FILE, [], tmp_path / "new" / "folder").is_file()
+
+
+def test_what_is_there_is_read_without_a_lock(tmp_path, monkeypatch):
+    (tmp_path / "file.tar.gz").write_bytes(CONTENT)
+    monkeypatch.setattr("bench.data.download.locked", None)  # as in a folder that can only be read
+    assert fetch(FILE, [], tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_redirect_is_followed_with_its_range(tmp_path, server, part, endless):
+    part(CONTENT[:1000])
+    get(tmp_path, server.add(location=server.add(CONTENT), endless=endless))
+    assert ranges(server) == ["bytes=1000-"] * 2
+
+
+def test_a_proxy_of_the_environment_is_used(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://{server.host}")
+    get(tmp_path, server.add(CONTENT).replace(server.host, "mirror.invalid"))
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("damaged", [b"", CONTENT[:-1], OTHER])
+def test_a_damaged_file_is_fetched_again(tmp_path, server, capsys, damaged):
+    (tmp_path / "file.tar.gz").write_bytes(damaged)
+    get(tmp_path, server.add(CONTENT))
+    assert "is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_cut_transfer_is_gone_on_with(tmp_path, server, capsys, chunked):
+    url = server.add(CONTENT, cuts=[100_000], chunked=chunked)
+    sentence = fails(tmp_path, url)
+    assert url in sentence
+    have = (tmp_path / "file.tar.gz.part").stat().st_size
+    assert have == 100_000
+    get(tmp_path, url)
+    assert ranges(server) == [None, "bytes=100000-"]
+    assert sum(server.asked[1].sent) == len(CONTENT) - have
+    assert "(0.3 MB)" in capsys.readouterr().err.split("going on at 0.1 MB")[0]
+
+
+def test_another_mirror_goes_on(tmp_path, server):
+    get(tmp_path, server.add(CONTENT, cuts=[100_000]), server.add(CONTENT, hang_after=50_000), server.add(CONTENT))
+    assert ranges(server) == [None, "bytes=100000-", "bytes=150000-"]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, len(CONTENT)), max_size=5), st.lists(st.booleans(), min_size=6, max_size=6))
+def test_wherever_it_is_cut_the_result_is_the_file(tmp_path_factory, server, cuts, with_ranges):
+    folder = tmp_path_factory.mktemp("cut")
+    urls = [server.add(CONTENT, cuts=[cut], ranges=ranges) for cut, ranges in zip(cuts, with_ranges, strict=False)]
+    for url in urls[::2]:
+        with suppress(ValueError):
+            fetch(FILE, [url], folder, patience=QUICK)
+    get(folder, *urls[1::2], server.add(CONTENT, ranges=with_ranges[-1]))
+
+
+def download(url, folder):
+    fetch(FILE, [url], folder, patience=QUICK)
+
+
+def test_a_killed_process_is_gone_on_with(tmp_path, server):
+    url, part = server.add(CONTENT, drip=(20_000, 0.05)), tmp_path / "file.tar.gz.part"
+    child = multiprocessing.get_context("spawn").Process(target=download, args=(url, tmp_path))
+    child.start()
+    for _ in range(3000):
+        if part.exists() and part.stat().st_size >= 40_000:
+            break
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(timeout=30)
+    have = part.stat().st_size
+    assert 40_000 <= have < len(CONTENT)
+    assert not (tmp_path / "file.tar.gz").exists()
+    get(tmp_path, url)
+    assert ranges(server) == [None, f"bytes={have}-"]
+
+
+def test_of_processes_that_start_together_one_downloads(tmp_path, server):
+    url = server.add(CONTENT, drip=(30_000, 0.1))
+    children = [multiprocessing.get_context("spawn").Process(target=download, args=(url, tmp_path)) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(timeout=60)
+        assert child.exitcode == 0
+    get(tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_without_locks_each_writes_a_part_of_its_own(tmp_path, server, monkeypatch):
+    def no_locks(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(cache.fcntl, "flock", no_locks)
+    urls = [server.add(CONTENT, drip=(60_000, 0.02)) for _ in range(2)]
+    threads = [threading.Thread(target=download, args=(url, tmp_path)) for url in urls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    get(tmp_path)
+    assert len(server.asked) == 2
+    (tmp_path / "file.tar.gz").unlink()
+    fails(tmp_path, server.add(CONTENT, cuts=[1000]))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.tar.gz.lock"]
+
+
+@pytest.mark.parametrize(
+    ("begun", "behaviour", "asked"),
+    [
+        (CONTENT[:1000], {"ranges": False}, ["bytes=1000-"]),
+        (CONTENT[:1000], {"content_range": "bytes 0-299999/300000"}, ["bytes=1000-", None]),
+        (CONTENT[:1000], {"content_range": "bytes 999-299999/300000"}, ["bytes=1000-", None]),
+        (CONTENT[:1000], {"content_range": "bytes 1000-299999/*"}, ["bytes=1000-", None]),
+        (CONTENT[:1000], {"content_range": "nonsense"}, ["bytes=1000-", None]),
+        (b"x" * 1000, {}, ["bytes=1000-", None]),
+        (CONTENT + b"x", {}, [None]),
+        (OTHER, {}, [None]),
+        (CONTENT, {}, []),
+    ],
+)
+def test_what_earlier_bytes_lead_to(tmp_path, server, part, begun, behaviour, asked):
+    part(begun)
+    get(tmp_path, server.add(CONTENT, **behaviour))
+    assert ranges(server) == asked
+
+
+def test_a_refused_range_is_begun_again(tmp_path, server, part):
+    part(CONTENT[:-1])
+    url = server.add(CONTENT[:-1], drip=(1, 0.0))  # 416, then a file of another size
+    assert f"has {len(CONTENT) - 1} bytes instead of {len(CONTENT)}" in fails(tmp_path, url)
+    assert ranges(server) == [f"bytes={len(CONTENT) - 1}-", None]
+    assert (tmp_path / "file.tar.gz.part").stat().st_size == len(CONTENT) - 1  # another mirror may need the last byte only
+
+
+@pytest.mark.parametrize("begun", [b"", CONTENT[:1000]])
+@pytest.mark.parametrize("wrong", [CONTENT[:-1], CONTENT + b"x"])
+def test_a_file_of_another_size_is_not_read(tmp_path, server, part, wrong, begun):
+    part(begun)
+    url = server.add(wrong, hang_after=0)
+    sentence = fails(tmp_path, url)
+    assert f"its file has {len(wrong)} bytes instead of {len(CONTENT)}" in sentence
+
+
+def test_wrong_bytes_give_way_to_the_next(tmp_path, server, capsys):
+    wrong = server.add(OTHER)
+    assert "another md5" in fails(tmp_path, wrong)
+    assert not (tmp_path / "file.tar.gz.part").exists()
+    get(tmp_path, wrong, server.add(CONTENT))
+    assert ranges(server) == [None] * 3
+    assert "another md5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_endless_body_is_stopped(tmp_path, server, chunked):
+    url = server.add(CONTENT[:100_000], endless=True, chunked=chunked)
+    assert "more than 300000 bytes" in fails(tmp_path, url)
+    assert not (tmp_path / "file.tar.gz.part").exists()
+
+
+def test_failing_sources_give_way_and_all_are_named(tmp_path, server, capsys):
+    reasons = {
+        server.add(status=404): "HTTP 404",
+        server.add(status=500): "HTTP 500",
+        server.add(status=204): "HTTP 204",
+        refused_url(): "Connection refused",
+        server.add(hang_after=-1): "silent",
+        server.add(CONTENT, hang_after=1000): "silent",
+        server.add(location="ftp://127.0.0.1/x"): "redirect that is not followed",
+        server.add(location="file:///etc/hostname"): "redirect that is not followed",
+        "ftp://127.0.0.1/x": "neither http nor https",
+        "file:///etc/hostname": "neither http nor https",
+        "http://[": "no valid url",
+        "http://127.0.0.1:port/": "no valid url",
+    }
+    began_s = time.monotonic()
+    sentence = fails(tmp_path, *reasons)
+    assert time.monotonic() - began_s < 20 * QUICK.silence_s
+    said = capsys.readouterr().err
+    assert sentence.startswith("file.tar.gz could not be fetched: ")
+    assert "\n" not in sentence
+    for url, reason in reasons.items():
+        assert reason in sentence.split(f"{url}: ")[1].split(";")[0]
+        assert reason in said.split(f" from {url}")[1].split("given up: ")[1].split("\n")[0]
+    get(tmp_path, *reasons, server.add(CONTENT))
+
+
+def test_no_url_at_all(tmp_path):
+    assert "no url is given" in fails(tmp_path)
+
+
+def test_a_slow_source_gives_way_but_the_last_is_waited_for(tmp_path, server, capsys):
+    slow, fast = server.add(CONTENT, drip=(20_000, 0.06)), server.add(CONTENT)
+    get(tmp_path, slow, fast)
+    assert 0 < int(server.of(fast)[0].range[6:-1]) < len(CONTENT)
+    assert "kB/s is too slow" in capsys.readouterr().err
+    (tmp_path / "file.tar.gz").unlink()
+    get(tmp_path, server.add(status=404), slow)
+    assert len(server.of(slow)) == 2
+    said = capsys.readouterr().err
+    assert "too slow" not in said
+    assert any(line.endswith("s left") and " of 0.3 MB, " in line and " kB/s, " in line for line in said.splitlines())
+
+
+def test_a_slow_source_is_asked_again_when_the_others_fail(tmp_path, server):
+    slow = server.add(CONTENT, drip=(20_000, 0.06))
+    get(tmp_path, slow, server.add(status=404))
+    assert len(server.of(slow)) == 2
+
+
+def test_the_first_server_that_answers(server):
+    """No body is waited for, and a login is not shown."""
+    hanging, missing, there = server.add(hang_after=-1), server.add(status=404), server.add(CONTENT, hang_after=10)
+    assert answering(["ftp://x/y", refused_url(), hanging, missing, there, missing], 0.2) == there
+    assert answering([there.replace("//", "//me:secret@")]) == there.replace("//", "//...@")
+    assert answering([missing, hanging], 0.2) is None
+    assert answering([]) is None
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_s", "line"),
+    [
+        (3.1e6, "  41.0 of 170.5 MB, 3.1 MB/s, 42 s left"),
+        (60e3, "  41.0 of 170.5 MB, 60 kB/s, 36 min left"),
+    ],
+)
+def test_progress(bytes_per_s, line):
+    assert _progress(41_000_000, 170_498_071, bytes_per_s) == line
+
+
+def test_a_login_is_sent_to_its_host_and_never_shown(tmp_path, server, capsys):
+    def with_login(url: str) -> str:
+        return url.replace("//", "//us%40er:pass@w/o?rd@") if "?" in url else url.replace("//", "//us%40er:password@")
+
+    elsewhere = server.add(CONTENT)
+    url = server.add(location=with_login(elsewhere))
+    urls = [
+        server.add(status=404) + "?token=password",
+        refused_url(),
+        "http://127.0.0.1:port/",
+        server.add(location="ftp://a:password@b/"),
+    ]
+    sentence = fails(tmp_path, *map(with_login, urls))
+    get(tmp_path, with_login(url))
+    assert "password" not in sentence + capsys.readouterr().err
+    assert "rd@" not in sentence
+    assert [asked.authorization for asked in server.of(url)] == ["Basic dXNAZXI6cGFzc3dvcmQ="]
+    assert [asked.authorization for asked in server.of(elsewhere)] == [None]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_cannot_be_written_is_said_first(tmp_path, server, place):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=f"{tmp_path / place}.*cannot keep file.tar.gz there"):
+        fetch(FILE, [server.add(CONTENT)], tmp_path / place)
+    assert server.asked == []
+
+
+def test_a_full_disk_is_not_the_sources_fault(tmp_path, server):
+    os.symlink("/dev/full", tmp_path / "file.tar.gz.part")
+    urls = [server.add(CONTENT), server.add(CONTENT)]
+    with pytest.raises(ValueError, match="No space left on device"):
+        fetch(FILE, urls, tmp_path, patience=QUICK)
+    assert len(server.asked) == 1
