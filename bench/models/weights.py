@@ -1,4 +1,4 @@
-"""What a network starts from: random weights, or a safetensors file with its head left out. Never one for the other."""
+"""What a network starts from: random weights, or a safetensors file, given or from the hub, without its head."""
 
 import hashlib
 import json
@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bench.config.schema import ModelConfig, WeightsConfig
+from bench.models.hub import fetch, hub_weights
 from bench.models.networks import build, head_prefixes
 from bench.runtime.streams import Stream, derive_seed
 
@@ -28,7 +30,23 @@ class Start:
 
 def random_start() -> Start:
     """Nothing but the network's own initialisation."""
-    return Start(tensors={}, record={"source": "random", "tag": None, "sha256": None, "loaded": 0, "skipped": []})
+    record: dict[str, Any] = {"source": "random", "tag": None, "license": None, "sha256": None, "loaded": 0, "skipped": []}
+    return Start(tensors={}, record=record)
+
+
+def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> Start:
+    """What a config's network starts from, for the sources random, hub and file.
+
+    Raises ValueError where the weights are missing, refused or do not fit; nothing is ever put in their place.
+    """
+    if weights.source == "random":
+        return random_start()
+    if weights.source == "hub":
+        found = hub_weights(config.name, weights)
+        return file_start(fetch(found), network, source="hub", tag=found.tag, license=found.license, sha256=weights.sha256)
+    assert weights.source == "file"
+    assert weights.file
+    return file_start(find_file(weights.file), network, source="file", tag=weights.tag, sha256=weights.sha256)
 
 
 def find_file(name: str) -> Path:
@@ -44,30 +62,43 @@ def find_file(name: str) -> Path:
     )
 
 
-def file_start(path: Path, network: nn.Module, *, source: str, tag: str | None) -> Start:
+def file_start(
+    path: Path,
+    network: nn.Module,
+    *,
+    source: str,
+    tag: str | None,
+    license: str | None = None,  # noqa: A002
+    sha256: str | None = None,
+) -> Start:
     """Read a safetensors file for a network: every tensor must fit except the head, which is left random.
 
-    Raises ValueError for a file that is not safetensors, or whose keys or shapes are not the network's.
+    Raises ValueError for a file that is not safetensors, whose keys or shapes are not the network's, or whose digest is
+    not the given one.
     """
+    file = f"weights.source {source}: {str(path)!r}"
     try:
+        digest = sha256_of(path)
+        if digest != (sha256 or digest):
+            raise ValueError(f"{file} has the sha256 {digest}, not weights.sha256 {sha256}: take that file, or set it to null")
         given = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"weights.file: {str(path)!r} cannot be read as safetensors: {error}") from None
+        raise ValueError(f"{file} cannot be read as safetensors: {error}") from None
     own = network.state_dict()
     heads = head_prefixes(network)
     skipped = [key for key in given if key.startswith(heads)]
     tensors = {key: value for key, value in given.items() if key not in skipped}
     wanted = {key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")}
-    _check_keys(path, wanted, tensors, own)
-    record = {"source": source, "tag": tag, "sha256": sha256_of(path), "loaded": len(tensors), "skipped": skipped}
+    _check_keys(file, wanted, tensors, own)
+    record = {"source": source, "tag": tag, "license": license, "sha256": digest, "loaded": len(tensors), "skipped": skipped}
     return Start(tensors=tensors, record=record)
 
 
-def initial_state(name: str, classes: int, seed: int, start: Start) -> State:
+def initial_state(name: str, classes: int, seed: int, start: Start, stem: str = "stock") -> State:
     """The full state of a run at its start: random from (seed, init stream), then the pretrained tensors over it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, Stream.INIT))
-        network = build(name, classes)
+        network = build(name, classes, stem)
     return network.state_dict() | start.tensors
 
 
@@ -89,13 +120,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_keys(path: Path, wanted: set[str], given: State, own: State) -> None:
+def _check_keys(file: str, wanted: set[str], given: State, own: State) -> None:
     missing, extra = sorted(wanted - given.keys()), sorted(given.keys() - own.keys())
     if missing or extra:
         raise ValueError(
-            f"weights.file: {str(path)!r} does not fit the network: {len(missing)} tensors missing {missing[:3]}, "
-            f"{len(extra)} unknown {extra[:3]}"
+            f"{file} does not fit the network: {len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
         )
     for key, value in given.items():
         if value.shape != own[key].shape:
-            raise ValueError(f"weights.file: {str(path)!r}: {key} is {tuple(value.shape)}, the network's {tuple(own[key].shape)}")
+            raise ValueError(f"{file}: {key} is {tuple(value.shape)}, the network's {tuple(own[key].shape)}")

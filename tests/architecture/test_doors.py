@@ -12,6 +12,7 @@ from tests.architecture.test_floors import part
 DOORS = {
     "accelerate": {"bench.runtime"},
     "timm": {"bench.models"},
+    "huggingface_hub": {"bench.models"},
     "pydantic": {"bench.config"},
     "yaml": {"bench.config"},
     "triton": {"kernels"},

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models import weights
 from bench.models.networks import build
-from bench.models.weights import Start, file_start, find_file, initial_state, random_start, save_weights
+from bench.models.weights import Start, file_start, find_file, initial_state, random_start, save_weights, start
 
 LITE = "tf_efficientnet_lite0.safetensors"
 HEAD = {"head.weight", "head.bias"}
@@ -52,7 +53,38 @@ def test_a_file_gives_all_but_the_head(tmp_path, network, given):
     assert all(torch.equal(start.tensors[key], given[key]) for key in start.tensors)
     assert set(start.record.pop("skipped")) == HEAD
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert start.record == {"source": "file", "tag": "in1k", "sha256": sha256, "loaded": len(given) - 2}
+    assert start.record == {"source": "file", "tag": "in1k", "license": None, "sha256": sha256, "loaded": len(given) - 2}
+
+
+def config(**changes) -> WeightsConfig:
+    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe"))
+    return WeightsConfig(**{**none, **changes})
+
+
+def test_a_config_gives_its_start(tmp_path, network, given):
+    model = ModelConfig(name="small_cnn", stem="stock", input_size=None, interpolation="bicubic")
+    path = write(tmp_path, given)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = start(model, config(source="file", file=str(path), tag="in1k", sha256=sha256), network)
+    assert found.record == start_from(path, network).record
+    assert found.tensors.keys() == network.state_dict().keys() - HEAD
+    assert start(model, config(source="random"), network) == random_start()
+    assert start(model, config(source="random"), network).record.keys() == found.record.keys()
+    with pytest.raises(ValueError, match="HEADSTART_WEIGHTS_DIR"):
+        start(model, config(source="file", file="none.safetensors"), network)
+    with pytest.raises(ValueError, match=f"has the sha256 {sha256}"):
+        start(model, config(source="file", file=str(path), sha256="0" * 64), network)
+    with pytest.raises(ValueError, match="the hub has no weights of small_cnn"):
+        start(model, config(source="hub"), network)
+
+
+def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network, given):
+    path = write(tmp_path, given)
+    sha256, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
+    pinned = file_start(path, network, source="self", tag=None, license="mit", sha256=sha256)
+    assert (pinned.record["sha256"], pinned.record["license"]) == (sha256, "mit")
+    with pytest.raises(ValueError, match=rf"weights.source self: .*some.safetensors' has the sha256 {sha256}, not .* {other}"):
+        file_start(path, network, source="self", tag=None, sha256=other)
 
 
 def test_a_file_without_head_or_counters_is_enough(tmp_path, network, given):
@@ -83,7 +115,7 @@ def test_a_file_that_is_not_safetensors_is_refused(tmp_path, network, given, dam
     path = write(tmp_path, given)
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "text": b"not weights\n" * 50, "cut": whole[:-100], "header only": whole[:64]}[damage])
-    with pytest.raises(ValueError, match=r"some.safetensors' cannot be read as safetensors"):
+    with pytest.raises(ValueError, match=r"^weights.source file: .*some.safetensors' cannot be read as safetensors"):
         start_from(path, network)
 
 
@@ -169,7 +201,8 @@ def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, n
 
 
 def test_random_weights_are_recorded_as_such():
-    assert random_start().record == {"source": "random", "tag": None, "sha256": None, "loaded": 0, "skipped": []}
+    none = dict.fromkeys(("tag", "license", "sha256"))
+    assert random_start().record == {"source": "random", **none, "loaded": 0, "skipped": []}
     assert not random_start().tensors
 
 

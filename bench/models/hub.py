@@ -1,0 +1,135 @@
+"""timm's pretrained weights on the Hugging Face hub, by tag: what is known of them, and one verified local copy.
+
+Cache, mirrors and offline use are the client's own (HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE). Nothing here reads tensors.
+"""
+
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.file_download import repo_folder_name
+
+from bench import registry
+from bench.config.schema import WeightsConfig
+
+OPEN_LICENSES = frozenset(
+    {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubWeights:
+    """What is known of a tag before anything is fetched; a licence that timm does not state is "unknown"."""
+
+    name: str
+    repository: str
+    file: str
+    license: str
+
+    @property
+    def tag(self) -> str:
+        """timm's tag, as in weights.tag: the name after its first dot."""
+        return self.name.partition(".")[2]
+
+
+def hub_weights(network: str, config: WeightsConfig) -> HubWeights:
+    """Look a network's tag up in timm's own tables, without network access; tag null is timm's default.
+
+    Raises ValueError for a network or tag without hub weights, a file that could run code, or a licence without consent.
+    """
+    from timm.models import get_arch_pretrained_cfgs  # seconds to import, and fetch() needs none of it
+
+    from bench.models.networks import check_network
+
+    check_network(network)
+    stated = [] if network in registry.names("network") else list(get_arch_pretrained_cfgs(network).values())
+    known = {str(cfg.tag): cfg for cfg in stated if cfg.hf_hub_id}
+    if not known:
+        raise ValueError(f"weights.source: the hub has no weights of {network}; allowed for it: random, file, self")
+    architecture, _, written = network.partition(".")
+    tag = config.tag or written or str(stated[0].tag)  # timm's default comes first
+    if tag not in known:
+        raise ValueError(f"weights.tag: the hub has no weights {tag!r} of {architecture}; {registry.nearest(tag, known)}")
+    name, cfg = f"{architecture}.{tag}", known[tag]
+    terms, file = cfg.license or "unknown", cfg.hf_hub_filename or "model.safetensors"
+    if not file.endswith(".safetensors"):
+        raise ValueError(f"weights.tag: {name} is {file!r}, which could run code when it is read; allowed: .safetensors files")
+    if terms not in OPEN_LICENSES and config.accept_license != terms:
+        free = ", ".join(sorted(tag for tag, other in known.items() if other.license in OPEN_LICENSES)) or "none"
+        raise ValueError(
+            f"weights.accept_license: {config.accept_license!r} does not cover {name}, whose licence is {terms}: set it to "
+            f"{terms!r} if you agree to it (https://huggingface.co/{cfg.hf_hub_id}), or take an open tag: {free}"
+        )
+    return HubWeights(name=name, repository=str(cfg.hf_hub_id), file=file, license=terms)
+
+
+def fetch(weights: HubWeights) -> Path:
+    """The file on this machine: the hub's newest where that can be had, else the cached copy, with a line on stderr.
+
+    Raises ValueError, one sentence, when there is neither, and for a file that is not what its name in the cache says.
+    """
+    try:
+        # Asked once here, for 10 s (HF_HUB_ETAG_TIMEOUT): the download's own question goes on for 6 minutes unanswered.
+        get_hf_file_metadata(hf_hub_url(weights.repository, weights.file))
+        path = Path(hf_hub_download(weights.repository, weights.file))
+    except Exception as error:  # the client's, its HTTP library's, xet's, the disk's: they share no other class
+        cause, cached = _cause(error), _cached(weights)
+        if cached is None:
+            raise ValueError(
+                f"weights.source: {weights.name} cannot be had from {constants.ENDPOINT}/{weights.repository}: {cause}; random "
+                "weights are never put in its place: try again, set HF_ENDPOINT to a mirror, or fetch it once on a machine with "
+                f"network, copy its HF_HUB_CACHE to {constants.HF_HUB_CACHE} and set HF_HUB_OFFLINE=1, or take a file "
+                "(weights.source=file with weights.file)"
+            ) from None
+        if not constants.HF_HUB_OFFLINE:
+            print(f"weights: {weights.name} from the cache, perhaps not the newest: {cause}", file=sys.stderr, flush=True)
+        path = cached
+    _check(path)
+    return path
+
+
+def available(weights: HubWeights) -> str | None:
+    """Where fetch() would find the file, in words; None where neither the cache nor, within seconds, the hub has it."""
+    if _cached(weights):
+        return constants.HF_HUB_CACHE
+    try:
+        get_hf_file_metadata(hf_hub_url(weights.repository, weights.file), timeout=3)
+    except Exception:  # as in fetch()
+        return None
+    return f"to be fetched from {constants.ENDPOINT}"
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"HF_HUB_OFFLINE is set, and {constants.HF_HUB_CACHE} has no copy"
+    if isinstance(error, HfHubHTTPError):
+        token = " (a gated or private one needs HF_TOKEN)" if error.response.status_code in {401, 403} else ""
+        return f"the answer is {error.response.status_code}, {error.server_message or type(error).__name__}{token}"
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": .")
+
+
+def _cached(weights: HubWeights) -> Path | None:
+    """The copy of the newest known commit; else, where a newer one was cut off, the last complete one."""
+    known = try_to_load_from_cache(weights.repository, weights.file)
+    if isinstance(known, str):
+        return Path(known)
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=weights.repository, repo_type="model"), "snapshots")
+    copies = [path for path in folder.glob(f"*/{weights.file}") if path.is_file()]
+    return max(copies, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _check(path: Path) -> None:
+    """A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size."""
+    expected = path.readlink().name if path.is_symlink() else ""
+    if not re.fullmatch("[0-9a-f]{64}", expected):
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        raise ValueError(
+            f"weights.source: {str(path.resolve())!r} is damaged (sha256 {digest}, not {expected}): delete it and start again"
+        )
