@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
     plan.add_argument("--build", action="store_true", help="count any network on the meta device (imports torch)")
+    plan.add_argument("--fetch", action="store_true", help="fetch and check images and weights, so that a run needs no network")
     plan.set_defaults(call=_plan)
 
     report = verbs.add_parser("report", help="write the report of stored runs again", allow_abbrev=False)
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(call=_report)
 
     doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run", allow_abbrev=False)
-    doctor.add_argument("--choose", action="store_true", help="print launch file, processes and experiment for make bench")
+    doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
     doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
     doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
     doctor.set_defaults(call=_doctor)
@@ -117,6 +118,10 @@ def _plan(args: argparse.Namespace) -> int:
             if size is None:
                 raise ValueError(f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size")
             counts[arm] = count(own.model, 10, size)
+    if args.fetch:
+        from bench.experiment.inputs import Inputs
+
+        Inputs().check(config)
     rows = cost(config, counts)
     print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
     return 0
@@ -142,7 +147,7 @@ def _print_answer(report: dict, root: Path) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from bench.experiment.choose import EXPERIMENTS, choose, describe, launch_file, look, table_text
+    from bench.experiment.choose import EXPERIMENTS, choose, describe, hardware_layer, launch_file, look, table_text
 
     if args.gpus and not args.gpus.isdecimal():
         raise ValueError(f"GPUS={args.gpus}: expected a whole number")
@@ -150,13 +155,15 @@ def _doctor(args: argparse.Namespace) -> int:
     file, processes = launch_file(machine, gpus)
     experiment = args.experiment or str(EXPERIMENTS / f"{choose(machine)}.yaml")
     why = "" if args.experiment else f"\nno EXP given, so the first row that holds is taken:\n{table_text(machine)}"
+    layer = hardware_layer(machine, processes)
     told = (
-        f"found:\n{describe(machine)}{why}\nrunning {experiment} with {file}, {processes} process{'es' if processes > 1 else ''}"
+        f"found:\n{describe(machine)}{why}\nrunning {experiment} with {file}"
+        f"{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"
     )
     print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)
     if args.choose:
         from bench.config.load import load
 
         load(experiment)
-        print(file, processes, experiment)
+        print(file, processes, experiment, *([f"--layer={layer}"] if layer else []))
     return 0

@@ -1,6 +1,7 @@
 """YAML layers and dotted overrides to a checked ExperimentConfig; the one door to yaml and pydantic."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import json
@@ -16,6 +17,7 @@ from bench import registry
 from bench.config.schema import ExperimentConfig
 
 BASE = Path(__file__).parents[2] / "configs" / "base.yaml"
+LAYER = "--layer="
 FACTOR_ROOTS = ("data", "model", "weights", "optim", "schedule", "train")
 # What decides a run's numbers. Everything else names, judges or stores them.
 RUN_ROOTS = ("kind", "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile")
@@ -24,14 +26,16 @@ _ADAPTER = TypeAdapter(ExperimentConfig)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
-    """Read configs/base.yaml, the experiment's YAML and `--dotted.key=value` overrides into one checked config.
+    """Read configs/base.yaml, `--layer=`s, the experiment's YAML and `--dotted.key=value` overrides into one checked config.
 
-    `path` is a file, or the bare name of one in configs/experiments. Imports the modules that the config names in `imports`.
+    `path` and a layer are files, or the bare names of such in configs/experiments and configs/hardware. Imports the modules
+    that the config names in `imports`.
     Raises ValueError, naming the key, the value and what is allowed, for anything that is not right.
     """
-    path = _find(Path(path))
-    tree = _merge(_read(BASE), _read(path))
-    for override in overrides:
+    path, given = _find(Path(path), "experiments"), list(overrides)
+    layers = [_find(Path(text.removeprefix(LAYER)), "hardware") for text in given if text.startswith(LAYER)]
+    tree = functools.reduce(_merge, (_read(file) for file in (BASE, *layers, path)))
+    for override in (text for text in given if not text.startswith(LAYER)):
         key, value = _parse_override(override)
         _override(tree, key, value)
     config = _validate(tree, str(path))
@@ -87,10 +91,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _find(path: Path) -> Path:
+def _find(path: Path, folder: str) -> Path:
     if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
-    return Path(os.path.relpath(BASE.parent / "experiments" / f"{path}.yaml"))
+    return Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
 
 
 def _import(module: str) -> None:

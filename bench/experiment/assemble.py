@@ -11,12 +11,13 @@ from torch import Tensor
 
 from bench import registry
 from bench.config.load import as_dict
-from bench.config.schema import DataConfig, ExperimentConfig
+from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationSet, Loader, LoaderSpec
 from bench.data.order import Order
-from bench.data.source import Dataset, subset
-from bench.models.networks import Preprocessing, build, count, preprocessing, wrap
-from bench.models.weights import Start, file_start, find_file, initial_state, random_start
+from bench.data.source import Dataset
+from bench.experiment.inputs import Inputs
+from bench.models.networks import Preprocessing, build, preprocessing, wrap
+from bench.models.weights import Start, initial_state
 from bench.runtime.distributed import World
 from bench.runtime.precision import probe_step_s
 from bench.training.program import Program
@@ -41,7 +42,8 @@ class Assembly:
 
     def initial_state(self, seed: int) -> dict[str, Tensor]:
         """The network's full state at the start of a run."""
-        return initial_state(self.config.model.name, len(self.dataset.classes), seed, self.start)
+        model = self.config.model
+        return initial_state(model.name, len(self.dataset.classes), seed, self.start, model.stem)
 
     def order(self, seed: int, world: World) -> Order:
         """The run's training order on this rank."""
@@ -59,33 +61,10 @@ def make_order(config: ExperimentConfig, dataset: Dataset, seed: int, world: Wor
 class Assembler:
     """Assembles arms, once each. Arms that differ only in their weights share one compiled program."""
 
-    def __init__(self, world: World, self_trained: FindSelfTrained) -> None:
-        self._world, self._self_trained = world, self_trained
-        self._datasets: dict[str, Dataset] = {}
+    def __init__(self, world: World, inputs: Inputs, self_trained: FindSelfTrained) -> None:
+        self._world, self._inputs, self._self_trained = world, inputs, self_trained
         self._built: dict[str, Assembly] = {}
         self._arms: dict[str, Assembly] = {}
-
-    def dataset(self, data: DataConfig) -> Dataset:
-        """The images an arm asks for, its subset taken; read by rank 0 first, so that its cache serves the others."""
-        key = repr(data)
-        if key not in self._datasets:
-            if not self._world.is_main:
-                self._world.barrier()
-            self._datasets[key] = subset(registry.resolve("source", data.source)(data), data)
-            if self._world.is_main:
-                self._world.barrier()
-        return self._datasets[key]
-
-    def start(self, config: ExperimentConfig) -> Start:
-        """What the arm's network starts from. Raises ValueError where the weights are missing or do not fit."""
-        weights = config.weights
-        if weights.source == "random":
-            return random_start()
-        if weights.source == "self":
-            return self._self_trained(config)
-        assert weights.file
-        network = build(config.model.name, len(self.dataset(config.data).classes))
-        return file_start(find_file(weights.file), network, source="file", tag=weights.tag)
 
     def assemble(self, config: ExperimentConfig) -> Assembly:
         """Everything that an arm's runs need, made once; compiles on the first call for this network and data."""
@@ -93,14 +72,14 @@ class Assembler:
         del program["weights"]
         arm_key, program_key = json.dumps(arm), json.dumps(program)
         if arm_key not in self._arms:
-            start = self.start(config)
+            start = self._self_trained(config) if config.weights.source == "self" else self._inputs.start(config)
             if program_key not in self._built:
                 self._built[program_key] = self._build(config, start)
             self._arms[arm_key] = dataclasses.replace(self._built[program_key], config=config, start=start)
         return self._arms[arm_key]
 
     def _build(self, config: ExperimentConfig, start: Start) -> Assembly:
-        dataset, world = self.dataset(config.data), self._world
+        dataset, world = self._inputs.dataset(config.data), self._world
         raw = build(config.model.name, len(dataset.classes), config.model.stem)
         prepared = preprocessing(raw, dataset.mean, dataset.std)
         spec = loader_spec(config, prepared, world.device)
@@ -110,13 +89,13 @@ class Assembler:
             for split in (dataset.val, dataset.test)
         )
         program = Program(raw, wrap(raw, config.model), config, world)
-        program.reset(initial_state(config.model.name, len(dataset.classes), config.seed, start))
+        program.reset(initial_state(config.model.name, len(dataset.classes), config.seed, start, config.model.stem))
         record = program.warm_up(_first(loader, make_order(config, dataset, config.seed, world)), next(iter(val)))
         return Assembly(
             config=config, dataset=dataset, program=program, loader=loader, val=val, test=test, start=start,
             preprocessing=prepared, compile=record,
             network={
-                **network_counts(config, dataset), "mean": list(prepared.mean), "std": list(prepared.std),
+                **self._inputs.network_counts(config), "mean": list(prepared.mean), "std": list(prepared.std),
                 "normalization_of": prepared.of,
             },
         )  # fmt: skip
@@ -147,13 +126,3 @@ def probe(config: ExperimentConfig, dataset: Dataset) -> dict[str, float]:
 
 def _first(loader: Loader, order: Order) -> Batch:
     return next(iter(loader.batches(order, 0, 1)))
-
-
-def network_counts(config: ExperimentConfig, dataset: Dataset) -> dict[str, Any]:
-    """The network's size and cost, without building it. Raises ValueError where it cannot take its images."""
-    size = config.model.input_size or int(dataset.train.images.shape[1])
-    counts = count(config.model, len(dataset.classes), size)
-    return {
-        "name": config.model.name, "stem": config.model.stem, "parameters": counts.parameters, "buffers": counts.statistics,
-        "flops_per_image": counts.flops_per_image, "input_size": size,
-    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What `make bench` runs when nothing is named: the machine, what lies on it, and a small table."""
+"""What `make bench` runs when nothing is named: the machine, what it has or can fetch, and a small table."""
 
 import os
 from dataclasses import dataclass
@@ -6,54 +6,58 @@ from pathlib import Path
 
 EXPERIMENTS = Path("configs/experiments")
 LAUNCH = Path("launch/accelerate")
+GPU, CIFAR10, HUB, LITE0 = "a GPU", "CIFAR-10", "resnet18 a1_in1k", "tf_efficientnet_lite0.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What this machine has for headstart; folders are None where they are not set or not there."""
+    """What this machine has for headstart: of each need where it is or comes from, and of each it lacks why."""
 
     gpus: tuple[str, ...]
     cpu_cores: int
-    cifar10_dir: str | None
-    weights_dir: str | None
-    weights_files: tuple[str, ...]
+    found: dict[str, str]
+    missing: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A row of the table: what it needs, and what it then runs."""
+    """A row of the table: an experiment, and what it needs."""
 
-    gpu: bool
-    cifar10: bool
-    weights: str | None
     experiment: str
+    needs: tuple[str, ...]
 
 
-# The first row that holds is taken.
+# The first row whose needs are all found is taken.
 TABLE = (
-    Rule(gpu=False, cifar10=True, weights="tf_efficientnet_lite0.safetensors", experiment="efficientnet_lite0_cpu"),
-    Rule(gpu=True, cifar10=True, weights=None, experiment="small_cnn"),
-    Rule(gpu=False, cifar10=False, weights=None, experiment="embedded"),
+    Rule(experiment="pretrained_vs_random", needs=(GPU, CIFAR10, HUB)),
+    Rule(experiment="efficientnet_lite0_cpu", needs=(CIFAR10, LITE0)),
+    Rule(experiment="small_cnn", needs=(GPU, CIFAR10)),
+    Rule(experiment="embedded", needs=()),
 )
 
 
 def look() -> Machine:
-    """See the machine. Imports torch, which alone knows which GPUs this process may use."""
+    """See the machine. Imports torch, which alone knows which GPUs this process may use; asks servers only where it matters."""
     import torch
 
-    weights_dir = _existing("HEADSTART_WEIGHTS_DIR")
-    return Machine(
-        gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
-        cpu_cores=len(os.sched_getaffinity(0)),
-        cifar10_dir=_existing("CIFAR10_DIR"),
-        weights_dir=weights_dir,
-        weights_files=tuple(sorted(p.name for p in Path(weights_dir).glob("*.safetensors"))) if weights_dir else (),
-    )
+    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    found: dict[str, str] = {}
+    missing: dict[str, str] = {}
+
+    def note(need: str, where: str | None, why: str) -> None:
+        (found if where else missing)[need] = where or why
+
+    note(GPU, f"{len(gpus)} x {gpus[0]}" if gpus else None, "none")
+    note(LITE0, _file(LITE0), "not in HEADSTART_WEIGHTS_DIR" if _folder("HEADSTART_WEIGHTS_DIR") else "set HEADSTART_WEIGHTS_DIR")
+    asked = bool(gpus) or LITE0 in found
+    note(CIFAR10, _cifar10(ask=asked), "set CIFAR10_DIR" + ("; none of data.urls answers" if asked else ""))
+    note(HUB, _hub() if gpus else None, "neither in the cache nor from the hub" if gpus else "not looked for without a GPU")
+    return Machine(gpus=gpus, cpu_cores=len(os.sched_getaffinity(0)), found=found, missing=missing)
 
 
 def choose(machine: Machine) -> str:
     """The experiment's name that the table gives."""
-    return next(rule.experiment for rule in TABLE if _holds(rule, machine))
+    return next(rule.experiment for rule in TABLE if not _lacks(rule, machine))
 
 
 def launch_file(machine: Machine, gpus: int | None) -> tuple[Path, int]:
@@ -64,40 +68,58 @@ def launch_file(machine: Machine, gpus: int | None) -> tuple[Path, int]:
     return LAUNCH / {0: "cpu.yaml", 1: "single_gpu.yaml"}.get(count, "multi_gpu.yaml"), max(1, count)
 
 
+def hardware_layer(machine: Machine, processes: int) -> str:
+    """The layer of configs/hardware for so many processes; empty on a CPU."""
+    return "" if not machine.gpus else "gpu_1" if processes == 1 else "gpu_8"
+
+
 def describe(machine: Machine) -> str:
-    """What was found, for a person."""
-    gpus = f"{len(machine.gpus)} x {machine.gpus[0]}" if machine.gpus else "none"
-    weights = ", ".join(machine.weights_files) or "no .safetensors in it"
-    return "\n".join([
-        f"  GPU       {gpus}",
-        f"  CPU       {machine.cpu_cores} cores",
-        f"  CIFAR-10  {machine.cifar10_dir or 'not found (set CIFAR10_DIR)'}",
-        f"  weights   {f'{machine.weights_dir}: {weights}' if machine.weights_dir else 'none (set HEADSTART_WEIGHTS_DIR)'}",
-    ])  # fmt: skip
+    """What was found and what is missing, for a person."""
+    seen = {"CPU": f"{machine.cpu_cores} cores", **machine.found, **{need: f"no: {why}" for need, why in machine.missing.items()}}
+    return "\n".join(f"  {need:<36}{seen[need]}" for need in ("CPU", GPU, CIFAR10, HUB, LITE0))
 
 
 def table_text(machine: Machine) -> str:
-    """The table, the row taken marked."""
+    """The table, with what each row lacks; the row taken marked."""
     taken = choose(machine)
-    lines = [f"  {'GPU':<6}{'CIFAR-10':<10}{'weights':<36}experiment"]
+    lines = [f"  {'experiment':<24}{'needs':<54}missing here"]
     for rule in TABLE:
-        mark = "  <- taken" if rule.experiment == taken else ""
-        gpu, cifar10 = ("yes" if rule.gpu else "any"), ("yes" if rule.cifar10 else "any")
-        lines.append(f"  {gpu:<6}{cifar10:<10}{rule.weights or 'any':<36}{rule.experiment}{mark}")
+        lacks = "<- taken" if rule.experiment == taken else ", ".join(_lacks(rule, machine)) or "nothing"
+        lines.append(f"  {rule.experiment:<24}{', '.join(rule.needs) or 'nothing':<54}{lacks}")
     return "\n".join(lines)
 
 
-def _holds(rule: Rule, machine: Machine) -> bool:
-    return (
-        (not rule.gpu or bool(machine.gpus))
-        and (not rule.cifar10 or machine.cifar10_dir is not None)
-        and (rule.weights is None or rule.weights in machine.weights_files)
-    )
+def _lacks(rule: Rule, machine: Machine) -> list[str]:
+    return [need for need in rule.needs if need not in machine.found]
 
 
-def _existing(variable: str) -> str | None:
+def _folder(variable: str) -> str | None:
     """The folder that a variable names, None where it is not set. Raises ValueError for one that is not there."""
     folder = os.environ.get(variable)
-    if folder and not Path(folder).is_dir():
+    if folder and not Path(folder).exists():
         raise ValueError(f"{variable}: no folder {folder!r}")
     return folder or None
+
+
+def _file(name: str) -> str | None:
+    folder = _folder("HEADSTART_WEIGHTS_DIR")
+    return folder if folder and (Path(folder) / name).is_file() else None
+
+
+def _cifar10(*, ask: bool) -> str | None:
+    from bench.config.load import load
+    from bench.data.cifar10 import downloaded
+    from bench.data.download import answering
+
+    if here := _folder("CIFAR10_DIR") or downloaded():
+        return str(here)
+    server = answering(load(TABLE[0].experiment).data.urls) if ask else None
+    return f"to be fetched from {server}" if server else None
+
+
+def _hub() -> str | None:
+    from bench.config.load import arm_config, load
+    from bench.models.hub import available, hub_weights
+
+    own = arm_config(load(TABLE[0].experiment), "pretrained")
+    return available(hub_weights(own.model.name, own.weights))

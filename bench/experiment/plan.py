@@ -65,6 +65,21 @@ def _recipe_digests(config: ExperimentConfig) -> list[str]:
     return [str(recipe.seed), *(run_digest(arm_config(recipe, arm)) for arm in recipe.arms)]
 
 
+def recipe_run(config: ExperimentConfig) -> RunSpec:
+    """The one run that makes an arm's self-trained weights. Raises ValueError where the recipe is not for the arm's network."""
+    assert config.weights.recipe
+    recipe = load(config.weights.recipe)
+    if (recipe.model.name, recipe.model.stem) != (config.model.name, config.model.stem):
+        raise ValueError(
+            f"weights.recipe: {config.weights.recipe} trains {recipe.model.name!r} ({recipe.model.stem} stem), the arm is "
+            f"{config.model.name!r} ({config.model.stem})"
+        )
+    spec = plan(recipe)[0].runs[0]
+    if spec.config.weights.source == "self":
+        raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")
+    return spec
+
+
 def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]:
     """The plan as plain data, for plan.json: the config and every run's id."""
     return {

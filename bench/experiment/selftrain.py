@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.config.load import load
 from bench.config.schema import ExperimentConfig
 from bench.data.cache import cache_root
 from bench.experiment.assemble import Assembler, Assembly
 from bench.experiment.execute import execute
-from bench.experiment.plan import RunSpec, plan
+from bench.experiment.inputs import Inputs
+from bench.experiment.plan import RunSpec, recipe_run
 from bench.models.networks import build
 from bench.models.weights import Start, file_start, save_weights, sha256_of
 from bench.results.fold import RunResult
@@ -21,32 +21,18 @@ from bench.trackers.protocol import Tracker
 TrackersFor = Callable[[ExperimentConfig], list[Tracker]]
 
 
-def recipe_run(config: ExperimentConfig) -> RunSpec:
-    """The one run that a recipe makes. Raises ValueError where the recipe is not for this arm's network."""
-    assert config.weights.recipe
-    recipe = load(config.weights.recipe)
-    if recipe.model.name != config.model.name:
-        raise ValueError(
-            f"weights.recipe: {config.weights.recipe} trains {recipe.model.name!r}, the arm is {config.model.name!r}"
-        )
-    spec = plan(recipe)[0].runs[0]
-    if spec.config.weights.source == "self":
-        raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")
-    return spec
-
-
 def self_trained(config: ExperimentConfig, world: World, precision: dict[str, Any], trackers_for: TrackersFor) -> Start:
     """The recipe's weights, from the cache or trained now. Raises RuntimeError where that training does not complete."""
     spec = recipe_run(config)
     path = cache_root() / "weights" / f"{spec.run_id}-{precision['name']}.safetensors"
     if not world.from_main(_is_whole(path)):
         _train(spec, path, world, precision, trackers_for)
-    return file_start(path, build(config.model.name, classes=10), source="self", tag=spec.config.name)
+    return file_start(path, build(config.model.name, 10, config.model.stem), source="self", tag=spec.config.name)
 
 
 def _train(spec: RunSpec, path: Path, world: World, precision: dict[str, Any], trackers_for: TrackersFor) -> None:
     store = RunStore(path.parent / "runs")
-    assembly = Assembler(world, _refuse).assemble(spec.config)
+    assembly = Assembler(world, Inputs(), _refuse).assemble(spec.config)
     trackers = trackers_for(spec.config) if world.is_main else []
     result = execute(spec, assembly, world, store=store, trackers=trackers, precision=precision)
     for tracker in trackers:

@@ -8,12 +8,12 @@ from typing import Any
 from bench import registry
 from bench.config.load import arm_config, as_dict
 from bench.config.schema import ExperimentConfig
-from bench.experiment.assemble import Assembler, make_order, network_counts, probe
+from bench.experiment.assemble import Assembler, make_order, probe
 from bench.experiment.execute import execute
+from bench.experiment.inputs import Inputs
 from bench.experiment.plan import plan, plan_record, run_ids
-from bench.experiment.selftrain import recipe_run, self_trained
-from bench.models.networks import check_network
-from bench.models.weights import Start, find_file, sha256_of
+from bench.experiment.selftrain import self_trained
+from bench.models.weights import Start
 from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore
@@ -34,7 +34,8 @@ class Suite:
         self._store = RunStore(Path(config.output) / config.name)
         self._trackers: list[Tracker] = []
         self._precision: dict[str, Any] = {}
-        self._assembler = Assembler(world, self._self_trained)
+        self._inputs = Inputs()
+        self._assembler = Assembler(world, self._inputs, self._self_trained)
         self._baseline = arm_config(config, config.baseline)
 
     def run(self) -> dict[str, Any] | None:
@@ -59,13 +60,10 @@ class Suite:
         check_precision(config.precision, world.device)
         if config.compile.enabled:
             check_compiler(world.device)
-        for arm in config.arms:
-            _check_arm(arm_config(config, arm))
+        self._inputs.check(config)
         for arm in config.arms:
             own = arm_config(config, arm)
-            dataset = self._assembler.dataset(own.data)
-            make_order(own, dataset, config.seed, world)
-            network_counts(own, dataset)
+            make_order(own, self._inputs.dataset(own.data), config.seed, world)
         self._store.check_writable()
 
     def _complete(self) -> None:
@@ -98,10 +96,10 @@ class Suite:
 
     def _finished(self) -> set[str]:
         """Ids of the runs that need not be made. Raises ValueError where one used other images or weights than today's."""
-        today = self._assembler.dataset(self._baseline.data).sha256
+        today = self._inputs.dataset(self._baseline.data).sha256
         finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
-        arms = {arm: arm_config(self._config, arm).weights for arm in self._config.arms}
-        files = {arm: sha256_of(find_file(weights.file)) for arm, weights in arms.items() if weights.file}
+        arms = {arm: arm_config(self._config, arm) for arm in self._config.arms}
+        files = {arm: self._inputs.start(own).record["sha256"] for arm, own in arms.items() if own.weights.source != "self"}
         for result in finished:
             images, weights = result.start["dataset"]["sha256"], result.start["weights"]["sha256"]
             changed = "images" if images != today else "weights" if files.get(result.arm, weights) != weights else None
@@ -115,7 +113,7 @@ class Suite:
         if begun:
             first: dict[str, Any] = begun[0].start["precision"]
             return first
-        dataset = self._assembler.dataset(self._baseline.data)
+        dataset = self._inputs.dataset(self._baseline.data)
         return resolve(self._config.precision, self._world.device, lambda: probe(self._baseline, dataset))
 
     def _self_trained(self, own: ExperimentConfig) -> Start:
@@ -139,11 +137,3 @@ def open_trackers(config: ExperimentConfig, names: Iterable[str]) -> list[Tracke
         except Exception as error:
             print(f"tracker {name} is off: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
     return opened
-
-
-def _check_arm(own: ExperimentConfig) -> None:
-    check_network(own.model.name)
-    if own.weights.source == "file":
-        find_file(own.weights.file or "")
-    if own.weights.source == "self":
-        recipe_run(own)

@@ -8,6 +8,7 @@ import torch
 
 from bench.config.load import load
 from bench.experiment.assemble import Assembler, make_order
+from bench.experiment.inputs import Inputs
 from bench.runtime.distributed import World
 
 TINY = Path(__file__).parents[1] / "experiments" / "tiny.yaml"
@@ -19,7 +20,7 @@ def main(folder: Path) -> None:
     config = load(TINY)
     world = World(cpu_threads=1)
     world.set_precision("fp32")
-    assembly = Assembler(world, lambda own: None).assemble(config)
+    assembly = Assembler(world, Inputs(), lambda own: None).assemble(config)
     assembly.program.reset(assembly.initial_state(seed=5))
     score = assembly.program.evaluate(assembly.val)
     order = make_order(config, assembly.dataset, 3, world)

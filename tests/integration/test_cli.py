@@ -119,10 +119,17 @@ def test_build_counts_what_the_table_does_not_hold(verb):
     assert rows["small_cnn"]["parameters"] == 551_018
 
 
-def test_build_needs_a_size(verb, monkeypatch):
-    monkeypatch.setattr("bench.models.counts.NATIVE_SIZE", {})
-    code, _, err = verb("plan", EMBEDDED, "--build")
-    assert (code, err) == (2, "headstart: --build: the size of 'digits' images is not stored; give --model.input_size\n")
+def test_build_needs_a_size(verb):
+    code, _, err = verb("plan", EMBEDDED, "--data.source=image_folder", "--build")
+    assert (code, err) == (2, "headstart: --build: the size of 'image_folder' images is not stored; give --model.input_size\n")
+
+
+def test_fetch_says_in_one_sentence_what_is_missing(verb):
+    code, out, err = verb("plan", "small_cnn", "--fetch", "--data.download=false")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    for way in ("data.dir", "CIFAR10_DIR", "data.download"):
+        assert way in err
+    assert verb("plan", EMBEDDED, "--fetch")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -189,8 +196,9 @@ def test_the_doctor_shows_the_machine_and_the_table(verb):
     code, out, err = verb("doctor")
     assert (code, err) == (0, "")
     running = f"running {EMBEDDED} with launch/accelerate/cpu.yaml, 1 process\n"
-    for part in ("GPU       none", "not found (set CIFAR10_DIR)", "embedded  <- taken", running):
+    for part in ("a GPU  ", "no: none", "no: set CIFAR10_DIR", running):
         assert part in out
+    assert re.search(r"^  embedded +nothing +<- taken$", out, re.MULTILINE)
 
 
 def test_the_doctor_does_not_choose_what_is_named(verb):

@@ -6,64 +6,76 @@ from pathlib import Path
 import pytest
 
 from bench.config.load import load
-from bench.experiment.choose import TABLE, Machine, choose, describe, launch_file, look, table_text
+from bench.experiment import choose as module
+from bench.experiment.choose import (
+    CIFAR10,
+    GPU,
+    HUB,
+    LITE0,
+    TABLE,
+    Machine,
+    choose,
+    describe,
+    hardware_layer,
+    launch_file,
+    look,
+    table_text,
+)
 
 ROOT = Path(__file__).parents[3]
-LITE0 = "tf_efficientnet_lite0.safetensors"
-# (GPU, CIFAR-10, weights) -> experiment
+NEEDS = (GPU, CIFAR10, HUB, LITE0)
+# What a machine has -> experiment; every other combination runs `embedded`.
 CHOSEN = {
-    (False, False, False): "embedded",
-    (False, False, True): "embedded",
-    (False, True, False): "embedded",
-    (False, True, True): "efficientnet_lite0_cpu",
-    (True, False, False): "embedded",
-    (True, False, True): "embedded",
-    (True, True, False): "small_cnn",
-    (True, True, True): "efficientnet_lite0_cpu",
+    (GPU, CIFAR10, HUB): "pretrained_vs_random",
+    (GPU, CIFAR10, HUB, LITE0): "pretrained_vs_random",
+    (GPU, CIFAR10, LITE0): "efficientnet_lite0_cpu",
+    (CIFAR10, LITE0): "efficientnet_lite0_cpu",
+    (CIFAR10, HUB, LITE0): "efficientnet_lite0_cpu",
+    (GPU, CIFAR10): "small_cnn",
 }
+COMBINATIONS = [has for size in range(len(NEEDS) + 1) for has in itertools.combinations(NEEDS, size)]
 
 
-def machine(*, gpus: int = 0, cifar10: bool = False, weights: tuple[str, ...] = ()) -> Machine:
+def machine(*has: str, gpus: int = 0) -> Machine:
     return Machine(
         gpus=("NVIDIA H100",) * gpus,
         cpu_cores=2,
-        cifar10_dir="/data/cifar10" if cifar10 else None,
-        weights_dir="/data/weights" if weights else None,
-        weights_files=weights,
+        found={need: f"{need} is here" for need in has},
+        missing={need: f"{need} is not" for need in NEEDS if need not in has},
     )
 
 
-MACHINES = {
-    (bool(gpus), cifar10, weights == (LITE0,)): machine(gpus=gpus, cifar10=cifar10, weights=weights)
-    for gpus, cifar10, weights in itertools.product((0, 2), (False, True), ((), (LITE0,)))
-}
+@pytest.mark.parametrize("has", COMBINATIONS)
+def test_every_machine_has_its_row(has):
+    assert choose(machine(*has)) == CHOSEN.get(has, "embedded")
 
 
-@pytest.mark.parametrize(("has", "experiment"), CHOSEN.items())
-def test_every_machine_has_its_row(has, experiment):
-    assert choose(MACHINES[has]) == experiment
-
-
-@pytest.mark.parametrize("has", CHOSEN)
-def test_the_table_marks_the_row_that_is_taken(has):
-    lines = table_text(MACHINES[has]).splitlines()
+@pytest.mark.parametrize("has", COMBINATIONS)
+def test_the_table_marks_the_row_that_is_taken_and_says_what_the_others_lack(has):
+    lines = table_text(machine(*has)).splitlines()
     assert len(lines) == len(TABLE) + 1
     marked = [line for line in lines if "<- taken" in line]
-    assert len(marked) == 1
-    assert marked[0].removesuffix("<- taken").split()[-1] == CHOSEN[has]
+    assert [line.split()[0] for line in marked] == [CHOSEN.get(has, "embedded")]
+    for rule, line in zip(TABLE, lines[1 : 1 + lines.index(marked[0])], strict=False):
+        lacks = [need for need in rule.needs if need not in has]
+        assert line.endswith(", ".join(lacks) or "<- taken")
 
 
-def test_weights_of_another_name_do_not_count():
-    assert choose(machine(cifar10=True, weights=("resnet18.safetensors",))) == "embedded"
-    assert choose(machine(cifar10=True, weights=("resnet18.safetensors", LITE0))) == "efficientnet_lite0_cpu"
-
-
-def test_every_row_names_an_experiment_once_and_the_last_needs_nothing(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_every_row_names_an_experiment_once_and_the_last_needs_nothing():
     for rule in TABLE:
-        assert load(f"configs/experiments/{rule.experiment}.yaml").name == rule.experiment
+        assert load(rule.experiment).name == rule.experiment
     assert len({rule.experiment for rule in TABLE}) == len(TABLE)
-    assert (TABLE[-1].gpu, TABLE[-1].cifar10, TABLE[-1].weights) == (False, False, None)
+    assert TABLE[-1].needs == ()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "layer"), [(0, 1, ""), (1, 1, "gpu_1"), (8, 1, "gpu_1"), (2, 2, "gpu_8"), (8, 8, "gpu_8")]
+)
+def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_it(gpus, processes, layer):
+    assert hardware_layer(machine(gpus=gpus), processes) == layer
+    for rule in TABLE if layer else ():
+        config = load(rule.experiment, [f"--layer={layer}", f"--hardware.world_size={processes}"])
+        assert config.hardware.world_size == processes
 
 
 @pytest.mark.parametrize(
@@ -91,64 +103,68 @@ def test_gpus_that_are_not_there_are_refused(there, asked):
         launch_file(machine(gpus=there), asked)
 
 
-def test_what_was_found_is_described():
-    rich = describe(machine(gpus=2, cifar10=True, weights=(LITE0, "other.safetensors")))
-    for part in ("2 x NVIDIA H100", "2 cores", "/data/cifar10", f"/data/weights: {LITE0}, other.safetensors"):
-        assert part in rich
-    poor = describe(machine())
-    for part in ("GPU       none", "set CIFAR10_DIR", "set HEADSTART_WEIGHTS_DIR"):
-        assert part in poor
-    assert len(rich.splitlines()) == len(poor.splitlines()) == 4
-
-
-def test_a_folder_without_weights_says_so():
-    empty = Machine(gpus=(), cpu_cores=2, cifar10_dir=None, weights_dir="/data/weights", weights_files=())
-    assert "/data/weights: no .safetensors in it" in describe(empty)
+def test_what_was_found_and_what_is_missing_is_described():
+    rich, poor = describe(machine(*NEEDS, gpus=2)), describe(machine())
+    for need in NEEDS:
+        assert f"{need} is here" in rich
+        assert f"no: {need} is not" in poor
+    assert len(rich.splitlines()) == len(poor.splitlines()) == 5
 
 
 @pytest.fixture
-def cuda(monkeypatch):
-    """Sets how many GPUs torch finds."""
+def seen(monkeypatch, tmp_path):
+    """Looks at a machine with so many GPUs, no folders named, nothing in the caches, and the given servers answering."""
 
-    def found(count: int) -> None:
-        monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    def see(*, gpus: int = 0, servers: tuple[str, ...] = (), **folders: str) -> Machine:
+        for variable in ("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
+            monkeypatch.setenv(variable, folders.get(variable, ""))
+        monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
         monkeypatch.setattr("torch.cuda.get_device_name", lambda i: f"GPU {i}")
+        monkeypatch.setattr("bench.data.download.answering", lambda urls: "https://some.org" if "cifar10" in servers else None)
+        monkeypatch.setattr(
+            "bench.models.hub.available", lambda weights: f"from the hub: {weights.name}" if "hub" in servers else None
+        )
+        return look()
 
-    return found
+    return see
 
 
 @pytest.mark.parametrize("variable", ["CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"])
-@pytest.mark.parametrize("name", ["absent", "file"])
-def test_a_folder_that_is_named_and_not_there_is_an_error_not_another_experiment(monkeypatch, tmp_path, cuda, variable, name):
-    cuda(0)
-    (tmp_path / "file").touch()
-    monkeypatch.delenv("CIFAR10_DIR", raising=False)
-    monkeypatch.setenv(variable, str(tmp_path / name))
-    with pytest.raises(ValueError, match=f"{variable}: no folder '.*{name}'"):
-        look()
+def test_a_folder_that_is_named_and_not_there_is_an_error_not_another_experiment(seen, tmp_path, variable):
+    with pytest.raises(ValueError, match=f"{variable}: no folder '.*absent'"):
+        seen(**{variable: str(tmp_path / "absent")})
 
 
-def test_folders_that_are_not_set_are_none(monkeypatch, cuda):
-    cuda(0)
-    for unset in ("", None):
-        for variable in ("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
-            monkeypatch.setenv(variable, unset) if unset is not None else monkeypatch.delenv(variable)
-        seen = look()
-        assert (seen.gpus, seen.cifar10_dir, seen.weights_dir, seen.weights_files) == ((), None, None, ())
-        assert choose(seen) == "embedded"
+def test_a_bare_machine_lacks_everything_and_asks_no_server(seen, monkeypatch):
+    monkeypatch.setattr(module, "_hub", lambda: pytest.fail("the hub was asked"))
+    bare = seen(servers=("cifar10",))
+    assert (bare.found, set(bare.missing)) == ({}, set(NEEDS))
+    assert choose(bare) == "embedded"
+    assert "set CIFAR10_DIR" in bare.missing[CIFAR10]
 
 
-def test_folders_and_gpus_that_are_there_are_seen(monkeypatch, tmp_path, cuda):
-    cuda(2)
-    for name in ("b.safetensors", "a.safetensors", "c.pth"):
-        (tmp_path / name).touch()
-    for variable in ("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
-        monkeypatch.setenv(variable, str(tmp_path))
+def test_what_is_on_the_machine_is_found(seen, tmp_path, monkeypatch):
+    (tmp_path / LITE0).touch()
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {1, 5, 6})
-    assert look() == Machine(
+    rich = seen(gpus=2, servers=("hub",), CIFAR10_DIR=str(tmp_path), HEADSTART_WEIGHTS_DIR=str(tmp_path))
+    assert rich == Machine(
         gpus=("GPU 0", "GPU 1"),
         cpu_cores=3,
-        cifar10_dir=str(tmp_path),
-        weights_dir=str(tmp_path),
-        weights_files=("a.safetensors", "b.safetensors"),
+        found={GPU: "2 x GPU 0", LITE0: str(tmp_path), CIFAR10: str(tmp_path), HUB: "from the hub: resnet18.a1_in1k"},
+        missing={},
     )
+
+
+def test_a_gpu_with_network_fetches_and_one_without_says_what_is_missing(seen):
+    online, offline = seen(gpus=1, servers=("cifar10", "hub")), seen(gpus=1)
+    assert (choose(online), choose(offline)) == ("pretrained_vs_random", "embedded")
+    assert online.found[CIFAR10] == "to be fetched from https://some.org"
+    assert set(offline.missing) == {CIFAR10, HUB, LITE0}
+    assert "none of data.urls answers" in offline.missing[CIFAR10]
+
+
+def test_a_weights_folder_without_the_file_is_no_reason_to_take_it(seen, tmp_path):
+    poor = seen(CIFAR10_DIR=str(tmp_path), HEADSTART_WEIGHTS_DIR=str(tmp_path))
+    assert poor.missing[LITE0] == "not in HEADSTART_WEIGHTS_DIR"
+    assert choose(poor) == "embedded"

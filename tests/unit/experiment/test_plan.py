@@ -152,8 +152,8 @@ def test_the_cost_of_resnet18_by_hand():
     rows = {row["arm"]: row for row in cost(config, arm_counts(config))}
     assert RESNET18_MAC == 37_016_576
     assert rows["random"] == {
-        "arm": "random", "network": "resnet18", "stem": "stock", "input_size": None, "weights": "random", "parameters": 11_181_642,
-        "flops_per_image": 2 * RESNET18_MAC, "steps": 5760 // 64, "looks": 5760 // 320,
+        "arm": "random", "network": "resnet18", "stem": "stock", "input_size": None, "weights": "random",
+        "parameters": 11_181_642, "flops_per_image": 2 * RESNET18_MAC, "steps": 5760 // 64, "looks": 5760 // 320,
         "train_pflop_all_runs": pytest.approx(3 * 2 * RESNET18_MAC * 5760 * 7 / 1e15, rel=1e-12),
     }  # fmt: skip
     assert rows["small_cnn"]["parameters"] == 551_018

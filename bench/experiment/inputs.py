@@ -1,0 +1,64 @@
+"""What an experiment needs from outside, images and weights: found or fetched, checked, read once a process."""
+
+from typing import Any
+
+from bench import registry
+from bench.config.load import arm_config
+from bench.config.schema import DataConfig, ExperimentConfig
+from bench.data.source import Dataset, subset
+from bench.experiment.plan import recipe_run
+from bench.models.hub import hub_weights
+from bench.models.networks import build, check_network, count
+from bench.models.weights import Start, find_file, start
+
+
+class Inputs:
+    """Safe to use on every rank at once: the first to come fetches and decodes, the others wait for it."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[DataConfig, Dataset] = {}
+        self._starts: dict[str, Start] = {}
+
+    def check(self, config: ExperimentConfig) -> None:
+        """Fetch and check all that the arms need. Raises ValueError for what is missing, damaged or does not fit."""
+        arms = [arm_config(config, arm) for arm in config.arms]
+        for own in arms:  # names first: nothing is fetched for an experiment that cannot run
+            _check_names(own)
+        for own in arms:
+            self.network_counts(own)
+            if own.weights.source != "self":
+                self.start(own)
+
+    def dataset(self, data: DataConfig) -> Dataset:
+        """The images an arm asks for, its subset taken."""
+        if data not in self._datasets:
+            self._datasets[data] = subset(registry.resolve("source", data.source)(data), data)
+        return self._datasets[data]
+
+    def start(self, config: ExperimentConfig) -> Start:
+        """What an arm's network starts from, unless the harness trains it itself."""
+        key = repr((config.model, config.weights, config.data))
+        if key not in self._starts:
+            network = build(config.model.name, len(self.dataset(config.data).classes), config.model.stem)
+            self._starts[key] = start(config.model, config.weights, network)
+        return self._starts[key]
+
+    def network_counts(self, config: ExperimentConfig) -> dict[str, Any]:
+        """The network's size and cost, without weights. Raises ValueError for one that cannot take its images."""
+        dataset = self.dataset(config.data)
+        size = config.model.input_size or int(dataset.train.images.shape[1])
+        counts = count(config.model, len(dataset.classes), size)
+        return {
+            "name": config.model.name, "stem": config.model.stem, "parameters": counts.parameters,
+            "buffers": counts.statistics, "flops_per_image": counts.flops_per_image, "input_size": size,
+        }  # fmt: skip
+
+
+def _check_names(own: ExperimentConfig) -> None:
+    check_network(own.model.name)
+    if own.weights.source == "hub":
+        hub_weights(own.model.name, own.weights)
+    elif own.weights.source == "file":
+        find_file(own.weights.file or "")
+    elif own.weights.source == "self":
+        recipe_run(own)
