@@ -190,6 +190,12 @@ def test_a_start_is_a_function_of_the_seed_alone():
     assert not any(same[key] for key in drawn)
 
 
+def test_a_start_has_the_arms_stem():
+    stock, small = (initial_state("resnet18", 10, 0, random_start(), stem) for stem in ("stock", "3x3"))
+    assert (stock["conv1.weight"].shape, small["conv1.weight"].shape) == ((64, 3, 7, 7), (64, 3, 3, 3))
+    build("resnet18", 10, "3x3").load_state_dict(small)
+
+
 def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, network, given):
     start = start_from(write(tmp_path, given), network)
     states = [initial_state("small_cnn", 10, seed, start) for seed in (0, 1)]
