@@ -53,7 +53,7 @@ def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recip
 
 def draw_numbers(seed: int, epoch: int, device: torch.device) -> Tensor:
     """What every draw of an epoch shares: epoch, low and high word of the seed; int64 [3]. A tensor: no compiler guards it."""
-    return torch.tensor([epoch, seed & _WORD, seed >> 32], device=device)
+    return torch.stack([torch.full((), word, dtype=torch.int64, device=device) for word in (epoch, seed & _WORD, seed >> 32)])
 
 
 def philox4x32(samples: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
