@@ -1,1 +1,1 @@
-"""Ops, a folder each: plain-torch reference, Triton kernel, public op. Knows nothing of bench. None is needed yet."""
+"""Ops, a folder each: plain-torch reference, Triton kernel, public op. Knows nothing of bench."""

@@ -1,0 +1,123 @@
+"""The op `augment` on a GPU: one Triton program makes some rows of one output image; meaning in reference.py.
+
+Its launch also runs on CPU tensors where TRITON_INTERPRET=1 was set before the import.
+"""
+
+import struct
+
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.library import wrap_triton
+
+from kernels.augment.reference import Recipe
+
+TILE = 4096  # elements of a program: 32 a thread; fewer instructions an element than 8 or 16, and no spills
+WARPS = 4
+
+
+@triton.jit
+def reflected(index, size: tl.constexpr):
+    """Indices in (-size, 2 * size - 1) mirrored at the borders into [0, size)."""
+    index = tl.abs(index)
+    return tl.where(index < size, index, 2 * (size - 1) - index)
+
+
+@triton.jit
+def by_channel(channel, first, second, third):
+    """The number of each element's channel."""
+    return tl.where(channel == 0, first, tl.where(channel == 1, second, third))
+
+
+@triton.jit(do_not_specialize=["seed", "epoch"])
+def augment_kernel(
+    images,  # uint8 [N, H, W, 3]
+    samples,  # int64 [B]
+    out,  # [B, H, W, 3]
+    seed,  # below 2^63
+    epoch,
+    shift_0,
+    shift_1,
+    shift_2,
+    scale_0,
+    scale_1,
+    scale_2,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    PAD: tl.constexpr,
+    REFLECT: tl.constexpr,
+    FLIP: tl.constexpr,  # none | random | alternating
+    CUTOUT: tl.constexpr,  # side of the square, 0 for none
+    ROWS: tl.constexpr,  # of this program
+    LINE: tl.constexpr,  # power of two, at least 3 * W
+) -> None:
+    """Grid (B, H / ROWS). An image's numbers are scalars here, a column's are shared by the rows."""
+    image = tl.program_id(0).to(tl.int64)  # offsets of whole images may pass 2^31
+    sample = tl.load(samples + image)
+    epoch = tl.to_tensor(epoch).to(tl.uint32)
+    word_0, word_1, word_2, word_3 = tl.philox(seed, sample.to(tl.uint32), epoch, 2, 0)
+    y = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    at = tl.arange(0, LINE)
+    x = at // 3
+    channel = at % 3
+
+    shown = x
+    if FLIP == "random":
+        shown = tl.where(word_2 >> 31 != 0, W - 1 - x, x)
+    elif FLIP == "alternating":
+        _, _, first, _ = tl.philox(seed, sample.to(tl.uint32), tl.full((), 0, tl.uint32), 2, 0)
+        shown = tl.where(((first >> 31) ^ (epoch & 1)) != 0, W - 1 - x, x)
+    row = y + tl.umulhi(word_0, 2 * PAD + 1).to(tl.int32) - PAD
+    column = shown + tl.umulhi(word_1, 2 * PAD + 1).to(tl.int32) - PAD
+    inside_row = reflected(row, H)
+    inside_column = reflected(column, W)
+
+    written = (y < H)[:, None] & (x < W)[None, :]
+    read = written
+    if PAD > 0 and not REFLECT:
+        read = written & (row == inside_row)[:, None] & (column == inside_column)[None, :]
+    source = images + sample * (H * W * 3)
+    pixel = tl.load(source + ((inside_row * (W * 3))[:, None] + (inside_column * 3 + channel)[None, :]), mask=read, other=0)
+    shift = by_channel(channel, shift_0, shift_1, shift_2)[None, :]
+    scale = by_channel(channel, scale_0, scale_1, scale_2)[None, :]
+    result = (pixel.to(tl.float32) - shift) * scale  # no product before a sum: nothing that could become an FMA
+    if CUTOUT > 0:
+        from_top = y - (((word_3 >> 16) * H >> 16).to(tl.int32) - CUTOUT // 2)
+        from_left = x - (((word_3 & 0xFFFF) * W >> 16).to(tl.int32) - CUTOUT // 2)
+        tall = (from_top >= 0) & (from_top < CUTOUT)
+        wide = (from_left >= 0) & (from_left < CUTOUT)
+        result = tl.where(tall[:, None] & wide[None, :], 0.0, result)
+    target = out + image * (H * W * 3)
+    tl.store(target + ((y * (W * 3))[:, None] + at[None, :]), result.to(out.dtype.element_ty), mask=written)
+
+
+def launch(images_NHWC: Tensor, samples: Tensor, out: Tensor, recipe: Recipe, *, seed: int, epoch: int) -> None:
+    """Fill `out`: [B, 3, H, W] in channels-last memory, of the recipe's dtype."""
+    height, width = images_NHWC.shape[1:3]
+    shifts = [float32(float32(value) * 255) for value in recipe.mean]
+    scales = [float32(1 / float32(float32(value) * 255)) for value in recipe.std]
+    rows, _ = tile(height, width)
+    wrap_triton(augment_kernel)[(len(samples), triton.cdiv(height, rows))](
+        *(images_NHWC, samples, out, seed, epoch, *shifts, *scales),
+        **constants(height, width, recipe),
+        num_warps=WARPS,
+    )
+
+
+def constants(height: int, width: int, recipe: Recipe) -> dict[str, int | str | bool]:
+    """What a kernel is compiled for, by name."""
+    rows, line = tile(height, width)
+    reflect = recipe.pad_mode == "reflect"
+    sizes = {"H": height, "W": width, "ROWS": rows, "LINE": line}
+    return {**sizes, "PAD": recipe.pad, "REFLECT": reflect, "FLIP": recipe.flip, "CUTOUT": recipe.cutout}
+
+
+def tile(height: int, width: int) -> tuple[int, int]:
+    """Rows of one program, and elements of a row, both powers of two."""
+    line = triton.next_power_of_2(3 * width)
+    return max(1, min(triton.next_power_of_2(height), TILE // line)), line
+
+
+def float32(value: float) -> float:
+    """The nearest float32: host arithmetic in float64, rounded after each operation, is torch's in float32."""
+    return struct.unpack("f", struct.pack("f", value))[0]

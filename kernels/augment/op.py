@@ -1,0 +1,115 @@
+"""The public op `augment`: a batch of training images from resident uint8 ones, every random number from a counter."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.library import triton_op
+
+from kernels.augment import reference
+from kernels.augment.kernel import launch
+from kernels.augment.reference import Recipe
+
+PAD_MODES = ("zero", "reflect")
+FLIPS = ("none", "random", "alternating")
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def augment(
+    images_NHWC: Tensor,  # noqa: N803 - shape suffix
+    samples: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    pad: int,
+    pad_mode: str,
+    flip: str,
+    cutout: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype,
+    compiled: bool = True,
+) -> Tensor:
+    """Images `samples` (int64 [B]) of uint8 [N, H, W, 3] as [B, 3, H, W] of `dtype` in channels-last memory; no host sync.
+
+    Cropped at a random corner after padding by `pad` pixels (zero | reflect), mirrored (none | random | alternating:
+    every other epoch), normalised by `mean` and `std` (fractions of 255), then a square of side `cutout` set to 0.
+    The draws are functions of (seed in [0, 2^63), sample, epoch in [0, 2^31)). Sample numbers are not checked on a GPU.
+
+    On a CPU `compiled` asks for torch.compile's code instead of eager: one compilation for a size, a recipe and a
+    dtype, whatever seed, epoch, N and B. Raises TypeError for a wrong dtype, ValueError for anything else.
+    """
+    recipe = Recipe(pad=pad, pad_mode=pad_mode, flip=flip, cutout=cutout, mean=tuple(mean), std=tuple(std), dtype=dtype)
+    check_tensors(images_NHWC, samples)
+    check_recipe(recipe, images_NHWC.shape[1:3])
+    if not 0 <= seed < 2**63 or not 0 <= epoch < 2**31:
+        raise ValueError(f"seed must be in [0, 2^63) and epoch in [0, 2^31), not {seed} and {epoch}")
+    if images_NHWC.device.type != "cpu" or not compiled or torch.compiler.is_compiling():
+        return augment_op(images_NHWC, samples, seed, epoch, **vars(recipe))
+    # Unbacked: nothing is compiled for one size, not even for 0 or 1. The marks stay on a tensor, so they go on views.
+    views = images_NHWC.view(images_NHWC.shape), samples.view(-1)
+    for view in views:
+        torch._dynamo.decorators.mark_unbacked(view, 0)
+    compiled_reference = compile_reference(views[0].shape[1:], recipe)
+    return compiled_reference(*views, reference.draw_numbers(seed, epoch, samples.device))
+
+
+@triton_op("kernels::augment", mutates_args=())
+def augment_op(
+    images: Tensor,
+    samples: Tensor,
+    seed: int,
+    epoch: int,
+    *,
+    pad: int,
+    pad_mode: str,
+    flip: str,
+    cutout: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype,
+) -> Tensor:
+    """`augment` as torch sees it: unchecked; on a CPU the reference, which a surrounding torch.compile fuses."""
+    recipe = Recipe(pad=pad, pad_mode=pad_mode, flip=flip, cutout=cutout, mean=tuple(mean), std=tuple(std), dtype=dtype)
+    if images.device.type == "cpu":
+        return reference.augment(images, samples, reference.draw_numbers(seed, epoch, images.device), recipe)
+    _, height, width, channels = images.shape
+    shape = (len(samples), channels, height, width)
+    out = torch.empty(shape, dtype=dtype, device=images.device, memory_format=torch.channels_last)
+    launch(images, samples, out, recipe, seed=seed, epoch=epoch)
+    return out
+
+
+@functools.cache
+def compile_reference(size: torch.Size, recipe: Recipe) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The reference, compiled for one image size and recipe. Isolated: what others compiled is no recompile of this."""
+    del size  # of the cache's key alone
+
+    def batch(images: Tensor, samples: Tensor, numbers: Tensor) -> Tensor:
+        return reference.augment(images, samples, numbers, recipe)
+
+    return torch.compile(batch, fullgraph=True, isolate_recompiles=True)  # type: ignore[call-overload]
+
+
+def check_tensors(images: Tensor, samples: Tensor) -> None:
+    """Raise TypeError for a wrong dtype, ValueError for a wrong shape, memory layout or device."""
+    if images.dtype != torch.uint8 or samples.dtype != torch.int64:
+        raise TypeError(f"images and samples must be torch.uint8 and torch.int64, not {images.dtype} and {samples.dtype}")
+    if images.dim() != 4 or images.shape[3] != 3 or not images.is_contiguous() or samples.dim() != 1:
+        shapes = f"{tuple(images.shape)} with strides {images.stride()} and {tuple(samples.shape)}"
+        raise ValueError(f"images and samples must be [N, H, W, 3], contiguous, and [B], not {shapes}")
+    if images.device != samples.device or images.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"images and samples must be on the same CPU or CUDA device, not {images.device} and {samples.device}")
+
+
+def check_recipe(recipe: Recipe, size: Sequence[int]) -> None:
+    """Raise TypeError for a wrong dtype, ValueError for a wrong word or number; `size` is (H, W)."""
+    if recipe.dtype not in DTYPES:
+        raise TypeError(f"dtype must be one of {DTYPES}, not {recipe.dtype}")
+    if recipe.pad_mode not in PAD_MODES or recipe.flip not in FLIPS:
+        raise ValueError(f"pad_mode: one of {PAD_MODES}, not {recipe.pad_mode!r}; flip: one of {FLIPS}, not {recipe.flip!r}")
+    if not 0 <= recipe.pad < min(size) or recipe.cutout < 0:
+        raise ValueError(f"pad must be in [0, {min(size)}) and cutout not negative, not {recipe.pad} and {recipe.cutout}")
+    if not len(recipe.mean) == len(recipe.std) == 3 or min(recipe.std) <= 0:
+        raise ValueError(f"mean and std must be three numbers each, std above 0, not {recipe.mean} and {recipe.std}")

@@ -1,0 +1,97 @@
+"""What the op `augment` means, in plain torch; torch.compile makes its CPU path from this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+AUGMENT_STREAM = 2  # third word of the counter: what a draw is for
+_WORD = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all batches of a run share; the words are those of op.py. Hashable, for a cache of compiled code."""
+
+    pad: int
+    pad_mode: str
+    flip: str
+    cutout: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: torch.dtype
+
+
+def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shape suffix
+    """uint8 [N, H, W, C], int64 [B] and `draw_numbers` to [B, C, H, W] in channels-last memory.
+
+    A row of an image is W * C bytes here, so that a compiler finds a long innermost dimension.
+    """
+    _, height, width, channels = images_NHWC.shape
+    line, pad, cutout = width * channels, recipe.pad, recipe.cutout
+    y, at = torch.arange(height, device=samples.device), torch.arange(line, device=samples.device)
+    x, words = at // channels, philox4x32(samples, numbers)
+
+    shown = torch.where(mirrored(words, samples, numbers, recipe.flip)[:, None], width - 1 - x, x)
+    rows = y + (below(words[0], 2 * pad + 1) - pad)[:, None]  # [B, H], in [-pad, H + pad)
+    columns = shown + (below(words[1], 2 * pad + 1) - pad)[:, None]  # [B, W * C], in [-pad, W + pad)
+    inside_rows, inside_columns = reflected(rows, height), reflected(columns, width)
+    lines, bytes_ = samples[:, None] * height + inside_rows, inside_columns * channels + at % channels
+    pixels = images_NHWC.view(-1, line)[lines[:, :, None], bytes_[:, None, :]]  # [B, H, W * C]
+    if pad and recipe.pad_mode == "zero":
+        pixels = pixels.where((rows == inside_rows)[:, :, None] & (columns == inside_columns)[:, None, :], 0)
+
+    shift = (torch.tensor(recipe.mean, device=samples.device) * 255).repeat(width)
+    scale = (1 / (torch.tensor(recipe.std, device=samples.device) * 255)).repeat(width)
+    result = ((pixels.float() - shift) * scale).to(recipe.dtype)
+    if cutout:
+        centre_y, centre_x = (words[3] >> 16) * height >> 16, (words[3] & 0xFFFF) * width >> 16
+        result = result.masked_fill(covered(y, centre_y, cutout)[:, :, None] & covered(x, centre_x, cutout)[:, None, :], 0)
+    return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def draw_numbers(seed: int, epoch: int, device: torch.device) -> Tensor:
+    """What every draw of an epoch shares: epoch, low and high word of the seed; int64 [3]. A tensor: no compiler guards it."""
+    return torch.stack([torch.full((), word, dtype=torch.int64, device=device) for word in (epoch, seed & _WORD, seed >> 32)])
+
+
+def philox4x32(samples: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ten rounds of Philox4x32 (Salmon et al. 2011) over counters (sample, epoch, AUGMENT_STREAM, 0): four words, each [B].
+
+    A word is an int64 in [0, 2^32). Products wrap at 2^64, which leaves their two halves right.
+    """
+    epoch, low, high = numbers.unbind()
+    c0, c1, c2, c3 = samples, epoch.expand_as(samples), torch.full_like(samples, AUGMENT_STREAM), torch.zeros_like(samples)
+    for step in range(10):
+        k0, k1 = low + step * 0x9E3779B9 & _WORD, high + step * 0xBB67AE85 & _WORD
+        p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = p1 >> 32 & _WORD ^ c1 ^ k0, p1 & _WORD, p0 >> 32 & _WORD ^ c3 ^ k1, p0 & _WORD
+    return c0, c1, c2, c3
+
+
+def below(word: Tensor, n: int) -> Tensor:
+    """Random words to integers in [0, n), by multiply and shift."""
+    return word * n >> 32
+
+
+def mirrored(words: Sequence[Tensor], samples: Tensor, numbers: Tensor, flip: str) -> Tensor:
+    """Which samples are mirrored, bool [B]. Alternating: drawn once for a sample, as in epoch 0, then every other epoch."""
+    if flip == "none":
+        return torch.zeros_like(samples, dtype=torch.bool)
+    if flip == "random":
+        return words[2] >> 31 != 0
+    first = philox4x32(samples, torch.cat([torch.zeros_like(numbers[:1]), numbers[1:]]))[2]
+    return (first >> 31 ^ numbers[0] & 1) != 0
+
+
+def reflected(index: Tensor, size: int) -> Tensor:
+    """Indices in (-size, 2 * size - 1) mirrored at the borders into [0, size); the edge itself is not repeated."""
+    index = index.abs()
+    return torch.where(index < size, index, 2 * (size - 1) - index)
+
+
+def covered(position: Tensor, centre: Tensor, side: int) -> Tensor:
+    """Which positions [L] a stretch of `side` pixels around each centre [B] covers, bool [B, L]."""
+    offset = position - (centre - side // 2)[:, None]
+    return (offset >= 0) & (offset < side)
