@@ -11,10 +11,12 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "digits": "bench.data.digits:load",
         "image_folder": "bench.data.image_folder:load",
         "letters": "bench.data.letters:load",
+        "synthetic": "bench.data.synthetic:load",
     },
     "loader": {
         "dali": "bench.data.dali:DaliLoader",
         "resident": "bench.data.resident:ResidentLoader",
+        "torch": "bench.data.workers:TorchLoader",
     },
     "network": {
         "small_cnn": "bench.models.cnn:SmallCNN",

@@ -34,7 +34,9 @@ class DataConfig(_Strict):
     test_samples: PositiveInt | None
     pad: NonNegativeInt
     pad_mode: Literal["zero", "reflect"]
-    flip: Literal["none", "random"]
+    flip: Literal["none", "random", "alternating"]
+    cutout: NonNegativeInt
+    last_batch: Literal["drop", "partial"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data.order import Order
+from bench.data.order import Augmentation, Order
 from bench.data.source import Split
 
 
@@ -30,9 +30,9 @@ class LoaderSpec:
     dtype: torch.dtype  # float32, or float16 for a GPU under AMP
     mean: tuple[float, float, float]  # fractions of 255
     std: tuple[float, float, float]
-    pad: int
-    pad_mode: str  # zero | reflect
+    augmentation: Augmentation
     threads: int
+    compiled: bool = True  # whether a loader may use torch.compile on a CPU
 
 
 class Loader(Protocol):
@@ -85,7 +85,7 @@ def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:  # noqa: N803 - 
     return ((images_NHWC.float() - mean) * scale).to(spec.dtype).permute(0, 3, 1, 2)
 
 
-def padded(images: npt.NDArray[np.uint8], pad: int, pad_mode: str) -> npt.NDArray[np.uint8]:
+def padded(images: npt.NDArray[np.uint8], augmentation: Augmentation) -> npt.NDArray[np.uint8]:
     """Images [N, H, W, 3] with `pad` pixels around each, so that a crop is a copy. Reflect leaves out the edge itself."""
-    widths = ((0, 0), (pad, pad), (pad, pad), (0, 0))
-    return np.pad(images, widths, mode="constant" if pad_mode == "zero" else "reflect")
+    widths = ((0, 0), (augmentation.pad,) * 2, (augmentation.pad,) * 2, (0, 0))
+    return np.pad(images, widths, mode="constant" if augmentation.pad_mode == "zero" else "reflect")

@@ -12,25 +12,31 @@ from bench.data.order import Order
 from bench.data.source import Split
 
 OUTPUTS = ["images", "labels", "samples"]
-# Padded images uint8 [B, H + 2p, W + 2p, 3], labels int64 [B], samples int64 [B], crop x and y in [0, 1] [B], mirror int32 [B].
+# Padded images uint8 [B, H + 2p, W + 2p, 3], labels int64 [B], samples int64 [B], crop x and y in [0, 1] [B], mirror int32 [B],
+# and with a cutout its corner (y, x) in pixels [B, 2].
 Feed = tuple[np.ndarray, ...]
-_FEED_DTYPES = [types.UINT8, types.INT64, types.INT64, types.FLOAT, types.FLOAT, types.INT32]
-_FEED_DIMS = [3, 0, 0, 0, 0, 0]
+_FEED_DTYPES = [types.UINT8, types.INT64, types.INT64, types.FLOAT, types.FLOAT, types.INT32, types.FLOAT]
+_FEED_DIMS = [3, 0, 0, 0, 0, 0, 1]
 _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
 
 
 def build_pipeline(
     feed: Callable[[], Feed], spec: LoaderSpec, *, batch_size: int, size: tuple[int, int], device: str, device_id: int | None
 ) -> Pipeline:
-    """The augmentation graph: crop, mirror, normalise in one operator on `device` ("cpu" or "gpu"). Images come out HWC.
+    """The augmentation graph on `device` ("cpu" or "gpu"): crop, mirror, normalise in one operator, then the cutout, if any.
 
-    `device_id` None builds where no GPU is; the "gpu" graph can then be serialised but not run.
+    Images come out HWC. `device_id` None builds where no GPU is; the "gpu" graph can then be serialised but not run.
+    Raises ValueError for a dtype that DALI does not give.
     """
+    if spec.dtype not in _DTYPES:
+        raise ValueError(f"data.loader: dali gives {', '.join(map(str, _DTYPES))}, not {spec.dtype}")
+    cutout = spec.augmentation.cutout
     pipeline = Pipeline(batch_size=batch_size, num_threads=spec.threads, device_id=device_id, prefetch_queue_depth=2)
     with pipeline:
-        images, labels, samples, x, y, mirror = fn.external_source(
-            source=feed, num_outputs=len(_FEED_DTYPES), dtype=_FEED_DTYPES, ndim=_FEED_DIMS,
-            layout=["HWC", "", "", "", "", ""], batch=True,
+        outputs = len(_FEED_DTYPES) if cutout else len(_FEED_DTYPES) - 1
+        images, labels, samples, x, y, mirror, *corner = fn.external_source(
+            source=feed, num_outputs=outputs, dtype=_FEED_DTYPES[:outputs], ndim=_FEED_DIMS[:outputs],
+            layout=["HWC", *[""] * (outputs - 1)], batch=True,
         )  # fmt: skip
         if device == "gpu":
             images, labels, samples = images.gpu(), labels.gpu(), samples.gpu()
@@ -38,6 +44,8 @@ def build_pipeline(
             images, device=device, dtype=_DTYPES[spec.dtype], output_layout="HWC", crop=size, crop_pos_x=x, crop_pos_y=y,
             rounding="round", mirror=mirror, mean=[255 * m for m in spec.mean], std=[255 * s for s in spec.std],
         )  # fmt: skip
+        if cutout:
+            images = fn.erase(images, device=device, anchor=corner[0], shape=[cutout, cutout], axis_names="HW", fill_value=0)
         pipeline.set_outputs(images, labels, samples)
     return pipeline
 
@@ -47,7 +55,7 @@ class DaliLoader:
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
         self._size = (split.images.shape[1], split.images.shape[2])
-        self._images = padded(split.images, spec.pad, spec.pad_mode)
+        self._images = padded(split.images, spec.augmentation)
         self._labels = np.ascontiguousarray(split.labels)
         self._spec = spec
 
@@ -66,12 +74,15 @@ class DaliLoader:
             )
 
     def _feed(self, order: Order, start_step: int, stop_step: int) -> Callable[[], Feed]:
-        steps = iter(range(start_step, stop_step))
-        span = max(2 * self._spec.pad, 1)
+        steps, how = iter(range(start_step, stop_step)), self._spec.augmentation
+        span = np.float32(max(2 * how.pad, 1))
 
         def feed() -> Feed:
             rows = order.rows(next(steps))  # its StopIteration ends the pipeline
-            x, y = (corner.astype(np.float32) / np.float32(span) for corner in (rows.left, rows.top))
-            return self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, rows.mirror.astype(np.int32)
+            draws = how.draw(rows, self._size)
+            x, y = draws.left.astype(np.float32) / span, draws.top.astype(np.float32) / span
+            fed = self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, draws.mirror.astype(np.int32)
+            corner = np.stack([draws.cutout_top, draws.cutout_left], axis=1).astype(np.float32)
+            return (*fed, corner) if how.cutout else fed
 
         return feed

@@ -1,5 +1,6 @@
 """Which images a step trains on and how each is augmented: functions of (seed, epoch, sample), at any world size."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,51 +13,114 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """One rank's part of one global batch: sample numbers, crop corners in the padded image, mirrored or not; each [B]."""
+    """One rank's part of one global batch: sample numbers [B], and the seed and epoch that their random numbers come from."""
 
+    seed: int
+    epoch: int
     samples: Int64Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """What is done to each image, each [B]: crop corner in the padded image, mirrored or not, cutout's corner in the result.
+
+    Numbers are pixels. A cutout's square may begin outside of the image, and ends `cutout` pixels further on.
+    """
+
     top: Int64Array
     left: Int64Array
     mirror: npt.NDArray[np.bool_]
+    cutout_top: Int64Array
+    cutout_left: Int64Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random crop from the padded image, mirroring and cutout, in this order. All in pixels; cutout 0: none."""
+
+    pad: int
+    pad_mode: str  # zero | reflect
+    flip: str  # none | random | alternating: a random half in epoch 0, then the other half, and so on
+    cutout: int
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise ValueError for what images of size (H, W) do not allow."""
+        for key, value, most in (("pad", self.pad, min(size) - 1), ("cutout", self.cutout, min(size))):
+            if value > most:
+                raise ValueError(f"data.{key}: {value} is too much for images of {size[1]}x{size[0]}; at most {most}")
+
+    def draw(self, rows: Rows, size: tuple[int, int]) -> Draws:
+        """The numbers for images of size (H, W): from the counter alone, so equal in every loader (kernels/augment too)."""
+        drawn = words(rows.seed, Stream.AUGMENT, rows.samples, rows.epoch)
+        mirror = (drawn[:, 2] >> np.uint32(31)).astype(bool)
+        if self.flip == "alternating":
+            first = words(rows.seed, Stream.AUGMENT, rows.samples)[:, 2]
+            mirror = (first >> np.uint32(31)).astype(bool) ^ bool(rows.epoch % 2)
+        y, x = (drawn[:, 3] >> np.uint32(16)).astype(np.int64), (drawn[:, 3] & np.uint32(0xFFFF)).astype(np.int64)
+        return Draws(
+            top=below(drawn[:, 0], 2 * self.pad + 1),
+            left=below(drawn[:, 1], 2 * self.pad + 1),
+            mirror=mirror & (self.flip != "none"),
+            cutout_top=(y * size[0] >> 16) - self.cutout // 2,
+            cutout_left=(x * size[1] >> 16) - self.cutout // 2,
+        )
 
 
 @dataclass(kw_only=True)
 class Order:
-    """The order of `samples` training images in global batches, the incomplete last batch of an epoch dropped."""
+    """The order of `samples` training images in global batches; an epoch's incomplete last one is dropped, or `partial`."""
 
     samples: int
     global_batch_size: int
     rank: int
     world_size: int
     seed: int
-    pad: int
-    flip: str
+    last_batch: str  # drop | partial
     _epoch: tuple[int, Int64Array] = field(default=(-1, np.empty(0, np.int64)), init=False, repr=False)
+    _next: tuple[int, Future[Int64Array]] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a batch that the ranks cannot share evenly or that an epoch does not fill."""
         check_batch(self.global_batch_size, self.samples, self.world_size)
+        left = self.samples % self.global_batch_size
+        if self.last_batch == "partial" and left % self.world_size:
+            raise ValueError(
+                f"data.last_batch: 'partial' leaves {left} of {self.samples} images, which {self.world_size} processes cannot "
+                "share evenly; allowed here: drop, or another train.global_batch_size"
+            )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole global batches in an epoch."""
-        return self.samples // self.global_batch_size
+        """Global batches in an epoch."""
+        whole, left = divmod(self.samples, self.global_batch_size)
+        return whole + (self.last_batch == "partial" and left > 0)
+
+    def samples_seen(self, step: int) -> int:
+        """Images that all ranks together have trained on after so many steps."""
+        epochs, batches = divmod(step, self.steps_per_epoch)
+        in_epoch = min(self.samples, self.steps_per_epoch * self.global_batch_size)
+        return epochs * in_epoch + batches * self.global_batch_size
 
     def rows(self, step: int) -> Rows:
-        """What this rank trains on at a step: its contiguous part of the global batch, and the augmentation's numbers."""
+        """What this rank trains on at a step: its contiguous part of the global batch."""
         epoch, batch = divmod(step, self.steps_per_epoch)
+        first = batch * self.global_batch_size
+        whole = self._permutation(epoch)[first : first + self.global_batch_size]
+        size = len(whole) // self.world_size
+        return Rows(seed=self.seed, epoch=epoch, samples=whole[self.rank * size : (self.rank + 1) * size])
+
+    def _permutation(self, epoch: int) -> Int64Array:
+        """The epoch's order. The next epoch's is made meanwhile in a thread, for it takes longer than a step."""
         if self._epoch[0] != epoch:
-            self._epoch = (epoch, permutation(self.samples, self.seed, Stream.ORDER, epoch))
-        size = self.global_batch_size // self.world_size
-        first = batch * self.global_batch_size + self.rank * size
-        samples = self._epoch[1][first : first + size]
-        drawn = words(self.seed, Stream.AUGMENT, samples, epoch)
-        return Rows(
-            samples=samples,
-            top=below(drawn[:, 0], 2 * self.pad + 1),
-            left=below(drawn[:, 1], 2 * self.pad + 1),
-            mirror=(drawn[:, 2] >> np.uint32(31)).astype(bool) & (self.flip == "random"),
-        )
+            ahead = self._next[1].result() if self._next and self._next[0] == epoch else self._shuffled(epoch)
+            self._epoch = (epoch, ahead)
+            thread = ThreadPoolExecutor(1)
+            self._next = (epoch + 1, thread.submit(self._shuffled, epoch + 1))
+            thread.shutdown(wait=False)
+        return self._epoch[1]
+
+    def _shuffled(self, epoch: int) -> Int64Array:
+        return permutation(self.samples, self.seed, Stream.ORDER, epoch)
 
 
 def check_batch(global_batch_size: int, samples: int, world_size: int) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from bench import registry
 from bench.config.load import as_dict
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationSet, Loader, LoaderSpec
-from bench.data.order import Order
+from bench.data.order import Augmentation, Order
 from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs
 from bench.models.networks import Preprocessing, build, preprocessing, wrap
@@ -51,11 +51,19 @@ class Assembly:
 
 
 def make_order(config: ExperimentConfig, dataset: Dataset, seed: int, world: World) -> Order:
-    """The training order of a run. Raises ValueError where the batch does not suit the ranks or the data."""
+    """The training order of a run. Raises ValueError where batch or augmentation do not suit the ranks or the data."""
+    height, width = dataset.train.images.shape[1:3]
+    augmentation(config).check((height, width))
     return Order(
         samples=len(dataset.train.labels), global_batch_size=config.train.global_batch_size, rank=world.rank,
-        world_size=world.size, seed=seed, pad=config.data.pad, flip=config.data.flip,
+        world_size=world.size, seed=seed, last_batch=config.data.last_batch,
     )  # fmt: skip
+
+
+def augmentation(config: ExperimentConfig) -> Augmentation:
+    """What the config asks to be done to each training image."""
+    data = config.data
+    return Augmentation(pad=data.pad, pad_mode=data.pad_mode, flip=data.flip, cutout=data.cutout)
 
 
 class Assembler:
@@ -90,7 +98,8 @@ class Assembler:
         )
         program = Program(raw, wrap(raw, config.model), config, world)
         program.reset(initial_state(config.model.name, len(dataset.classes), config.seed, start, config.model.stem))
-        record = program.warm_up(_first(loader, make_order(config, dataset, config.seed, world)), next(iter(val)))
+        batches = _each_shape(loader, make_order(config, dataset, config.seed, world))
+        record = program.warm_up(batches, next(iter(val)))
         return Assembly(
             config=config, dataset=dataset, program=program, loader=loader, val=val, test=test, start=start,
             preprocessing=prepared, compile=record,
@@ -106,7 +115,7 @@ def loader_spec(config: ExperimentConfig, prepared: Preprocessing, device: torch
     half = device.type == "cuda" and config.precision != "fp32"
     return LoaderSpec(
         device=device, dtype=torch.float16 if half else torch.float32, mean=prepared.mean, std=prepared.std,
-        pad=config.data.pad, pad_mode=config.data.pad_mode, threads=config.hardware.loader_threads,
+        augmentation=augmentation(config), threads=config.hardware.loader_threads, compiled=config.compile.enabled,
     )  # fmt: skip
 
 
@@ -124,5 +133,8 @@ def probe(config: ExperimentConfig, dataset: Dataset) -> dict[str, float]:
     return probe_step_s(step)
 
 
-def _first(loader: Loader, order: Order) -> Batch:
-    return next(iter(loader.batches(order, 0, 1)))
+def _each_shape(loader: Loader, order: Order) -> Iterator[Batch]:
+    """One batch of every shape that training will meet: a whole one and, where it is partial, an epoch's last."""
+    last = order.steps_per_epoch - 1
+    for step in {0, last} if order.last_batch == "partial" else {0}:
+        yield from loader.batches(order, step, step + 1)

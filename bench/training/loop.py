@@ -96,7 +96,7 @@ class Training:
         self.timer.switch("log")
         self.recorder.emit(
             "eval_stop", epoch=self._epoch(progress), step=progress.step, split=split,
-            samples=progress.step * self.config.train.global_batch_size,
+            samples=self.order.samples_seen(progress.step),
             correct=score.correct, total=score.total, loss=score.loss if math.isfinite(score.loss) else None,
             segments_s=self.segments_s(), data_wait_s=self.world.slowest([progress.data_wait_s])[0],
         )  # fmt: skip

@@ -56,13 +56,17 @@ class Program:
         if config.compile.enabled:
             compile_module(objective, config.compile.mode)
 
-    def warm_up(self, batch: Batch, evaluation: EvaluationBatch) -> dict[str, Any]:
-        """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record."""
+    def warm_up(self, batches: Iterable[Batch], evaluation: EvaluationBatch) -> dict[str, Any]:
+        """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
+
+        `batches` has one of each shape; making them, so the loader's own compilation too, is counted.
+        """
         compiling = self._config.compile
-        labels = torch.randint_like(batch.labels, 2)
         with compile_record(self._world.synchronize) as record:
-            for step in range(2):
-                self.step(Batch(images=batch.images, labels=labels, samples=batch.samples), step)
+            for batch in batches:
+                labels = torch.randint_like(batch.labels, 2)
+                for step in range(2):
+                    self.step(Batch(images=batch.images, labels=labels, samples=batch.samples), step)
             self.evaluate([evaluation])
         return {"enabled": compiling.enabled, "mode": compiling.mode, "fullgraph": compiling.enabled, **record}
 

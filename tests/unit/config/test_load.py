@@ -134,7 +134,7 @@ def test_a_bare_name_is_an_experiment_that_is_shipped():
         ("--primary.treshold=0.5", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
         ("--primary={arm: fast, treshold: 0.5}", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
         ("--arms={slow: {}, fast: {optim.lrr: 1}}", r"arm fast: 'optim.lrr' is not a declared factor"),
-        ("--data.flip=rnd", r"data.flip: 'rnd' is not allowed; allowed: none, random"),
+        ("--data.flip=rnd", r"data.flip: 'rnd' is not allowed; allowed: alternating, none, random"),
         ("--precision=bf61", r"precision: 'bf61' is not allowed; .*did you mean 'bf16'\?"),
         ("--wandb.mode=ofline", r"wandb.mode: 'ofline' is not allowed; .*did you mean 'offline'\?"),
         ("--optim.lr=fast", r"optim.lr: 'fast': .*valid number"),

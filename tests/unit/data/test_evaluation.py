@@ -7,12 +7,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.data.batches import EvaluationBatch, EvaluationSet, LoaderSpec
+from bench.data.order import Augmentation
 from bench.data.source import Split
 
 
 def make_spec(**changes) -> LoaderSpec:
     """Unit statistics: a normalised pixel is the byte itself."""
-    base = {"device": torch.device("cpu"), "dtype": torch.float32, "pad": 4, "pad_mode": "zero", "threads": 1}
+    how = Augmentation(pad=4, pad_mode="zero", flip="random", cutout=0)
+    base = {"device": torch.device("cpu"), "dtype": torch.float32, "augmentation": how, "threads": 1}
     return LoaderSpec(**{**base, "mean": (0.0,) * 3, "std": (1 / 255,) * 3, **changes})
 
 

@@ -7,36 +7,40 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.data.order import Order, Rows, check_batch
+from bench.data.order import Augmentation, Draws, Order, Rows, check_batch
 from bench.runtime.streams import Stream, permutation, words
 
 few = settings(deadline=None, max_examples=40)
-FIELDS = ("samples", "top", "left", "mirror")
+SIZE = (32, 48)
 
 
 def make_order(**changes) -> Order:
-    base = {"samples": 50, "global_batch_size": 8, "rank": 0, "world_size": 1, "seed": 0, "pad": 4, "flip": "random"}
+    base = {"samples": 50, "global_batch_size": 8, "rank": 0, "world_size": 1, "seed": 0, "last_batch": "drop"}
     return Order(**{**base, **changes})
 
 
+def draws_of(rows: Rows, **changes) -> Draws:
+    how = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
+    return Augmentation(**{**how, **changes}).draw(rows, SIZE)
+
+
 def equal(a: Rows, b: Rows) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in FIELDS)
+    return (a.seed, a.epoch) == (b.seed, b.epoch) and np.array_equal(a.samples, b.samples)
 
 
 def side_by_side(parts: list[Rows]) -> Rows:
-    return Rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS})
+    return Rows(seed=parts[0].seed, epoch=parts[0].epoch, samples=np.concatenate([part.samples for part in parts]))
 
 
 @st.composite
 def settings_of(draw):
-    """Samples, a batch that an epoch fills, seed and augmentation."""
+    """Samples, a batch that an epoch fills, seed, and what becomes of the last batch."""
     samples = draw(st.integers(8, 120))
     return {
         "samples": samples,
         "global_batch_size": draw(st.integers(1, samples)),
-        "seed": draw(st.integers(0, 2**64 - 1)),
-        "pad": draw(st.integers(0, 5)),
-        "flip": draw(st.sampled_from(["random", "none"])),
+        "seed": draw(st.integers(0, 2**63 - 1)),
+        "last_batch": draw(st.sampled_from(["drop", "partial"])),
     }
 
 
@@ -45,23 +49,39 @@ def settings_of(draw):
 def test_ranks_side_by_side_are_one_rank(asked, world_size, step):
     assume(asked["samples"] >= world_size)
     size = max(asked["global_batch_size"] // world_size, 1) * world_size
+    assume(asked["last_batch"] == "drop" or asked["samples"] % size % world_size == 0)
     alone = make_order(**{**asked, "global_batch_size": size})
     ranks = [make_order(**{**asked, "global_batch_size": size, "world_size": world_size, "rank": r}) for r in range(world_size)]
     for at in (step, step + 1):
         parts = [rank.rows(at) for rank in ranks]
-        assert {len(getattr(part, name)) for part in parts for name in FIELDS} == {size // world_size}
+        assert len({len(part.samples) for part in parts}) == 1
         assert equal(side_by_side(parts), alone.rows(at))
 
 
 @few
 @given(asked=settings_of(), epoch=st.integers(0, 3))
-def test_an_epoch_is_the_permutation_without_its_last_incomplete_batch(asked, epoch):
+def test_an_epoch_is_the_permutation_with_or_without_its_last_incomplete_batch(asked, epoch):
     order = make_order(**asked)
-    steps = asked["samples"] // asked["global_batch_size"]
-    assert order.steps_per_epoch == steps
-    seen = np.concatenate([order.rows(epoch * steps + batch).samples for batch in range(steps)])
+    steps = order.steps_per_epoch
+    seen = [order.rows(epoch * steps + batch) for batch in range(steps)]
+    assert {rows.epoch for rows in seen} == {epoch}
+    assert {len(rows.samples) for rows in seen[:-1]} <= {asked["global_batch_size"]}
     whole = permutation(asked["samples"], asked["seed"], Stream.ORDER, epoch)
-    assert np.array_equal(seen, whole[: steps * asked["global_batch_size"]])
+    dropped = asked["samples"] % asked["global_batch_size"] if asked["last_batch"] == "drop" else 0
+    assert np.array_equal(np.concatenate([rows.samples for rows in seen]), whole[: asked["samples"] - dropped])
+
+
+@few
+@given(asked=settings_of(), step=st.integers(0, 60))
+def test_samples_seen_are_those_of_the_steps_so_far(asked, step):
+    order = make_order(**asked)
+    assert order.samples_seen(step) == sum(len(order.rows(each).samples) for each in range(step))
+
+
+def test_a_partial_batch_that_the_ranks_cannot_share_is_refused():
+    with pytest.raises(ValueError, match=r"data.last_batch: 'partial' leaves 2 of 50 images, which 4 processes cannot share"):
+        make_order(world_size=4, last_batch="partial")
+    assert make_order(world_size=2, last_batch="partial").steps_per_epoch == 7
 
 
 @few
@@ -79,49 +99,65 @@ def test_starting_at_a_step_is_arriving_there(asked, start):
 def test_augmentation_belongs_to_the_sample_and_the_epoch_not_to_the_batch(asked, step):
     """Another batch size, the same epoch: a sample that both reach is cropped and mirrored alike."""
     order = make_order(**asked)
-    rows, epoch = order.rows(step), step // order.steps_per_epoch
-    other = make_order(**{**asked, "global_batch_size": 1})
-    numbers = {}
-    for at in range(epoch * asked["samples"], (epoch + 1) * asked["samples"]):
-        row = other.rows(at)
-        numbers[int(row.samples[0])] = (int(row.top[0]), int(row.left[0]), bool(row.mirror[0]))
-    assert [numbers[int(sample)] for sample in rows.samples] == list(
-        zip(rows.top.tolist(), rows.left.tolist(), rows.mirror.tolist(), strict=True)
-    )
+    rows = order.rows(step)
+    every = Rows(seed=asked["seed"], epoch=step // order.steps_per_epoch, samples=np.arange(asked["samples"]))
+    for flip in ("random", "alternating"):
+        alone, together = draws_of(rows, flip=flip, cutout=5), draws_of(every, flip=flip, cutout=5)
+        for name in ("top", "left", "mirror", "cutout_top", "cutout_left"):
+            assert np.array_equal(getattr(alone, name), getattr(together, name)[rows.samples])
 
 
-@few
-@given(asked=settings_of(), step=st.integers(0, 40))
-def test_corners_lie_in_the_padding(asked, step):
-    rows = make_order(**asked).rows(step)
-    for corner in (rows.top, rows.left):
-        assert corner.dtype == np.int64
-        assert corner.min() >= 0
-        assert corner.max() <= 2 * asked["pad"]
-
-
-def epoch_of_one_batch(**changes) -> Rows:
-    return make_order(samples=4000, global_batch_size=4000, **changes).rows(0)
+def many(epoch: int = 0, **changes) -> Draws:
+    return draws_of(Rows(seed=0, epoch=epoch, samples=np.arange(4000)), **changes)
 
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
 def test_every_corner_is_as_likely_and_lines_do_not_follow_columns(pad):
-    rows, places = epoch_of_one_batch(pad=pad), (2 * pad + 1) ** 2
-    counts = np.bincount(rows.top * (2 * pad + 1) + rows.left, minlength=places)
+    draws, places = many(pad=pad), (2 * pad + 1) ** 2
+    assert draws.top.dtype == draws.left.dtype == np.int64
+    assert min(draws.top.min(), draws.left.min()) >= 0
+    assert max(draws.top.max(), draws.left.max()) <= 2 * pad
+    counts = np.bincount(draws.top * (2 * pad + 1) + draws.left, minlength=places)
     assert len(counts) == places
     assert np.abs(counts - 4000 / places).max() <= 5 * (4000 / places) ** 0.5
 
 
+@pytest.mark.parametrize("cutout", [1, 4, 7])
+def test_every_pixel_is_as_likely_to_be_a_cutouts_middle(cutout):
+    draws, (height, width) = many(cutout=cutout), SIZE
+    y, x = draws.cutout_top + cutout // 2, draws.cutout_left + cutout // 2
+    assert (y.min(), y.max(), x.min(), x.max()) == (0, height - 1, 0, width - 1)
+    for place, extent in ((y, height), (x, width)):
+        assert np.abs(np.bincount(place, minlength=extent) - 4000 / extent).max() <= 5 * (4000 / extent) ** 0.5
+    assert abs(np.corrcoef(y, x)[0, 1]) < 5 / 4000**0.5
+
+
 def test_flip_none_mirrors_nothing_and_random_half():
-    assert not epoch_of_one_batch(flip="none").mirror.any()
-    mirror = epoch_of_one_batch(flip="random").mirror
+    assert not many(flip="none").mirror.any()
+    mirror = many(flip="random").mirror
     assert mirror.dtype == np.bool_
     assert abs(mirror.mean() - 0.5) < 5 * 0.5 / 4000**0.5
 
 
+def test_alternating_mirrors_a_random_half_and_then_the_other():
+    first, second, third = (many(epoch, flip="alternating").mirror for epoch in range(3))
+    assert np.array_equal(first, many(flip="random").mirror)
+    assert np.array_equal(second, ~first)
+    assert np.array_equal(third, first)
+
+
 def test_flip_does_not_move_the_corners():
-    a, b = epoch_of_one_batch(flip="none"), epoch_of_one_batch(flip="random")
-    assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("samples", "top", "left"))
+    ways = [many(1, flip=flip) for flip in ("none", "random", "alternating")]
+    for other in ways[1:]:
+        assert all(np.array_equal(getattr(ways[0], name), getattr(other, name)) for name in ("top", "left", "cutout_top"))
+
+
+@pytest.mark.parametrize(("key", "value", "most"), [("pad", 32, 31), ("cutout", 33, 32)])
+def test_what_an_image_is_too_small_for_is_refused(key, value, most):
+    how = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
+    Augmentation(**{**how, key: most}).check(SIZE)
+    with pytest.raises(ValueError, match=f"data.{key}: {value} is too much for images of 48x32; at most {most}"):
+        Augmentation(**{**how, key: value}).check(SIZE)
 
 
 def test_epochs_and_seeds_have_their_own_order_and_augmentation():
