@@ -6,10 +6,10 @@ VENV := .venv/bin/python
 STAMP := .venv/.lock-$(shell sha256sum requirements.lock | cut -c1-12)
 
 # launch/bench.sh reads these from the environment, so no shell here parses what they hold.
-export EXP ARGS GPUS
+export EXP ARGS GPUS K
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-slow test-gpu test-faults check lock clean venv
+.PHONY: help bench test test-slow test-gpu test-faults benchmarks check lock clean venv
 
 help:
 	@echo "headstart: how much sooner pretrained weights reach an accuracy than random ones"
@@ -35,6 +35,11 @@ test-gpu: $(STAMP)
 test-faults: $(STAMP)
 	@$(VENV) -m pytest -m faults $(ARGS); code=$$?; \
 	if [ $$code -eq 5 ]; then echo "no tests are marked faults yet: nothing was tested"; else exit $$code; fi
+
+## make benchmarks   measure images per second, and their ratios, into runs/benchmarks: K=loaders | kernels
+benchmarks: $(STAMP)
+	@case "$$K" in loaders | kernels) mkdir -p runs/benchmarks;; *) echo "K must be loaders or kernels, not '$$K'" >&2; exit 2;; esac
+	$(VENV) -m pytest -m benchmark --benchmark-quiet --benchmark-json=runs/benchmarks/$(K).json tests/benchmarks/test_$(K).py $(ARGS)
 
 ## make check        lint, format and types: ruff and mypy
 check: $(STAMP)

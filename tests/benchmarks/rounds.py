@@ -1,6 +1,7 @@
-"""Times contenders in interleaved rounds and takes ratios within a round, so that a busy machine slows both sides alike."""
+"""Times contenders in interleaved rounds and takes ratios within a round; a pass that others disturbed is made again."""
 
 import itertools
+import math
 import os
 import statistics
 import time
@@ -12,6 +13,11 @@ import pytest
 import torch
 
 FLOAT32_ATOL = 1e-6  # of normalised pixels, which reach 2.7
+# A pass is disturbed when other processes use more of the machine meanwhile than this many CPUs. On a machine of few cores, the
+# threads of one operation then wait for each other's turn, and a pass takes ten times as long.
+QUIET_CPUS = 0.3
+PROBE_S = 0.5
+PASS_S = 0.4  # at least, for CPU time is counted in ticks of 10 ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +40,21 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Seconds of a contender's passes, one a round. None of them, but a reason, where it is not here or its gate is red."""
+    """Seconds of a contender's passes, one a round, and the CPUs that others used during each.
+
+    None of them, but a reason, where it is not here or its gate is red.
+    """
 
     images: int = 0
     seconds: list[float] = field(default_factory=list)
+    others_cpus: list[float] = field(default_factory=list)
     absent: str | None = None
     fault: str | None = None
+
+    @property
+    def disturbed(self) -> int:
+        """Passes that stayed disturbed."""
+        return sum(cpus > QUIET_CPUS for cpus in self.others_cpus)
 
     @property
     def images_per_s(self) -> list[float]:
@@ -58,12 +73,11 @@ class Ratio:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What was measured together: results by name, the ratios asked for, and how many CPUs other processes kept busy."""
+    """What was measured together: results by name, and the ratios asked for."""
 
     title: str
     results: Mapping[str, Result]
     pairs: tuple[Pair, ...]
-    others_cpus: float
 
     def ratio(self, pair: Pair) -> Ratio | None:
         """None where one side was not measured."""
@@ -81,7 +95,9 @@ class Board:
     def lines(self) -> list[str]:
         """The table: images/s, then the ratios."""
         width = max(map(len, self.results))
-        table = [f"{self.title}; medians [lowest, highest] of rounds; other processes kept {self.others_cpus:.1f} CPUs busy"]
+        passes = sum(len(result.seconds) for result in self.results.values())
+        disturbed = sum(result.disturbed for result in self.results.values())
+        table = [f"{self.title}; medians [lowest, highest] of rounds; others disturbed {disturbed} of {passes} passes"]
         for name, result in self.results.items():
             table.append(f"  {name:{width}}  {_speed(result)}")
         for pair in self.pairs:
@@ -91,25 +107,36 @@ class Board:
         return table
 
 
-def measure(title: str, makers: Mapping[str, Callable[[], Contender]], pairs: Iterable[Pair], *, rounds: int) -> Board:
-    """Make and check every contender, then time one pass of each, round after round. Nothing red or absent is timed."""
+def measure(
+    title: str, makers: Mapping[str, Callable[[], Contender]], pairs: Iterable[Pair], *, rounds: int, patience_s: float
+) -> Board:
+    """Make and check every contender, then time one pass of each, round after round. Nothing red or absent is timed.
+
+    Disturbed passes are made again, at a quiet moment, for `patience_s` in all.
+    """
     contenders: dict[str, Contender] = {}
-    refused: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     for name, make in makers.items():
         try:
             contender = make()
             contender.check()
-            contenders[name] = contender
+            contenders[name] = _lengthened(contender)
+            results[name] = Result(images=contenders[name].images)
         except pytest.skip.Exception as absent:
-            refused[name] = Result(absent=str(absent))
+            results[name] = Result(absent=str(absent))
         except AssertionError as fault:
-            refused[name] = Result(fault=str(fault) or "its check failed")
-    results = {name: refused.get(name) or Result(images=contenders[name].images) for name in makers}
-    busy = _CpusOfOthers()
+            results[name] = Result(fault=str(fault) or "its check failed")
     for _ in range(rounds):
         for name, contender in contenders.items():
-            results[name].seconds.append(_timed(contender))
-    return Board(title=title, results=results, pairs=tuple(pairs), others_cpus=busy.since_then())
+            start_s = time.monotonic()
+            seconds, others_cpus = _timed(contender)
+            while others_cpus > QUIET_CPUS and time.monotonic() - start_s < patience_s:
+                if cpus_of_others(lambda: time.sleep(PROBE_S)) < QUIET_CPUS:
+                    seconds, others_cpus = _timed(contender)
+            patience_s -= time.monotonic() - start_s - seconds  # of which nothing is spent on what was quiet at once
+            results[name].seconds.append(seconds)
+            results[name].others_cpus.append(others_cpus)
+    return Board(title=title, results=results, pairs=tuple(pairs))
 
 
 def record(board: Board, name: str, request: pytest.FixtureRequest) -> None:
@@ -129,7 +156,7 @@ def record(board: Board, name: str, request: pytest.FixtureRequest) -> None:
     benchmark = request.getfixturevalue("benchmark")
     benchmark.extra_info.update(
         images=result.images, images_per_s=statistics.median(result.images_per_s), ratios=board.ratios(name),
-        others_cpus=board.others_cpus, threads=torch.get_num_threads(),
+        others_cpus=result.others_cpus, threads=torch.get_num_threads(),
     )  # fmt: skip
     benchmark.pedantic(lambda: None, rounds=len(result.seconds))
 
@@ -146,12 +173,43 @@ def check_close(images: torch.Tensor, reference: torch.Tensor) -> None:
     assert not wrong, f"{wrong} of {error.numel()} elements differ from the reference, by up to {error.max():.3g}"
 
 
-def _timed(contender: Contender) -> float:
-    start_s = time.perf_counter()
-    made = contender.one_pass()
-    seconds = time.perf_counter() - start_s
-    assert made == contender.images, f"a pass made {made} images, not {contender.images}"
-    return seconds
+def cpus_of_others(work: Callable[[], None]) -> float:
+    """How many CPUs other processes, and other machines on the same host, keep busy during the work; by the kernel's ticks."""
+    before, start_s = _busy_s(), time.monotonic()
+    work()
+    return max(0.0, (_busy_s() - before) / (time.monotonic() - start_s))
+
+
+def _busy_s() -> float:
+    """CPU seconds of all processes but this one and the children that it has waited for."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
+def _lengthened(contender: Contender) -> Contender:
+    """As many passes as fill PASS_S, counted as one. The one made here is not measured."""
+    seconds, _ = _timed(contender)
+    repeats = math.ceil(PASS_S / seconds)
+    return Contender(
+        images=repeats * contender.images,
+        one_pass=lambda: sum(contender.one_pass() for _ in range(repeats)),
+        check=contender.check,
+    )
+
+
+def _timed(contender: Contender) -> tuple[float, float]:
+    """Seconds of a pass, and the CPUs that others used meanwhile."""
+    seconds = 0.0
+
+    def timed() -> None:
+        nonlocal seconds
+        start_s = time.perf_counter()
+        made = contender.one_pass()
+        seconds = time.perf_counter() - start_s
+        assert made == contender.images, f"a pass made {made} images, not {contender.images}"
+
+    others_cpus = cpus_of_others(timed)
+    return seconds, others_cpus
 
 
 def _speed(result: Result) -> str:
@@ -165,21 +223,3 @@ def _verdict(pair: Pair, ratio: Ratio | None) -> str:
     if pair.required is None or ratio is None:
         return ""
     return f"  required {pair.required:g}x: {'met' if ratio.median >= pair.required else 'MISSED'}"
-
-
-class _CpusOfOthers:
-    """How many CPUs processes that are not ours keep busy, by the kernel's count of ticks."""
-
-    def __init__(self) -> None:
-        self._wall_s, self._all_s, self._own_s = self._read()
-
-    def since_then(self) -> float:
-        wall_s, all_s, own_s = (
-            now - then for now, then in zip(self._read(), (self._wall_s, self._all_s, self._own_s), strict=True)
-        )
-        return max(0.0, (all_s - own_s) / wall_s) if wall_s else 0.0
-
-    @staticmethod
-    def _read() -> tuple[float, float, float]:
-        user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:9])
-        return time.monotonic(), (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])

@@ -24,6 +24,7 @@ from tests.unit.data.test_loaders import expected
 pytestmark = pytest.mark.benchmark
 
 BATCH, ROUNDS, THREADS = 512, 7, 2
+PATIENCE_S = 300
 SLOW = 22 * BATCH  # images a pass of what makes one image at a time: seconds even so
 FP32, BF16 = torch.float32, torch.bfloat16
 LOADERS: dict[str, tuple[type[Loader], torch.dtype]] = {
@@ -68,7 +69,15 @@ def board(publish):
         name: partial(our_contender, dataset, loader, dtype) for name, (loader, dtype) in LOADERS.items()
     }
     makers |= {name: partial(rival_contender, dataset, *rival) for name, rival in RIVALS.items()}
-    yield publish(measure(f"loaders, {dataset.name}, batch {BATCH}, {THREADS} threads or workers", makers, PAIRS, rounds=ROUNDS))
+    yield publish(
+        measure(
+            f"loaders, {dataset.name}, batch {BATCH}, {THREADS} threads or workers",
+            makers,
+            PAIRS,
+            rounds=ROUNDS,
+            patience_s=PATIENCE_S,
+        )
+    )
     torch.set_num_threads(before)
 
 
