@@ -1,5 +1,7 @@
 """The op `augment` on a CPU: against a slow meaning, its draws, its memory, compiled, traced, and what it refuses."""
 
+import os
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,6 +99,7 @@ def test_memory_and_dtype(batch):
     assert torch.equal(images, before)
 
 
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
 @torch._dynamo.config.patch(recompile_limit=1)  # one recipe's graph is no recompile of another's
 def test_one_compilation_serves_every_seed_epoch_and_size():
     images, others = make_images(32, 32, 32), make_images(7, 32, 32)
