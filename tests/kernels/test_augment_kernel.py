@@ -25,14 +25,16 @@ PLAIN, ALL = {}, {"pad_mode": "zero", "flip": "alternating", "cutout": 12}
 MAX_REGISTERS = {32: 80, 224: 80, 1024: 128}
 
 
-def compiled(size: int, dtype: torch.dtype, arch: int, **changes):
-    """The kernel for images of size x size, compiled as a launch on aligned tensors would."""
+def compiled(size: int, dtype: torch.dtype, arch: int, *, seed="i64", epoch="i32", **changes):
+    """The kernel for images of size x size, compiled as a launch on aligned tensors would; seed and epoch: a type, or 1."""
     recipe = Recipe(**{**CIFAR, "dtype": dtype, **changes})
     constexprs = constants(size, size, recipe)
-    types = ["*u8", "*i64", f"*{NAMES[dtype]}", "i64", "i32", *["fp32"] * 6, *["constexpr"] * len(constexprs)]
+    types = ["*u8", "*i64", f"*{NAMES[dtype]}", seed, epoch, *["fp32"] * 6, *["constexpr"] * len(constexprs)]
     signature = dict(zip(augment_kernel.arg_names, types, strict=True))
+    ones = {name: 1 for name, kind in signature.items() if kind == 1}
+    signature |= dict.fromkeys(ones, "constexpr")
     aligned = {(place,): [["tt.divisibility", 16]] for place in range(3)}
-    source = ASTSource(augment_kernel, signature=signature, constexprs=constexprs, attrs=aligned)
+    source = ASTSource(augment_kernel, signature=signature, constexprs=constexprs | ones, attrs=aligned)
     return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": WARPS}), constexprs
 
 
@@ -73,3 +75,10 @@ def test_compiled(size, changes, arch, tmp_path):
         assert not re.findall(r"\b(?:fma|div|rem|bar|shfl)\.[\w.]*", ptx)
         if dtype != torch.float32:
             assert f"cvt.rn.{NAMES[dtype].replace('fp', 'f')}" in ptx  # to the nearest, ties to even
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [("i32", "i32"), ("i64", "i64"), (1, 1)])
+def test_compiled_for_what_else_a_launch_may_pass(seed, epoch):
+    """Small seeds are i32; inside another's compile a symbolic epoch is i64, and a number that is 1 a constant."""
+    kernel, _ = compiled(32, torch.float32, 90, seed=seed, epoch=epoch, flip="alternating")
+    assert "st.global.v4.b32" in kernel.asm["ptx"]
