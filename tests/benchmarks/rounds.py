@@ -125,7 +125,7 @@ def measure(
         except pytest.skip.Exception as absent:
             results[name] = Result(absent=str(absent))
         except AssertionError as fault:
-            results[name] = Result(fault=str(fault) or "its check failed")
+            results[name] = Result(fault=str(fault).partition("\n")[0] or "its check failed")
     for _ in range(rounds):
         for name, contender in contenders.items():
             start_s = time.monotonic()

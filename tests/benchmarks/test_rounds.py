@@ -120,20 +120,41 @@ def test_short_passes_are_lengthened(monkeypatch):
     assert board.results["fast"].images > 4
 
 
-@pytest.mark.parametrize("red", [False, True])
-def test_pytest_benchmark_gets_times_and_ratios(red, request):
-    result = Result(fault="wrong pixel") if red else Result(images=6, seconds=[1.0, 3.0, 2.0])
-    board = make_board(fast=result, slow=Result(images=6, seconds=[2.0, 3.0, 8.0]))
-    if red:
-        with pytest.raises(pytest.fail.Exception, match="wrong pixel"):
-            rounds.record(board, "fast", request)
-        assert "benchmark" not in request.fixturenames
-        return
+class FakeRequest:
+    """As much of pytest-benchmark as `record` uses: the clock in the marker is read before and after each round."""
+
+    def __init__(self) -> None:
+        self.node, self.extra_info, self.seconds = self, {}, []
+
+    def add_marker(self, marker, append) -> None:
+        self._clock = marker.kwargs["timer"]
+
+    def getfixturevalue(self, name: str) -> "FakeRequest":
+        assert name == "benchmark"
+        return self
+
+    def pedantic(self, target, rounds: int) -> None:
+        self.seconds = [-self._clock() + self._clock() for _ in range(rounds)]
+
+
+def test_pytest_benchmark_gets_times_and_ratios():
+    board = make_board(fast=Result(images=6, seconds=[1.0, 3.0, 2.0]), slow=Result(images=6, seconds=[2.0, 3.0, 8.0]))
+    request = FakeRequest()
     rounds.record(board, "fast", request)
-    benchmark = request.getfixturevalue("benchmark")
-    assert benchmark.stats.stats.data == [1.0, 3.0, 2.0]
-    assert benchmark.extra_info["images_per_s"] == 3
-    assert benchmark.extra_info["ratios"] == {"slow": {"ratio": 2, "low": 1, "high": 4}}
+    assert request.seconds == [1.0, 3.0, 2.0]
+    assert request.extra_info["images_per_s"] == 3
+    assert request.extra_info["ratios"] == {"slow": {"ratio": 2, "low": 1, "high": 4}}
+
+
+@pytest.mark.parametrize(
+    ("refused", "outcome"),
+    [(Result(fault="a pixel"), pytest.fail.Exception), (Result(absent="a library"), pytest.skip.Exception)],
+)
+def test_pytest_benchmark_gets_nothing_of_what_was_refused(refused, outcome):
+    request = FakeRequest()
+    with pytest.raises(outcome, match="a pixel|a library"):
+        rounds.record(make_board(fast=refused, slow=refused), "fast", request)
+    assert (request.seconds, request.extra_info) == ([], {})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
