@@ -39,7 +39,7 @@ test-faults: $(STAMP)
 ## make benchmarks   measure images per second, and their ratios, into runs/benchmarks: K=loaders | kernels
 benchmarks: $(STAMP)
 	@case "$$K" in loaders | kernels) mkdir -p runs/benchmarks;; *) echo "K must be loaders or kernels, not '$$K'" >&2; exit 2;; esac
-	$(VENV) -m pytest -m benchmark --benchmark-quiet --benchmark-json=runs/benchmarks/$(K).json tests/benchmarks/test_$(K).py $(ARGS)
+	$(VENV) -m pytest -m benchmark --show-capture=no --benchmark-quiet --benchmark-json=runs/benchmarks/$(K).json tests/benchmarks/test_$(K).py $(ARGS)
 
 ## make check        lint, format and types: ruff and mypy
 check: $(STAMP)

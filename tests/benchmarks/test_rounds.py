@@ -152,7 +152,7 @@ def test_pytest_benchmark_gets_times_and_ratios():
 )
 def test_pytest_benchmark_gets_nothing_of_what_was_refused(refused, outcome):
     request = FakeRequest()
-    with pytest.raises(outcome, match="a pixel|a library"):
+    with pytest.raises(outcome, match=refused.fault or refused.absent):
         rounds.record(make_board(fast=refused, slow=refused), "fast", request)
     assert (request.seconds, request.extra_info) == ([], {})
 
