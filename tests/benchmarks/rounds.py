@@ -17,6 +17,7 @@ FLOAT32_ATOL = 1e-6  # of normalised pixels, which reach 2.7
 # threads of one operation then wait for each other's turn, and a pass takes ten times as long.
 QUIET_CPUS = 0.3
 PROBE_S = 0.5
+QUIET_ROUNDS = 3  # at least, for a ratio of quiet rounds alone
 PASS_S = 0.4  # at least, for CPU time is counted in ticks of 10 ms
 
 
@@ -52,9 +53,9 @@ class Result:
     fault: str | None = None
 
     @property
-    def disturbed(self) -> int:
-        """Passes that stayed disturbed."""
-        return sum(cpus > QUIET_CPUS for cpus in self.others_cpus)
+    def quiet(self) -> list[bool]:
+        """Whether others let a pass alone, one a round."""
+        return [cpus <= QUIET_CPUS for cpus in self.others_cpus]
 
     @property
     def images_per_s(self) -> list[float]:
@@ -64,11 +65,12 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Median of the rounds' ratios, with the lowest and the highest."""
+    """Median of the rounds' ratios, with the lowest and the highest; of all rounds, `disturbed`, where too few were quiet."""
 
     median: float
     low: float
     high: float
+    disturbed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +82,32 @@ class Board:
     pairs: tuple[Pair, ...]
 
     def ratio(self, pair: Pair) -> Ratio | None:
-        """None where one side was not measured."""
-        ours, theirs = (self.results[name].images_per_s for name in (pair.name, pair.against))
-        if not ours or not theirs:
+        """Of quiet rounds, where there are enough. None where one side was not measured."""
+        ours, theirs = self.results[pair.name], self.results[pair.against]
+        if not ours.seconds or not theirs.seconds:
             return None
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        return Ratio(median=statistics.median(ratios), low=min(ratios), high=max(ratios))
+        speeds = zip(ours.images_per_s, theirs.images_per_s, ours.quiet, theirs.quiet, strict=True)
+        rounds = [(mine / other, quiet_mine and quiet_other) for mine, other, quiet_mine, quiet_other in speeds]
+        ratios = [ratio for ratio, quiet in rounds if quiet]
+        disturbed = len(ratios) < min(QUIET_ROUNDS, len(rounds))
+        if disturbed:
+            ratios = [ratio for ratio, _ in rounds]
+        return Ratio(median=statistics.median(ratios), low=min(ratios), high=max(ratios), disturbed=disturbed)
 
-    def ratios(self, name: str) -> dict[str, dict[str, float]]:
+    def ratios(self, name: str) -> dict[str, dict[str, float | bool]]:
         """A contender's ratios by what they are against, for `extra_info`."""
         found = {pair.against: self.ratio(pair) for pair in self.pairs if pair.name == name}
-        return {against: {"ratio": r.median, "low": r.low, "high": r.high} for against, r in found.items() if r}
+        return {
+            against: {"ratio": ratio.median, "low": ratio.low, "high": ratio.high, "disturbed": ratio.disturbed}
+            for against, ratio in found.items()
+            if ratio
+        }
 
     def lines(self) -> list[str]:
         """The table: images/s, then the ratios."""
         width = max(map(len, self.results))
         passes = sum(len(result.seconds) for result in self.results.values())
-        disturbed = sum(result.disturbed for result in self.results.values())
+        disturbed = sum(result.quiet.count(False) for result in self.results.values())
         table = [f"{self.title}; medians [lowest, highest] of rounds; others disturbed {disturbed} of {passes} passes"]
         for name, result in self.results.items():
             table.append(f"  {name:{width}}  {_speed(result)}")
@@ -220,6 +231,8 @@ def _speed(result: Result) -> str:
 
 
 def _verdict(pair: Pair, ratio: Ratio | None) -> str:
-    if pair.required is None or ratio is None:
+    if ratio is None or (pair.required is None and not ratio.disturbed):
         return ""
+    if ratio.disturbed:
+        return "  says little: others were busy"
     return f"  required {pair.required:g}x: {'met' if ratio.median >= pair.required else 'MISSED'}"

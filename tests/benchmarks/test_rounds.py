@@ -13,6 +13,10 @@ FAST_SLOW = Pair(name="fast", against="slow", required=2)
 CALM, BUSY = 0.0, 1.0
 
 
+def result(images: int, seconds: list[float], others_cpus: list[float] | None = None) -> Result:
+    return Result(images=images, seconds=seconds, others_cpus=others_cpus or [CALM] * len(seconds))
+
+
 def make_board(**results: Result) -> Board:
     return Board(title="board", results=results, pairs=(FAST_SLOW,))
 
@@ -44,15 +48,28 @@ def others(monkeypatch):
 
 
 def test_a_ratio_is_taken_within_rounds():
-    board = make_board(fast=Result(images=100, seconds=[1, 2, 10]), slow=Result(images=50, seconds=[2, 2, 5]))
+    board = make_board(fast=result(100, [1, 2, 10]), slow=result(50, [2, 2, 5]))
     assert board.ratio(FAST_SLOW) == Ratio(median=2, low=1, high=4)
-    assert board.ratios("fast") == {"slow": {"ratio": 2, "low": 1, "high": 4}}
+    assert board.ratios("fast") == {"slow": {"ratio": 2, "low": 1, "high": 4, "disturbed": False}}
     assert board.ratios("slow") == {}
+
+
+def test_disturbed_rounds_do_not_count_where_enough_are_quiet():
+    fast = result(100, [1, 1, 1, 50], [CALM, CALM, CALM, BUSY])
+    board = make_board(fast=fast, slow=result(100, [2, 2, 4, 2]))
+    assert board.ratio(FAST_SLOW) == Ratio(median=2, low=2, high=4)
+
+
+def test_with_too_few_quiet_rounds_a_ratio_says_so_and_judges_nothing():
+    fast = result(100, [1, 1, 1, 50], [CALM, CALM, BUSY, BUSY])
+    board = make_board(fast=fast, slow=result(100, [2, 2, 4, 2]))
+    assert board.ratio(FAST_SLOW) == Ratio(median=2, low=0.04, high=4, disturbed=True)
+    assert board.lines()[-1].endswith("says little: others were busy")
 
 
 @pytest.mark.parametrize("refused", [Result(fault="wrong pixel"), Result(absent="not installed")])
 def test_no_ratio_to_what_was_not_measured(refused):
-    measured = Result(images=100, seconds=[1.0])
+    measured = result(100, [1.0])
     for board in (make_board(fast=refused, slow=measured), make_board(fast=measured, slow=refused)):
         assert board.ratio(FAST_SLOW) is None
         assert board.ratios("fast") == {}
@@ -64,7 +81,7 @@ def test_no_ratio_to_what_was_not_measured(refused):
 
 
 def test_the_table():
-    board = make_board(fast=Result(images=3000, seconds=[1, 1]), slow=Result(images=1000, seconds=[1, 0.5]))
+    board = make_board(fast=result(3000, [1, 1]), slow=result(1000, [1, 0.5]))
     assert [" ".join(line.split()) for line in board.lines()] == [
         "board; medians [lowest, highest] of rounds; others disturbed 0 of 4 passes",
         "fast 3,000 images/s [3,000, 3,000]",
@@ -104,13 +121,13 @@ def test_a_disturbed_pass_is_made_again_when_it_is_quiet(others):
     others += [lengthening, first, probe, quiet_probe, again]
     board = measure("board", {"fast": lambda: contender(made, "fast")}, [], rounds=1, patience_s=60)
     assert len(made) == 3
-    assert (board.results["fast"].others_cpus, board.results["fast"].disturbed) == ([CALM], 0)
+    assert board.results["fast"].quiet == [True]
 
 
 def test_without_patience_a_disturbed_pass_stays_and_is_counted(others):
     others += [CALM, BUSY, CALM]
     board = measure("board", {"fast": lambda: contender([], "fast")}, [], rounds=2, patience_s=0)
-    assert board.results["fast"].disturbed == 1
+    assert board.results["fast"].quiet == [False, True]
     assert "others disturbed 1 of 2 passes" in board.lines()[0]
 
 
@@ -138,12 +155,12 @@ class FakeRequest:
 
 
 def test_pytest_benchmark_gets_times_and_ratios():
-    board = make_board(fast=Result(images=6, seconds=[1.0, 3.0, 2.0]), slow=Result(images=6, seconds=[2.0, 3.0, 8.0]))
+    board = make_board(fast=result(6, [1.0, 3.0, 2.0]), slow=result(6, [2.0, 3.0, 8.0]))
     request = FakeRequest()
     rounds.record(board, "fast", request)
     assert request.seconds == [1.0, 3.0, 2.0]
     assert request.extra_info["images_per_s"] == 3
-    assert request.extra_info["ratios"] == {"slow": {"ratio": 2, "low": 1, "high": 4}}
+    assert request.extra_info["ratios"] == {"slow": {"ratio": 2, "low": 1, "high": 4, "disturbed": False}}
 
 
 @pytest.mark.parametrize(
