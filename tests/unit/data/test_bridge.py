@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import time
 
 import pytest
 import torch
@@ -70,6 +71,16 @@ def test_closing_ends_the_worker_processes():
     assert set(multiprocessing.active_children()) > before
     loader.close()
     assert set(multiprocessing.active_children()) == before
+
+
+def test_a_worker_that_dies_is_an_error_within_seconds():
+    started = time.monotonic()
+    with make_loader("torch") as loader, pytest.raises(RuntimeError, match="killed by signal"):
+        for batch in itertools.chain.from_iterable(itertools.repeat(loader)):
+            assert len(batch.labels) == 6
+            for worker in multiprocessing.active_children():
+                worker.kill()
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
