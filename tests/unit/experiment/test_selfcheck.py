@@ -1,13 +1,17 @@
 """The self-check: green here, red for a fault planted in any loader or in compiled code, and kept until something changes."""
 
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from bench.config.load import load
 from bench.data import dali, resident, workers
-from bench.experiment import selfcheck
+from bench.experiment import selfcheck, suite
 from bench.experiment.selfcheck import self_check
+from tests.commands import ROOT, TINY
 
 CPU = torch.device("cpu")
 LOADERS = {"dali": dali.DaliLoader, "resident": resident.ResidentLoader, "torch": workers.TorchLoader}
@@ -89,6 +93,18 @@ def test_a_check_that_fails_altogether_is_red(monkeypatch):
     monkeypatch.setattr(selfcheck, "_loader", lambda name, device: 1 // 0)
     with pytest.raises(RuntimeError, match=r"loader dali: ZeroDivisionError: .*; loader resident: ZeroDivisionError"):
         self_check(CPU)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_path, kind):
+    def red(device):
+        raise RuntimeError(f"self-check of {device}")
+
+    monkeypatch.setattr(suite, "self_check", red)
+    world = SimpleNamespace(device=torch.device(kind), rank=0, size=1, is_main=True)
+    begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
+    with pytest.raises(RuntimeError, match="self-check of cuda") if kind == "cuda" else nullcontext():
+        begun._check()
 
 
 @pytest.mark.gpu
