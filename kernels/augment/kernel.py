@@ -31,27 +31,14 @@ def by_channel(channel, first, second, third):
 
 @triton.jit(do_not_specialize=["seed", "epoch"])
 def augment_kernel(
-    images,  # uint8 [N, H, W, 3]
-    samples,  # int64 [B]
-    out,  # [B, H, W, 3]
-    seed,  # below 2^63
-    epoch,
-    shift_0,
-    shift_1,
-    shift_2,
-    scale_0,
-    scale_1,
-    scale_2,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    PAD: tl.constexpr,
-    REFLECT: tl.constexpr,
-    FLIP: tl.constexpr,  # none | random | alternating
-    CUTOUT: tl.constexpr,  # side of the square, 0 for none
-    ROWS: tl.constexpr,  # of this program
-    LINE: tl.constexpr,  # power of two, at least 3 * W
-) -> None:
-    """Grid (B, H / ROWS). An image's numbers are scalars here, a column's are shared by the rows."""
+    images, samples, out, seed, epoch, shift_0, shift_1, shift_2, scale_0, scale_1, scale_2,
+    H: tl.constexpr, W: tl.constexpr, PAD: tl.constexpr, REFLECT: tl.constexpr, FLIP: tl.constexpr, CUTOUT: tl.constexpr,
+    ROWS: tl.constexpr, LINE: tl.constexpr,
+) -> None:  # fmt: skip
+    """uint8 images [N, H, W, 3] and int64 samples [B] to out [B, H, W, 3]; grid (B, H / ROWS), LINE at least 3 * W.
+
+    An image's numbers are scalars here, and a column's are shared by the ROWS of a program.
+    """
     image = tl.program_id(0).to(tl.int64)  # offsets of whole images may pass 2^31
     sample = tl.load(samples + image)
     epoch = tl.to_tensor(epoch).to(tl.uint32)
@@ -72,7 +59,7 @@ def augment_kernel(
     inside_row = reflected(row, H)
     inside_column = reflected(column, W)
 
-    written = (y < H)[:, None] & (x < W)[None, :]
+    written = (y < H)[:, None] & (at < 3 * W)[None, :]  # not x < W: that hides from the compiler that four go together
     read = written
     if PAD > 0 and not REFLECT:
         read = written & (row == inside_row)[:, None] & (column == inside_column)[None, :]

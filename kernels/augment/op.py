@@ -51,8 +51,8 @@ def augment(
     views = images_NHWC.view(images_NHWC.shape), samples.view(-1)
     for view in views:
         torch._dynamo.decorators.mark_unbacked(view, 0)
-    compiled_reference = compile_reference(views[0].shape[1:], recipe)
-    return compiled_reference(*views, reference.draw_numbers(seed, epoch, samples.device))
+    with torch.no_grad():  # torch guards on it, and a caller may change it between batches
+        return compile_reference(views[0].shape[1:], recipe)(*views, reference.draw_numbers(seed, epoch, samples.device))
 
 
 @triton_op("kernels::augment", mutates_args=())

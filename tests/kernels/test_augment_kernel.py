@@ -1,0 +1,84 @@
+"""The Triton kernel of `augment` without a GPU: interpreted, and compiled for three generations of GPUs."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from kernels.augment.kernel import WARPS, augment_kernel, constants
+from kernels.augment.reference import Recipe
+from tests.architecture.reading import ROOT
+from tests.kernels.augment_cases import CIFAR
+
+CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+PLAIN, ALL = {}, {"pad_mode": "zero", "flip": "alternating", "cutout": 12}
+# 65,536 registers of a multiprocessor over 128 threads a program: 80 leave room for six programs, 128 for four.
+MAX_REGISTERS = {32: 80, 224: 80, 1024: 128}
+
+
+def compiled(size: int, dtype: torch.dtype, arch: int, *, seed="i64", epoch="i32", **changes):
+    """The kernel for images of size x size, compiled as a launch on aligned tensors would; seed and epoch: a type, or 1."""
+    recipe = Recipe(**{**CIFAR, "dtype": dtype, **changes})
+    constexprs = constants(size, size, recipe)
+    types = ["*u8", "*i64", f"*{NAMES[dtype]}", seed, epoch, *["fp32"] * 6, *["constexpr"] * len(constexprs)]
+    signature = dict(zip(augment_kernel.arg_names, types, strict=True))
+    ones = {name: 1 for name, kind in signature.items() if kind == 1}
+    signature |= dict.fromkeys(ones, "constexpr")
+    aligned = {(place,): [["tt.divisibility", 16]] for place in range(3)}
+    source = ASTSource(augment_kernel, signature=signature, constexprs=constexprs | ones, attrs=aligned)
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": WARPS}), constexprs
+
+
+def resources(cubin: bytes, folder: Path) -> dict[str, int]:
+    """REG, STACK, LOCAL and others, as cuobjdump counts them."""
+    path = folder / "kernel.cubin"
+    path.write_bytes(cubin)
+    done = subprocess.run([CUOBJDUMP, "-res-usage", path], capture_output=True, text=True, check=True)
+    return {name: int(count) for name, count in re.findall(r"(\w+):(\d+)", done.stdout)}
+
+
+def test_interpreted():
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/kernels/interpreted.py"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b66 passed", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("arch", [80, 90, 100])
+@pytest.mark.parametrize(("size", "changes"), [(32, PLAIN), (32, ALL), (224, PLAIN), (224, ALL), (1024, ALL)])
+def test_compiled(size, changes, arch, tmp_path):
+    for dtype in NAMES:
+        kernel, constexprs = compiled(size, dtype, arch, **changes)
+        used = resources(kernel.asm["cubin"], tmp_path)
+        assert used["REG"] <= MAX_REGISTERS[size], used
+        assert (used["STACK"], used["LOCAL"], kernel.metadata.shared) == (0, 0, 0), "spilled"
+
+        elements = constexprs["ROWS"] * constexprs["LINE"] // (WARPS * 32)  # of one thread
+        ptx = kernel.asm["ptx"]
+        # Bytes are read one by one, as a crop is aligned to nothing; all is written 16 bytes at a time.
+        assert Counter(re.findall(r"(?:ld|st)\.global[.\w]*", ptx)) == {
+            "ld.global.b64": 1,
+            "ld.global.b8": elements,
+            "st.global.v4.b32": elements * dtype.itemsize // 16,
+        }
+        assert not re.findall(r"\b(?:fma|div|rem|bar|shfl)\.[\w.]*", ptx)
+        if dtype != torch.float32:
+            assert f"cvt.rn.{NAMES[dtype].replace('fp', 'f')}" in ptx  # to the nearest, ties to even
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [("i32", "i32"), ("i64", "i64"), (1, 1)])
+def test_compiled_for_what_else_a_launch_may_pass(seed, epoch):
+    """Small seeds are i32; inside another's compile a symbolic epoch is i64, and a number that is 1 a constant."""
+    kernel, _ = compiled(32, torch.float32, 90, seed=seed, epoch=epoch, flip="alternating")
+    assert "st.global.v4.b32" in kernel.asm["ptx"]
