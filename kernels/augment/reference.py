@@ -42,8 +42,8 @@ def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recip
     if pad and recipe.pad_mode == "zero":
         pixels = pixels.where((rows == inside_rows)[:, :, None] & (columns == inside_columns)[:, None, :], 0)
 
-    shift = (torch.tensor(recipe.mean, device=samples.device) * 255).repeat(width)
-    scale = (1 / (torch.tensor(recipe.std, device=samples.device) * 255)).repeat(width)
+    shift = torch.tensor([255 * value for value in recipe.mean], dtype=torch.float32, device=samples.device).repeat(width)
+    scale = (1 / torch.tensor([255 * value for value in recipe.std], dtype=torch.float32, device=samples.device)).repeat(width)
     result = ((pixels.float() - shift) * scale).to(recipe.dtype)
     if cutout:
         centre_y, centre_x = (words[3] >> 16) * height >> 16, (words[3] & 0xFFFF) * width >> 16
