@@ -27,20 +27,23 @@ def windows(images_NHWC: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shap
 
 
 @functools.cache
-def compiled_batch(height: int, recipe: Recipe) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """`windows`, samples int64 [B] and `draw_numbers` to [B, C, H, W] and the draws, for H rows; no recompile of another's.
+def compiled_batch(height: int, recipe: Recipe) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`windows`, samples int64 [B], `draw_numbers`, `along_a_row` to [B, C, H, W] and the draws, for H rows.
 
-    Both first dimensions must be marked unbacked: then one compilation serves every N and B, 0 and 1 too.
+    Isolated: what others compiled is no recompile of this. Both first dimensions must be marked unbacked: then one
+    compilation serves every N and B, 0 and 1 too.
     """
     copies, lines, across = 1 if recipe.flip == "none" else 2, height + 2 * recipe.pad, 2 * recipe.pad
 
-    def batch(of: Tensor, samples: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(
+        of: Tensor, samples: Tensor, numbers: Tensor, column: Tensor, shift: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
         words = philox4x32(samples, numbers)
         mirror, left = mirrored(words, samples, numbers, recipe.flip), below(words[1], across + 1)
         first = (samples * copies + mirror) * lines + below(words[0], across + 1)
         # Given back too, for what a graph gives back is kept in memory and not computed anew for every row.
         drawn = torch.stack([first, torch.where(mirror, across - left, left), words[3]])
         rows = drawn[0][:, None] + torch.arange(height)
-        return finished(of[rows, drawn[1][:, None]], drawn[2], recipe), drawn
+        return finished(of[rows, drawn[1][:, None]], drawn[2], (column, shift, scale), recipe), drawn
 
     return torch.compile(batch, fullgraph=True, isolate_recompiles=True)  # type: ignore[call-overload]

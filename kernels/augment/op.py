@@ -61,6 +61,7 @@ class Resident:
         if compiled and images_NHWC.device.type == "cpu":
             self._windows = cpu.windows(images_NHWC, recipe)
             self._batch = cpu.compiled_batch(images_NHWC.shape[1], recipe)
+            self._row = reference.along_a_row(images_NHWC.shape[2], recipe, images_NHWC.device)
 
     def batch(self, samples: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Images `samples` (int64 [B]) as [B, 3, H, W] in channels-last memory; no host sync."""
@@ -72,7 +73,7 @@ class Resident:
         for view in views:
             torch._dynamo.decorators.mark_unbacked(view, 0)
         with torch.no_grad():  # torch guards on it, and a caller may change it between batches
-            return self._batch(*views, reference.draw_numbers(seed, epoch, samples.device))[0]
+            return self._batch(*views, reference.draw_numbers(seed, epoch, samples.device), *self._row)[0]
 
 
 @triton_op("kernels::augment", mutates_args=())

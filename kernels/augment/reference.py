@@ -39,20 +39,25 @@ def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recip
     if pad and recipe.pad_mode == "zero":
         pixels = pixels.where((rows == inside_rows)[:, :, None] & (columns == inside_columns)[:, None, :], 0)
 
-    return finished(pixels, words[3], recipe)
+    return finished(pixels, words[3], along_a_row(width, recipe, samples.device), recipe)
 
 
-def finished(pixels: Tensor, word: Tensor, recipe: Recipe) -> Tensor:
-    """Cropped bytes [B, H, W * C] and each image's fourth word [B]: normalised, cast, cut out, as [B, C, H, W]."""
+def along_a_row(width: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Column, shift and scale of each byte of a row: int64 [W * C], float32 [W * C] twice."""
+    channels = len(recipe.mean)
+    mean, std = (torch.tensor([255 * x for x in of], dtype=torch.float32, device=device) for of in (recipe.mean, recipe.std))
+    return torch.arange(width * channels, device=device) // channels, mean.repeat(width), (1 / std).repeat(width)
+
+
+def finished(pixels: Tensor, word: Tensor, row: tuple[Tensor, Tensor, Tensor], recipe: Recipe) -> Tensor:
+    """Cropped bytes [B, H, W * C], each image's fourth word [B] and `along_a_row`: normalised, cast, cut out, [B, C, H, W]."""
+    column, shift, scale = row
     height, channels = pixels.shape[1], len(recipe.mean)
     width = pixels.shape[2] // channels
-    shift = torch.tensor([255 * value for value in recipe.mean], dtype=torch.float32, device=word.device).repeat(width)
-    scale = (1 / torch.tensor([255 * value for value in recipe.std], dtype=torch.float32, device=word.device)).repeat(width)
     result = ((pixels.float() - shift) * scale).to(recipe.dtype)
     if recipe.cutout:
-        centre_y, centre_x = (word >> 16) * height >> 16, (word & 0xFFFF) * width >> 16
-        y, x = torch.arange(height, device=word.device), torch.arange(width * channels, device=word.device) // channels
-        tall, wide = covered(y, centre_y, recipe.cutout), covered(x, centre_x, recipe.cutout)
+        tall = covered(torch.arange(height, device=word.device), (word >> 16) * height >> 16, recipe.cutout)
+        wide = covered(column, (word & 0xFFFF) * width >> 16, recipe.cutout)
         result = result.masked_fill(tall[:, :, None] & wide[:, None, :], 0)
     return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
