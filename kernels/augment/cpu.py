@@ -35,15 +35,13 @@ def compiled_batch(height: int, recipe: Recipe) -> Callable[..., tuple[Tensor, T
     """
     copies, lines, across = 1 if recipe.flip == "none" else 2, height + 2 * recipe.pad, 2 * recipe.pad
 
-    def batch(
-        of: Tensor, samples: Tensor, numbers: Tensor, column: Tensor, shift: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def batch(of: Tensor, samples: Tensor, numbers: Tensor, row: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         words = philox4x32(samples, numbers)
         mirror, left = mirrored(words, samples, numbers, recipe.flip), below(words[1], across + 1)
         first = (samples * copies + mirror) * lines + below(words[0], across + 1)
         # Given back too, for what a graph gives back is kept in memory and not computed anew for every row.
         drawn = torch.stack([first, torch.where(mirror, across - left, left), words[3]])
         rows = drawn[0][:, None] + torch.arange(height)
-        return finished(of[rows, drawn[1][:, None]], drawn[2], (column, shift, scale), recipe), drawn
+        return finished(of[rows, drawn[1][:, None]], drawn[2], row, recipe), drawn
 
     return torch.compile(batch, fullgraph=True, isolate_recompiles=True)  # type: ignore[call-overload]

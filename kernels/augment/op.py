@@ -73,7 +73,7 @@ class Resident:
         for view in views:
             torch._dynamo.decorators.mark_unbacked(view, 0)
         with torch.no_grad():  # torch guards on it, and a caller may change it between batches
-            return self._batch(*views, reference.draw_numbers(seed, epoch, samples.device), *self._row)[0]
+            return self._batch(*views, reference.draw_numbers(seed, epoch, samples.device), self._row)[0]
 
 
 @triton_op("kernels::augment", mutates_args=())

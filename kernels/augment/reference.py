@@ -42,14 +42,14 @@ def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recip
     return finished(pixels, words[3], along_a_row(width, recipe, samples.device), recipe)
 
 
-def along_a_row(width: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def along_a_row(width: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, ...]:
     """Column, shift and scale of each byte of a row: int64 [W * C], float32 [W * C] twice."""
     channels = len(recipe.mean)
     mean, std = (torch.tensor([255 * x for x in of], dtype=torch.float32, device=device) for of in (recipe.mean, recipe.std))
     return torch.arange(width * channels, device=device) // channels, mean.repeat(width), (1 / std).repeat(width)
 
 
-def finished(pixels: Tensor, word: Tensor, row: tuple[Tensor, Tensor, Tensor], recipe: Recipe) -> Tensor:
+def finished(pixels: Tensor, word: Tensor, row: tuple[Tensor, ...], recipe: Recipe) -> Tensor:
     """Cropped bytes [B, H, W * C], each image's fourth word [B] and `along_a_row`: normalised, cast, cut out, [B, C, H, W]."""
     column, shift, scale = row
     height, channels = pixels.shape[1], len(recipe.mean)
