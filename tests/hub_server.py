@@ -2,10 +2,10 @@
 
 import hashlib
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+
+from tests.local_server import LocalServer, QuietHandler
 
 FILE = "model.safetensors"
 REFUSALS = {
@@ -17,7 +17,7 @@ REFUSALS = {
 FAULTS = ("hang", "stall", "cut", "short", "other bytes", *REFUSALS)
 
 
-class HubServer:
+class HubServer(LocalServer):
     """Serves while entered; `settings` are the environment of a child that shall use it.
 
     `files`: content by repository, of its one file; `faults`: by repository, one of FAULTS (hang: no answer to HEAD; stall, cut
@@ -28,21 +28,12 @@ class HubServer:
         self.files, self.faults = files, faults or {}
         self.requests: list[tuple[str, str]] = []
         self.released = threading.Event()
-        self._http = _Quiet(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
+        super().__init__(_handler(self))
 
     def stop(self) -> None:
-        """Refuse connections from now on."""
+        """Refuse connections from now on, and let go of those that hang."""
         self.released.set()
-        self._http.shutdown()
-        self._http.server_close()
+        super().stop()
 
     def settings(self, home: Path) -> dict[str, str | None]:
         """Changes to a child's environment: this hub, an own cache, seconds of patience, and nothing else of the machine's."""
@@ -57,18 +48,9 @@ class HubServer:
         return self.requests.count((method, f"/{repository}/resolve/main/{FILE}"))
 
 
-class _Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
-
-
 def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802
             server.requests.append((self.command, self.path))
             repository, _, file = self.path.lstrip("/").partition("/resolve/main/")
             fault, with_body = server.faults.get(repository), self.command == "GET"
@@ -118,8 +100,5 @@ def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-            """Say nothing."""
 
     return Handler

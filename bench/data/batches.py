@@ -79,9 +79,13 @@ class EvaluationSet:
 
 
 def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:  # noqa: N803 - shape suffix
-    """uint8 [N, H, W, 3] to (x - mean) / std as [N, 3, H, W] in channels-last memory, computed in float32."""
-    mean = torch.tensor(spec.mean, device=images_NHWC.device) * 255
-    scale = 1 / (torch.tensor(spec.std, device=images_NHWC.device) * 255)
+    """uint8 [N, H, W, 3] to (x - mean) / std as [N, 3, H, W] in channels-last memory, computed in float32.
+
+    255 * mean and 255 * std are rounded once, as DALI has them: its CPU results are then equal to the last bit.
+    """
+    constants = torch.tensor([[255 * value for value in values] for values in (spec.mean, spec.std)], dtype=torch.float32)
+    mean, std = constants.to(images_NHWC.device)
+    scale = 1 / std
     return ((images_NHWC.float() - mean) * scale).to(spec.dtype).permute(0, 3, 1, 2)
 
 

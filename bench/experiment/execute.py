@@ -20,9 +20,12 @@ from bench.training.recorder import Recorder
 
 
 def execute(
-    spec: RunSpec, assembly: Assembly, world: World, *, store: RunStore, trackers: Sequence[Tracker], precision: dict[str, Any]
+    spec: RunSpec, assembly: Assembly, world: World, *, store: RunStore, trackers: Sequence[Tracker], facts: dict[str, Any]
 ) -> RunResult | None:
-    """Train one run and store its result (returned on rank 0). An error is recorded as `failed` and raised on."""
+    """Train one run and store its result (returned on rank 0). An error is recorded as `failed` and raised on.
+
+    `facts` are what the process found before: the precision, and the machine's self-check.
+    """
     directory = store.run_dir(spec.run_id)
     if world.is_main:
         directory.mkdir(parents=True, exist_ok=True)
@@ -39,7 +42,7 @@ def execute(
         recorder=recorder, timer=timer, checkpoints=directory / "checkpoints",
     )  # fmt: skip
     timer.switch("log")
-    recorder.emit("run_start", **_start_facts(spec, assembly, world, precision, progress))
+    recorder.emit("run_start", **_start_facts(spec, assembly, world, facts, progress))
     recorder.deliver()
 
     def stop(status: str, error: str | None, segments_s: dict[str, float]) -> RunResult | None:
@@ -67,9 +70,7 @@ def _prepare(spec: RunSpec, assembly: Assembly, checkpoints: Path) -> Progress:
     return Progress(step=meta["step"], data_wait_s=meta["data_wait_s"], segments_s=meta["segments_s"])
 
 
-def _start_facts(
-    spec: RunSpec, assembly: Assembly, world: World, precision: dict[str, Any], progress: Progress
-) -> dict[str, Any]:
+def _start_facts(spec: RunSpec, assembly: Assembly, world: World, facts: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """All that a result must carry to be read, compared and made again."""
     dataset = assembly.dataset
     return {
@@ -87,7 +88,7 @@ def _start_facts(
         },
         "network": assembly.network,
         "weights": assembly.start.record,
-        "precision": precision,
+        **facts,
         "compile": assembly.compile,
         "environment": environment_facts(world.device, world.size),
         "world_size": world.size,

@@ -21,28 +21,28 @@ from bench.trackers.protocol import Tracker
 TrackersFor = Callable[[ExperimentConfig], list[Tracker]]
 
 
-def self_trained(config: ExperimentConfig, world: World, precision: dict[str, Any], trackers_for: TrackersFor) -> Start:
+def self_trained(config: ExperimentConfig, world: World, facts: dict[str, Any], trackers_for: TrackersFor) -> Start:
     """The recipe's weights, from the cache or trained now. Raises RuntimeError where that training does not complete."""
     spec = recipe_run(config)
-    path = cache_root() / "weights" / f"{spec.run_id}-{precision['name']}.safetensors"
+    path = cache_root() / "weights" / f"{spec.run_id}-{facts['precision']['name']}.safetensors"
     if not world.from_main(_is_whole(path)):
-        _train(spec, path, world, precision, trackers_for)
+        _train(spec, path, world, facts, trackers_for)
     return file_start(path, build(config.model.name, 10, config.model.stem), source="self", tag=spec.config.name)
 
 
-def _train(spec: RunSpec, path: Path, world: World, precision: dict[str, Any], trackers_for: TrackersFor) -> None:
+def _train(spec: RunSpec, path: Path, world: World, facts: dict[str, Any], trackers_for: TrackersFor) -> None:
     store = RunStore(path.parent / "runs")
     assembly = Assembler(world, Inputs(), _refuse).assemble(spec.config)
     trackers = trackers_for(spec.config) if world.is_main else []
-    result = execute(spec, assembly, world, store=store, trackers=trackers, precision=precision)
+    result = execute(spec, assembly, world, store=store, trackers=trackers, facts=facts)
     for tracker in trackers:
         tracker.close()
     if result is not None:
-        _save(path, assembly, result, precision)
+        _save(path, assembly, result, facts)
     world.barrier()
 
 
-def _save(path: Path, assembly: Assembly, result: RunResult, precision: dict[str, Any]) -> None:
+def _save(path: Path, assembly: Assembly, result: RunResult, facts: dict[str, Any]) -> None:
     if result.status != "completed" or not result.test_total:
         raise RuntimeError(f"training of the weights of {result.run_id} ended as {result.status}; no weights were saved")
     with assembly.program.average.applied():
@@ -53,7 +53,7 @@ def _save(path: Path, assembly: Assembly, result: RunResult, precision: dict[str
             "samples": result.looks[-1].samples,
             "test_accuracy": (result.test_correct or 0) / result.test_total,
             "train_s": result.segments_s["train"],
-            "precision": precision["name"],
+            "precision": facts["precision"]["name"],
             "recipe": result.start["config"],
         }
         save_weights(path, assembly.program.raw.state_dict(), card)

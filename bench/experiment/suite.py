@@ -12,6 +12,7 @@ from bench.experiment.assemble import Assembler, make_order, probe
 from bench.experiment.execute import execute
 from bench.experiment.inputs import Inputs
 from bench.experiment.plan import plan, plan_record, run_ids
+from bench.experiment.selfcheck import self_check
 from bench.experiment.selftrain import self_trained
 from bench.models.weights import Start
 from bench.results.comparison import summarize
@@ -33,7 +34,7 @@ class Suite:
         self._run_ids = run_ids(self._blocks)
         self._store = RunStore(Path(config.output) / config.name)
         self._trackers: list[Tracker] = []
-        self._precision: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {"self_check": None}
         self._inputs = Inputs()
         self._assembler = Assembler(world, self._inputs, self._self_trained)
         self._baseline = arm_config(config, config.baseline)
@@ -65,19 +66,21 @@ class Suite:
             own = arm_config(config, arm)
             make_order(own, self._inputs.dataset(own.data), config.seed, world)
         self._store.check_writable()
+        if world.device.type == "cuda":
+            self._facts["self_check"] = self_check(world.device)["key"]
 
     def _complete(self) -> None:
         world = self._world
         done: set[str] = world.from_main(self._finished() if world.is_main else None)
-        self._precision = world.from_main(self._resolve_precision() if world.is_main else None)
-        world.set_precision(self._precision["name"])
+        self._facts["precision"] = world.from_main(self._resolve_precision() if world.is_main else None)
+        world.set_precision(self._facts["precision"]["name"])
         needed = {spec.arm for block in self._blocks for spec in block.runs if spec.run_id not in done}
         self._prepare(needed)
         for block in self._blocks:
             missing = [spec for spec in block.runs if spec.run_id not in done]
             for spec in missing:
                 assembly = self._assembler.assemble(spec.config)
-                execute(spec, assembly, world, store=self._store, trackers=self._trackers, precision=self._precision)
+                execute(spec, assembly, world, store=self._store, trackers=self._trackers, facts=self._facts)
             if missing:
                 self._provisional()
 
@@ -88,7 +91,7 @@ class Suite:
             self._tell(f"{arm}: preparing {own.model.name}, weights {own.weights.source} ...")
             compiled = self._assembler.assemble(own).compile
             how = "fullgraph" if compiled["enabled"] else "eager"
-            self._tell(f"{arm}: compile {compiled['compile_s']:.0f} s, {self._precision['name']}, {how}")
+            self._tell(f"{arm}: compile {compiled['compile_s']:.0f} s, {self._facts['precision']['name']}, {how}")
 
     def _tell(self, line: str) -> None:
         if self._world.is_main:
@@ -117,7 +120,7 @@ class Suite:
         return resolve(self._config.precision, self._world.device, lambda: probe(self._baseline, dataset))
 
     def _self_trained(self, own: ExperimentConfig) -> Start:
-        return self_trained(own, self._world, self._precision, lambda recipe: open_trackers(recipe, ["console"]))
+        return self_trained(own, self._world, self._facts, lambda recipe: open_trackers(recipe, ["console"]))
 
     def _provisional(self) -> None:
         if self._trackers:

@@ -10,6 +10,7 @@ from bench.results.crossing import crossing
 from bench.results.fold import STATUSES, RunResult
 
 REPORT_SCHEMA_VERSION = 1
+WAITING_FRACTION = 0.05  # of the train segment; more is told as the bottleneck
 
 
 def summarize(config: dict[str, Any], results: Sequence[RunResult]) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def _arm(config: dict[str, Any], arm: str, results: Sequence[RunResult], judged:
     runs = [run for run in results if run.arm == arm]
     start = runs[0].start if runs else None
     own = [run for run in judged if run.arm == arm]
+    waiting = _spread([run.data_wait_fraction for run in own])["median"]
     return {
         "name": arm,
         "network": start["network"]["name"] if start else None,
@@ -67,12 +69,18 @@ def _arm(config: dict[str, Any], arm: str, results: Sequence[RunResult], judged:
         "statuses": {status: sum(run.status == status for run in runs) for status in STATUSES},
         "thresholds": [_threshold(config, threshold, own) for threshold in config["thresholds"]],
         "images_per_s": _spread([run.images_per_s for run in own])["median"],
-        "data_wait_fraction": _spread([run.data_wait_fraction for run in own])["median"],
+        "data_wait_fraction": waiting,
+        "bottleneck": bottleneck(waiting),
         "compile_s": start["compile"]["compile_s"] if start else None,
         "final_accuracy": _spread(
             [run.test_correct / run.test_total for run in own if run.test_correct is not None and run.test_total]
         ),
     }
+
+
+def bottleneck(data_wait_fraction: float | None) -> str | None:
+    """What a training step waits for most that could be otherwise: `data`, or `compute` (with communication)."""
+    return None if data_wait_fraction is None else "data" if data_wait_fraction > WAITING_FRACTION else "compute"
 
 
 def _threshold(config: dict[str, Any], threshold: float, runs: Sequence[RunResult]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def arm_table(report: Mapping[str, Any]) -> Table:
         words=1,
         note=(
             "Throughput and waiting for data are medians over runs, of the train segment; throughput leaves the first epoch out. "
+            "Bottleneck: data where more than 5 % of the train segment waits for it, else compute. "
             "Test accuracy never steers a run. Diverged runs count as not reached; failed and interrupted runs are told apart "
             "and not compared."
         ),
@@ -97,6 +98,7 @@ def _arm_facts(arm: Mapping[str, Any]) -> dict[str, str]:
         "weights": ", ".join(filter(None, origin)) or NOTHING,
         "images/s": number(arm["images_per_s"], "{:,.0f}"),
         "waiting for data": number(arm["data_wait_fraction"], "{:.1f} %", scale=100),
+        "bottleneck": arm["bottleneck"] or NOTHING,
         "compile s": number(arm["compile_s"], "{:.1f}"),
         "test accuracy": spread(arm["final_accuracy"], "{:.4f}".format),
         "runs": ", ".join(f"{count} {status}" for status, count in arm["statuses"].items() if count) or "none yet",
@@ -155,7 +157,11 @@ def environment_table(results: Sequence[RunResult]) -> Table:
     """Environment facts and the precision found; where runs differ, each value with its number of runs."""
     facts: dict[str, Counter[str]] = {}
     for run in results:
-        for key, value in {"precision": run.start["precision"]["name"], **run.start["environment"]}.items():
+        for key, value in {
+            "precision": run.start["precision"]["name"],
+            **run.start["environment"],
+            "self_check": run.start.get("self_check"),
+        }.items():
             facts.setdefault(key, Counter())[NOTHING if value is None else str(value)] += 1
     rows = [(key, _counted(values)) for key, values in facts.items()]
     differing = frozenset(index for index, values in enumerate(facts.values()) if len(values) > 1)

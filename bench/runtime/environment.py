@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 _PACKAGES = ("torch", "torchvision", "timm", "triton", "nvidia-dali-cuda130", "accelerate", "wandb", "numpy")
+DRIVER = Path("/proc/driver/nvidia/version")
 Fact = str | int | float | None
 
 
@@ -23,6 +25,7 @@ def environment_facts(device: torch.device, world_size: int) -> dict[str, Fact]:
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "gpu_driver": _driver(),
         "gpus_visible": torch.cuda.device_count(),
         "cuda": torch.version.cuda,
         "os": platform.platform(),
@@ -42,6 +45,12 @@ def _version(package: str) -> str | None:
 def _cpu_model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _driver() -> str | None:
+    """The NVIDIA kernel module's version."""
+    text = DRIVER.read_text() if DRIVER.exists() else ""
+    return found[0] if (found := re.search(r"\d+\.\d+[.\d]*", text)) else None
 
 
 def _commit() -> str | None:

@@ -81,8 +81,8 @@ def augment_kernel(
 def launch(images_NHWC: Tensor, samples: Tensor, out: Tensor, recipe: Recipe, *, seed: int, epoch: int) -> None:
     """Fill `out`: [B, 3, H, W] in channels-last memory, of the recipe's dtype."""
     height, width = images_NHWC.shape[1:3]
-    shifts = [float32(float32(value) * 255) for value in recipe.mean]
-    scales = [float32(1 / float32(float32(value) * 255)) for value in recipe.std]
+    shifts = [float32(255 * value) for value in recipe.mean]
+    scales = [float32(1 / float32(255 * value)) for value in recipe.std]
     rows, _ = tile(height, width)
     wrap_triton(augment_kernel)[(len(samples), triton.cdiv(height, rows))](
         *(images_NHWC, samples, out, seed, epoch, *shifts, *scales),

@@ -1,4 +1,4 @@
-"""What people bring of their own, each by config alone: a folder of images, another network of timm's."""
+"""What people bring or choose, each by config alone: a folder of images, another network of timm's, a loader."""
 
 import json
 from pathlib import Path
@@ -63,3 +63,23 @@ def test_a_small_vision_transformer_of_timm(tmp_path):
     assert (network["name"], network["input_size"], network["normalization_of"]) == ("test_vit", 48, "weights")
     for result in results:
         assert result["looks"][-1]["loss"] < result["looks"][0]["loss"]
+
+
+def test_from_one_seed_every_loader_gives_the_same_curves(tmp_path):
+    """Two epochs with all augmentations, the incomplete last batch trained on too."""
+    data = {"pad_mode": "reflect", "flip": "alternating", "cutout": 6, "last_batch": "partial", "train_samples": 500}
+    arms = {"dali": {}, "resident": {"data.loader": "resident"}, "torch": {"data.loader": "torch"}}
+    primary = {"arm": "resident", "threshold": 0.5}
+    own = study(tmp_path, data=data, arms=arms, baseline="dali", factors=["data.loader"], primary=primary)
+    tree = yaml.safe_load(own.read_text())
+    own.write_text(yaml.safe_dump(tree | {"arms": arms}))  # no arms of the tiny study
+    done = bench("run", str(own), env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    curves = {result["arm"]: result["looks"] for result in runs(tmp_path)}
+    assert set(curves) == set(arms)
+    assert [look["samples"] for look in curves["dali"]] == [128, 256, 384, 500, 628, 756, 884, 1000]
+    for arm in ("resident", "torch"):
+        for look, other in zip(curves[arm], curves["dali"], strict=True):
+            assert (look["step"], look["epoch"], look["samples"]) == (other["step"], other["epoch"], other["samples"])
+            assert look["loss"] == pytest.approx(other["loss"], rel=1e-3)
+            assert abs(look["correct"] - other["correct"]) <= 1

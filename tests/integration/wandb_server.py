@@ -2,13 +2,13 @@
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.local_server import LocalServer, QuietHandler
 
 
-class WandbServer:
+class WandbServer(LocalServer):
     """Serves while entered. What a client sent stands in `operations`, `rows`, `summary`, `exit_codes`, `paths`."""
 
     def __init__(self, *, status: int = 200) -> None:
@@ -18,20 +18,7 @@ class WandbServer:
         self.summary: dict[str, Any] = {}
         self.exit_codes: list[int] = []
         self.paths: list[str] = []
-        self._http = _Quiet(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Refuse connections from now on."""
-        self._http.shutdown()
-        self._http.server_close()
+        super().__init__(_handler(self))
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         """Variables of every such GraphQL operation, in order."""
@@ -75,18 +62,9 @@ class WandbServer:
             self.exit_codes.append(request["exitcode"])
 
 
-class _Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
-
-
 def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self._reply(json.dumps(server.answer(self.path, body)).encode())
 
@@ -98,8 +76,5 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-            """Say nothing."""
 
     return Handler

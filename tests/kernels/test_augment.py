@@ -16,14 +16,15 @@ from triton.backends.compiler import GPUTarget
 
 from bench.runtime.streams import Stream, words
 from kernels.augment import reference
-from kernels.augment.op import augment, augment_op
+from kernels.augment.op import Resident, augment, augment_op
+from kernels.augment.reference import Recipe
 from tests.kernels.augment_cases import BIG_SEED, BITS, CIFAR, IMAGENET, MODES, RAW, check_images, expected, make_images
 
 SAMPLES = torch.tensor([3, 0, 10, 3])
 
 
 def eager(images, samples=SAMPLES, *, seed=BIG_SEED, epoch=5, **changes):
-    return augment(images, samples, seed=seed, epoch=epoch, compiled=False, **{**CIFAR, **changes})
+    return augment(images, samples, seed=seed, epoch=epoch, **{**CIFAR, **changes})
 
 
 @pytest.mark.parametrize("dtype", BITS)
@@ -53,6 +54,9 @@ def test_any_size_seed_and_epoch(data):
     samples = torch.tensor(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5)))
     images = make_images(n, height, width)
     result = eager(images, samples, seed=seed, epoch=epoch, **recipe)
+    with torch.compiler.set_stance("force_eager"):  # what is compiled on a CPU, line by line
+        held = Resident(images, Recipe(**recipe, dtype=torch.float32)).batch(samples, seed=seed, epoch=epoch)
+    assert torch.equal(held, result)
     # A mean near a byte leaves a difference near 0, where only the absolute error counts.
     torch.testing.assert_close(
         result.double(), torch.from_numpy(expected(images, samples, seed=seed, epoch=epoch, **recipe)), rtol=0, atol=1e-6
@@ -103,9 +107,10 @@ def test_memory_and_dtype(batch):
 @torch._dynamo.config.patch(recompile_limit=1)  # one recipe's graph is no recompile of another's
 def test_one_compilation_serves_every_seed_epoch_and_size():
     images, others = make_images(32, 32, 32), make_images(7, 32, 32)
-    for changes in ({}, {"pad_mode": "zero", "flip": "alternating", "cutout": 5, "dtype": torch.bfloat16}):
+    for changes in ({}, {"pad_mode": "zero", "flip": "alternating", "cutout": 5, "dtype": torch.bfloat16}, {"flip": "none"}):
         recipe = {**CIFAR, **changes}
-        augment(images, torch.tensor([4]), seed=0, epoch=0, **recipe)
+        held = {of: Resident(of, Recipe(**recipe)) for of in (images, others)}
+        held[images].batch(torch.tensor([4]), seed=0, epoch=0)
         with torch.compiler.set_stance("fail_on_recompile"):
             for of, batch, seed, epoch in (
                 (images, 1, 0, 1),
@@ -116,7 +121,7 @@ def test_one_compilation_serves_every_seed_epoch_and_size():
             ):
                 samples = torch.arange(batch) % len(of)
                 with torch.set_grad_enabled(seed != 1):
-                    result = augment(of, samples, seed=seed, epoch=epoch, **recipe)
+                    result = held[of].batch(samples, seed=seed, epoch=epoch)
                 plain = eager(of, samples, seed=seed, epoch=epoch, **recipe)
                 assert torch.equal(result, plain)
                 assert result.stride() == plain.stride()
@@ -180,6 +185,10 @@ def test_inside_anothers_compile_for_a_gpu_nothing_is_cloned(monkeypatch):
 def test_a_wrong_word_or_number_is_refused(changes, error, text):
     with pytest.raises(error, match=text):
         eager(make_images(11, 9, 6), **changes)
+    counters = {key: changes[key] for key in ("seed", "epoch") if key in changes}
+    recipe = Recipe(**{**CIFAR, **{key: value for key, value in changes.items() if key not in counters}})
+    with pytest.raises(error, match=text):
+        Resident(make_images(11, 9, 6), recipe).batch(SAMPLES, **{"seed": 0, "epoch": 0, **counters})
 
 
 @pytest.mark.parametrize(
@@ -197,3 +206,5 @@ def test_a_wrong_word_or_number_is_refused(changes, error, text):
 def test_a_wrong_tensor_is_refused(images, samples, error):
     with pytest.raises(error, match="images and samples must be"):
         eager(images, samples)
+    with pytest.raises(error, match="images and samples must be"):
+        Resident(images, Recipe(**CIFAR)).batch(samples, seed=0, epoch=0)

@@ -50,7 +50,7 @@ def make_run_start(arm: str = "pretrained", *, seed: int = 0, block: int = 0, **
             "input_size": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
         },
         "weights": {"source": "file" if arm == "pretrained" else "random", "tag": None, "sha256": None},
-        "precision": {"name": "fp32"},
+        "precision": {"name": "fp32"}, "self_check": None,
         "compile": {"enabled": True, "mode": "default", "compile_s": 21.5},
         "environment": {"device": "cpu"},
         "world_size": 1,

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from bench.results.comparison import accuracy_label, answer, summarize, time_to_accuracy_s
+from bench.results.comparison import accuracy_label, answer, bottleneck, summarize, time_to_accuracy_s
 from tests.unit.results_factory import make_config, make_result
 
 
@@ -163,3 +163,7 @@ def test_the_answer_of_a_single_arm_compares_nothing():
 def test_a_threshold_is_never_shown_as_another(threshold, label):
     assert accuracy_label(threshold) == label
     assert float(label) == threshold
+
+
+def test_the_bottleneck_is_named_from_five_percent_waiting_on():
+    assert [bottleneck(fraction) for fraction in (None, 0.0, 0.05, 0.051, 1.0)] == [None, "compute", "compute", "data", "data"]

@@ -1,0 +1,114 @@
+"""First day on a GPU: loaders against the reference and compiled steps against eager ones, before anything is timed.
+
+Done once for each GPU model, driver, library version and state of this code; the cache keeps what was found.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import kernels
+from bench import data, registry
+from bench.data import cache
+from bench.data.batches import LoaderSpec
+from bench.data.order import Augmentation, Order
+from bench.data.source import Split
+from bench.models.networks import build
+from bench.results.store import write_json
+from bench.runtime.compiling import compile_module
+from bench.runtime.environment import environment_facts
+from kernels.augment.reference import Recipe, augment, draw_numbers
+
+FACTS = ("gpu", "gpu_driver", "cuda", "python", "torch", "triton", "nvidia-dali-cuda130")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+# Of normalised pixels, which reach 2.64: three roundings of float32, one unit in the last place of float16.
+PIXEL_TOLERANCE = {torch.float32: 1e-6, torch.float16: 2e-3}
+LOSS_TOLERANCE = 5e-3  # relative; convolutions of float32 may run in TF32
+
+
+def self_check(device: torch.device) -> dict[str, Any]:
+    """The record `{key, facts, checks}` of this machine, from the cache or made now; a check is "ok" or what is wrong.
+
+    Raises RuntimeError, naming the checks, when one is red: nothing is then to be timed here. A red record is not kept.
+    """
+    facts = {name: environment_facts(device, 1)[name] for name in FACTS}
+    code = [path for package in (kernels, data) for path in sorted(Path(package.__path__[0]).rglob("*.py"))]
+    key = hashlib.sha256(f"{facts} {cache.files_sha256(code)}".encode()).hexdigest()[:16]
+    path = cache.cache_root() / "selfcheck" / f"{key}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with cache.locked(path.with_suffix(".lock")):
+        if path.is_file():
+            kept: dict[str, Any] = json.loads(path.read_text())
+            return kept
+        checks = {f"loader {name}": _told(partial(_loader, name, device)) for name in registry.names("loader")}
+        checks["compiled steps"] = _told(partial(_steps, device))
+        red = [f"{name}: {told}" for name, told in checks.items() if told != "ok"]
+        if red:
+            raise RuntimeError(f"self-check of {facts['gpu'] or 'this machine'}: {'; '.join(red)}; nothing is timed here")
+        record = {"key": key, "facts": facts, "checks": checks}
+        write_json(path, record)
+    return record
+
+
+def _told(check: Callable[[], str]) -> str:
+    try:
+        return check()
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def _loader(name: str, device: torch.device) -> str:
+    """Two epochs of a loader, in each dtype: images, labels and samples against the reference on the CPU."""
+    rng = np.random.default_rng(0)
+    split = Split(images=rng.integers(0, 256, (96, 32, 32, 3), dtype=np.uint8), labels=rng.integers(0, 10, 96))
+    order = Order(samples=96, global_batch_size=32, rank=0, world_size=1, seed=1, last_batch="drop")
+    how = Augmentation(pad=4, pad_mode="reflect", flip="random", cutout=8)
+    for dtype, tolerance in PIXEL_TOLERANCE.items():
+        spec = LoaderSpec(device=device, dtype=dtype, mean=MEAN, std=STD, augmentation=how, threads=1)
+        for step, batch in enumerate(registry.resolve("loader", name)(split, spec).batches(order, 0, 2 * order.steps_per_epoch)):
+            rows = order.rows(step)
+            wanted = torch.from_numpy(rows.samples)
+            if not (torch.equal(batch.samples.cpu(), wanted) and np.array_equal(batch.labels.cpu(), split.labels[rows.samples])):
+                return f"other samples or labels than asked for at step {step}"
+            numbers = draw_numbers(rows.seed, rows.epoch, wanted.device)
+            recipe = Recipe(**vars(how), mean=MEAN, std=STD, dtype=torch.float32)
+            expected = augment(torch.from_numpy(split.images), wanted, numbers, recipe)
+            error = float((batch.images.cpu().float() - expected).abs().max())
+            if not error <= tolerance:
+                return f"pixels differ by {error:.2g} in {dtype} at step {step}"
+    return "ok"
+
+
+def _steps(device: torch.device) -> str:
+    """Losses of two SGD steps of the small CNN, compiled and eager, from the same weights on the same batch."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(64, 3, 32, 32, generator=generator).to(device)
+    labels = torch.randint(10, (64,), generator=generator).to(device)
+    state = build("small_cnn", 10).state_dict()
+    eager, compiled = (_two_steps(state, images, labels, compiled) for compiled in (False, True))
+    return "ok" if torch.allclose(eager, compiled, rtol=LOSS_TOLERANCE) else f"losses {compiled.tolist()}, eager {eager.tolist()}"
+
+
+def _two_steps(state: dict[str, torch.Tensor], images: torch.Tensor, labels: torch.Tensor, compiled: bool) -> torch.Tensor:
+    network: nn.Module = build("small_cnn", 10)
+    network.load_state_dict(state)
+    network.to(images.device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    if compiled:
+        compile_module(network, "default")
+    losses = []
+    for _ in range(2):
+        loss = F.cross_entropy(network(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+    return torch.stack(losses)
