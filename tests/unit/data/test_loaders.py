@@ -163,6 +163,14 @@ def test_loaders_are_interchangeable(flip, compiled):
             same(resident, other, rtol=0, atol=FLOAT32_ATOL)
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_resident_compiles_where_it_is_allowed_to(monkeypatch, allowed):
+    asked = []
+    monkeypatch.setattr("kernels.augment.cpu.compiled_batch", lambda height, recipe: asked.append((height, recipe.cutout)))
+    ResidentLoader(make_split(), make_spec(cutout=3, compiled=allowed))
+    assert asked == ([(HEIGHT, 3)] if allowed else [])
+
+
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_start_in_the_middle_of_an_epoch(loader):
     made = loader(make_split(), make_spec())
