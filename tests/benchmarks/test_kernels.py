@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kernels.augment import reference
-from kernels.augment.op import augment
+from kernels.augment.op import Resident
 from kernels.augment.reference import Recipe
 from tests.benchmarks.rounds import Contender, Pair, check_close, measure, record
 
@@ -33,7 +33,7 @@ def board(request, publish):
     images = torch.randint(0, 256, (IMAGES, size, size, 3), dtype=torch.uint8, generator=generator).to(device)
     samples = torch.randint(0, IMAGES, (BATCH,), generator=generator).to(device)
     calls = {
-        OP: partial(augment, images, samples, seed=1, epoch=2, **vars(recipe)),
+        OP: partial(Resident(images, recipe).batch, samples, seed=1, epoch=2),
         EAGER: partial(eager, images, samples, recipe),
         COMPILED: partial(torch.compile(eager, fullgraph=True, dynamic=False, isolate_recompiles=True), images, samples, recipe),
     }
