@@ -21,8 +21,7 @@ from bench.results.store import RunStore
 from bench.runtime.compiling import check_compiler
 from bench.runtime.distributed import World
 from bench.runtime.precision import check_precision, resolve
-from bench.trackers.guard import Guarded
-from bench.trackers.protocol import Tracker
+from bench.trackers.protocol import Guarded, Tracker
 
 
 class Suite:

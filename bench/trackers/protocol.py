@@ -1,5 +1,7 @@
-"""What a tracker is. It hears of a run's events in the evaluation phase, never while the train clock runs."""
+"""What a tracker is, and the guard that keeps one that fails from harming a run. Events reach it while no train clock runs."""
 
+import contextlib
+import sys
 from typing import Any, Protocol
 
 from bench.results.events import Event
@@ -23,3 +25,46 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """The process ends."""
+
+
+class Guarded:
+    """A tracker whose exceptions end the tracking, never the run. KeyboardInterrupt and SystemExit pass through."""
+
+    def __init__(self, tracker: Tracker, name: str) -> None:
+        self._tracker: Tracker | None = tracker
+        self._name = name
+
+    def start(self, event: Event) -> None:
+        """A run began."""
+        self._attempt("start", event)
+
+    def event(self, event: Event) -> None:
+        """Any later event of the run."""
+        self._attempt("event", event)
+
+    def finish(self, result: RunResult) -> None:
+        """The run ended."""
+        self._attempt("finish", result)
+
+    def summary(self, report: dict[str, Any]) -> None:
+        """A block ended."""
+        self._attempt("summary", report)
+
+    def close(self) -> None:
+        """The process ends."""
+        self._attempt("close")
+
+    def _attempt(self, method: str, *arguments: Any) -> None:
+        try:
+            if self._tracker:
+                getattr(self._tracker, method)(*arguments)
+        except Exception as error:
+            self._switch_off(error)
+
+    def _switch_off(self, error: Exception) -> None:
+        tracker, self._tracker = self._tracker, None
+        with contextlib.suppress(Exception):  # gives back what it holds, such as the terminal's cursor
+            tracker.close()  # type: ignore[union-attr]
+        cause = " ".join(str(error).split())
+        with contextlib.suppress(OSError, ValueError):  # a closed stderr is no reason to fail either
+            print(f"tracker {self._name} is off for the rest of this process: {type(error).__name__}: {cause}", file=sys.stderr)

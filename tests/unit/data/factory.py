@@ -31,6 +31,8 @@ def data_config(**changes) -> DataConfig:
         "test_samples": None,
         "pad": 4,
         "pad_mode": "zero",
+        "cutout": 0,
+        "last_batch": "drop",
         "flip": "none",
     }
     return DataConfig(**{**base, **changes})

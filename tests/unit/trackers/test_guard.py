@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.trackers.guard import Guarded
+from bench.trackers.protocol import Guarded
 from tests.unit.results_factory import make_config, make_look, make_result, make_run_start
 
 
