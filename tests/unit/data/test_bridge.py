@@ -74,14 +74,19 @@ def test_closing_ends_the_worker_processes():
     assert set(multiprocessing.active_children()) == before
 
 
+def kill_workers_and_go_on(loader: EpochLoader) -> None:
+    """torch raises in its signal's handler, wherever that strikes, or when it misses the worker."""
+    next(iter(loader))
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    for _ in range(99):
+        list(loader)
+
+
 def test_a_worker_that_dies_is_an_error_within_seconds():
     started = time.monotonic()
-    with make_loader("torch") as loader:
-        next(iter(loader))
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        with pytest.raises(RuntimeError, match="killed by signal"):
-            list(itertools.chain.from_iterable(itertools.repeat(loader, 99)))
+    with make_loader("torch") as loader, pytest.raises(RuntimeError, match="DataLoader worker"):
+        kill_workers_and_go_on(loader)
     assert time.monotonic() - started < 10
 
 
