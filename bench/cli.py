@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _complain(sentence: str, code: int) -> int:
-    if os.environ.get("RANK", "0") == "0":
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine: what is wrong may be one machine's alone
         print(sentence, file=sys.stderr, flush=True)
     return code
 
@@ -121,7 +121,7 @@ def _plan(args: argparse.Namespace) -> int:
     if args.fetch:
         from bench.experiment.inputs import Inputs
 
-        Inputs().check(config)
+        Inputs().check(config, config.hardware.world_size or 1)
     rows = cost(config, counts)
     print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
     return 0
@@ -165,5 +165,5 @@ def _doctor(args: argparse.Namespace) -> int:
         from bench.config.load import load
 
         load(experiment)
-        print(file, processes, experiment, *([f"--layer={layer}"] if layer else []))
+        print(file, processes, f"--layer={layer}" if layer else "-", experiment)
     return 0

@@ -14,12 +14,13 @@ if [[ ! -x $python ]]; then
 fi
 export PYTHONUNBUFFERED=1
 
-# One line: the accelerate config, the number of processes, the experiment, a hardware layer. Words for people go to stderr.
+# One line: the accelerate config, the number of processes, a hardware layer or -, the experiment. Words for people go to stderr.
 choice=$($python -m bench doctor --choose --gpus "${GPUS:-}" "${EXP:-}")
-read -r config processes experiment layer <<<"$choice"
+read -r config processes layer experiment <<<"$choice"
+[[ $layer != - ]] || layer=
 read -r -a overrides <<<"$layer ${ARGS:-}" # splits at spaces, and lets [0,1] and * be
 # What is wrong or missing is found here, once and with exit code 2; behind accelerate every rank would, with code 1.
-$python -m bench plan --fetch "$experiment" "${overrides[@]}" >/dev/null
+$python -m bench plan --fetch "$experiment" "--hardware.world_size=$processes" "${overrides[@]}" >/dev/null
 
 # accelerate gives every process one CPU thread unless this says otherwise: share the CPUs among them.
 if [[ -z ${OMP_NUM_THREADS:-} ]]; then

@@ -1,5 +1,6 @@
 """The `dali` loader, the one door to NVIDIA DALI: one graph for CPU and GPU, no random state inside it."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from bench.data.order import Order
 from bench.data.source import Split
 
 OUTPUTS = ["images", "labels", "samples"]
+STEPS_HELD = 3  # batches on a GPU that live on after the host has done with them; so far it may run ahead
 # Padded images uint8 [B, H + 2p, W + 2p, 3], labels int64 [B], samples int64 [B], crop x and y in [0, 1] [B], mirror int32 [B],
 # and with a cutout its corner (y, x) in pixels [B, 2].
 Feed = tuple[np.ndarray, ...]
@@ -66,12 +68,18 @@ class DaliLoader:
             self._feed(order, start_step, stop_step), self._spec, batch_size=order.global_batch_size // order.world_size,
             size=self._size, device="gpu" if cuda else "cpu", device_id=self._spec.device.index if cuda else None,
         )  # fmt: skip
+        read = deque[tuple[torch.cuda.Event, object]]()
         for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
             yield Batch(
                 images=outputs["images"].permute(0, 3, 1, 2),
                 labels=outputs["labels"].view(-1),
                 samples=outputs["samples"].view(-1),
             )
+            if cuda:  # DALI takes a dropped buffer back at once, though torch's stream may be steps behind the host
+                read.append((torch.cuda.current_stream(self._spec.device).record_event(), outputs))
+                if len(read) > STEPS_HELD:
+                    read[0][0].synchronize()
+                    read.popleft()
 
     def _feed(self, order: Order, start_step: int, stop_step: int) -> Callable[[], Feed]:
         steps, how = iter(range(start_step, stop_step)), self._spec.augmentation

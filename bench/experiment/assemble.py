@@ -13,9 +13,9 @@ from bench import registry
 from bench.config.load import as_dict
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationSet, Loader, LoaderSpec
-from bench.data.order import Augmentation, Order
+from bench.data.order import Order
 from bench.data.source import Dataset
-from bench.experiment.inputs import Inputs
+from bench.experiment.inputs import Inputs, augmentation, make_order
 from bench.models.networks import Preprocessing, build, preprocessing, wrap
 from bench.models.weights import Start, initial_state
 from bench.runtime.distributed import World
@@ -47,23 +47,7 @@ class Assembly:
 
     def order(self, seed: int, world: World) -> Order:
         """The run's training order on this rank."""
-        return make_order(self.config, self.dataset, seed, world)
-
-
-def make_order(config: ExperimentConfig, dataset: Dataset, seed: int, world: World) -> Order:
-    """The training order of a run. Raises ValueError where batch or augmentation do not suit the ranks or the data."""
-    height, width = dataset.train.images.shape[1:3]
-    augmentation(config).check((height, width))
-    return Order(
-        samples=len(dataset.train.labels), global_batch_size=config.train.global_batch_size, rank=world.rank,
-        world_size=world.size, seed=seed, last_batch=config.data.last_batch,
-    )  # fmt: skip
-
-
-def augmentation(config: ExperimentConfig) -> Augmentation:
-    """What the config asks to be done to each training image."""
-    data = config.data
-    return Augmentation(pad=data.pad, pad_mode=data.pad_mode, flip=data.flip, cutout=data.cutout)
+        return make_order(self.config, self.dataset, seed=seed, rank=world.rank, world_size=world.size)
 
 
 class Assembler:
@@ -98,7 +82,8 @@ class Assembler:
         )
         program = Program(raw, wrap(raw, config.model), config, world)
         program.reset(initial_state(config.model.name, len(dataset.classes), config.seed, start, config.model.stem))
-        batches = _each_shape(loader, make_order(config, dataset, config.seed, world))
+        order = make_order(config, dataset, seed=config.seed, rank=world.rank, world_size=world.size)
+        batches = _each_shape(loader, order)
         record = program.warm_up(batches, next(iter(val)))
         return Assembly(
             config=config, dataset=dataset, program=program, loader=loader, val=val, test=test, start=start,

@@ -63,7 +63,8 @@ def choose(machine: Machine) -> str:
 def launch_file(machine: Machine, gpus: int | None) -> tuple[Path, int]:
     """accelerate's config file and the number of processes. Raises ValueError where more GPUs are asked for than there are."""
     if gpus is not None and not 1 <= gpus <= len(machine.gpus):
-        raise ValueError(f"GPUS={gpus}: this machine has {len(machine.gpus)} CUDA GPUs")
+        allowed = f"1 to {len(machine.gpus)}" if machine.gpus else "none"
+        raise ValueError(f"GPUS={gpus}: this machine has {len(machine.gpus)} CUDA GPUs; allowed: {allowed}")
     count = gpus or len(machine.gpus)
     return LAUNCH / {0: "cpu.yaml", 1: "single_gpu.yaml"}.get(count, "multi_gpu.yaml"), max(1, count)
 

@@ -5,6 +5,7 @@ from typing import Any
 from bench import registry
 from bench.config.load import arm_config
 from bench.config.schema import DataConfig, ExperimentConfig
+from bench.data.order import Augmentation, Order
 from bench.data.source import Dataset, subset
 from bench.experiment.plan import recipe_run
 from bench.models.hub import hub_weights
@@ -19,15 +20,24 @@ class Inputs:
         self._datasets: dict[DataConfig, Dataset] = {}
         self._starts: dict[str, Start] = {}
 
-    def check(self, config: ExperimentConfig) -> None:
-        """Fetch and check all that the arms need. Raises ValueError for what is missing, damaged or does not fit."""
+    def check(self, config: ExperimentConfig, world_size: int) -> dict[str, list[str | None]]:
+        """Fetch and check all that the arms need: the sha256 of each arm's images and weights file, where it has one.
+
+        Raises ValueError for what is missing, damaged or does not fit, the ranks included.
+        """
         arms = [arm_config(config, arm) for arm in config.arms]
         for own in arms:  # names first: nothing is fetched for an experiment that cannot run
             _check_names(own)
         for own in arms:
             self.network_counts(own)
-            if own.weights.source != "self":
-                self.start(own)
+            make_order(own, self.dataset(own.data), seed=own.seed, rank=0, world_size=world_size)
+        return {
+            arm: [
+                self.dataset(own.data).sha256,
+                None if own.weights.source == "self" else self.start(own).record["sha256"],
+            ]
+            for arm, own in zip(config.arms, arms, strict=True)
+        }
 
     def dataset(self, data: DataConfig) -> Dataset:
         """The images an arm asks for, its subset taken."""
@@ -52,6 +62,22 @@ class Inputs:
             "name": config.model.name, "stem": config.model.stem, "parameters": counts.parameters,
             "buffers": counts.statistics, "flops_per_image": counts.flops_per_image, "input_size": size,
         }  # fmt: skip
+
+
+def make_order(config: ExperimentConfig, dataset: Dataset, *, seed: int, rank: int, world_size: int) -> Order:
+    """The training order of a run. Raises ValueError where batch or augmentation do not suit the ranks or the data."""
+    height, width = dataset.train.images.shape[1:3]
+    augmentation(config).check((height, width))
+    return Order(
+        samples=len(dataset.train.labels), global_batch_size=config.train.global_batch_size, rank=rank,
+        world_size=world_size, seed=seed, last_batch=config.data.last_batch,
+    )  # fmt: skip
+
+
+def augmentation(config: ExperimentConfig) -> Augmentation:
+    """What the config asks to be done to each training image."""
+    data = config.data
+    return Augmentation(pad=data.pad, pad_mode=data.pad_mode, flip=data.flip, cutout=data.cutout)
 
 
 def _check_names(own: ExperimentConfig) -> None:

@@ -6,6 +6,7 @@ Done once for each GPU model, driver, library version and state of this code; th
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import kernels
-from bench import data, registry
+from bench import registry
 from bench.data import cache
 from bench.data.batches import LoaderSpec
 from bench.data.order import Augmentation, Order
@@ -39,22 +40,25 @@ def self_check(device: torch.device) -> dict[str, Any]:
 
     Raises RuntimeError, naming the checks, when one is red: nothing is then to be timed here. A red record is not kept.
     """
-    facts = {name: environment_facts(device, 1)[name] for name in FACTS}
-    code = [path for package in (kernels, data) for path in sorted(Path(package.__path__[0]).rglob("*.py"))]
-    key = hashlib.sha256(f"{facts} {cache.files_sha256(code)}".encode()).hexdigest()[:16]
+    found, loaders = environment_facts(device, 1), registry.names("loader")
+    facts = {name: found[name] for name in FACTS}
+    code = [path for module in (kernels, registry) for path in sorted(Path(module.__file__ or "").parent.rglob("*.py"))]
+    key = hashlib.sha256(f"{facts} {loaders} {cache.files_sha256(code)}".encode()).hexdigest()[:16]
     path = cache.cache_root() / "selfcheck" / f"{key}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # a cache that can only be read keeps nothing, and harms nothing
+        path.parent.mkdir(parents=True, exist_ok=True)
     with cache.locked(path.with_suffix(".lock")):
         if path.is_file():
             kept: dict[str, Any] = json.loads(path.read_text())
             return kept
-        checks = {f"loader {name}": _told(partial(_loader, name, device)) for name in registry.names("loader")}
+        checks = {f"loader {name}": _told(partial(_loader, name, device)) for name in loaders}
         checks["compiled steps"] = _told(partial(_steps, device))
         red = [f"{name}: {told}" for name, told in checks.items() if told != "ok"]
         if red:
             raise RuntimeError(f"self-check of {facts['gpu'] or 'this machine'}: {'; '.join(red)}; nothing is timed here")
         record = {"key": key, "facts": facts, "checks": checks}
-        write_json(path, record)
+        with suppress(OSError):
+            write_json(path, record)
     return record
 
 
@@ -73,15 +77,20 @@ def _loader(name: str, device: torch.device) -> str:
     how = Augmentation(pad=4, pad_mode="reflect", flip="random", cutout=8)
     for dtype, tolerance in PIXEL_TOLERANCE.items():
         spec = LoaderSpec(device=device, dtype=dtype, mean=MEAN, std=STD, augmentation=how, threads=1)
-        for step, batch in enumerate(registry.resolve("loader", name)(split, spec).batches(order, 0, 2 * order.steps_per_epoch)):
+        batches = []
+        for batch in registry.resolve("loader", name)(split, spec).batches(order, 0, 2 * order.steps_per_epoch):
+            if device.type == "cuda":
+                torch.cuda._sleep(10_000_000)  # so that the stream reads a batch after the host has dropped it, as in training
+            batches.append((batch.images.clone(), batch.labels.clone(), batch.samples.clone()))
+        for step, (images, labels, samples) in enumerate(batches):
             rows = order.rows(step)
             wanted = torch.from_numpy(rows.samples)
-            if not (torch.equal(batch.samples.cpu(), wanted) and np.array_equal(batch.labels.cpu(), split.labels[rows.samples])):
+            if not (torch.equal(samples.cpu(), wanted) and np.array_equal(labels.cpu(), split.labels[rows.samples])):
                 return f"other samples or labels than asked for at step {step}"
             numbers = draw_numbers(rows.seed, rows.epoch, wanted.device)
             recipe = Recipe(**vars(how), mean=MEAN, std=STD, dtype=torch.float32)
             expected = augment(torch.from_numpy(split.images), wanted, numbers, recipe)
-            error = float((batch.images.cpu().float() - expected).abs().max())
+            error = float((images.cpu().float() - expected).abs().max())
             if not error <= tolerance:
                 return f"pixels differ by {error:.2g} in {dtype} at step {step}"
     return "ok"

@@ -8,7 +8,7 @@ from typing import Any
 from bench import registry
 from bench.config.load import arm_config, as_dict
 from bench.config.schema import ExperimentConfig
-from bench.experiment.assemble import Assembler, make_order, probe
+from bench.experiment.assemble import Assembler, probe
 from bench.experiment.execute import execute
 from bench.experiment.inputs import Inputs
 from bench.experiment.plan import plan, plan_record, run_ids
@@ -20,6 +20,7 @@ from bench.results.report import write_report
 from bench.results.store import RunStore
 from bench.runtime.compiling import check_compiler
 from bench.runtime.distributed import World
+from bench.runtime.environment import environment_facts
 from bench.runtime.precision import check_precision, resolve
 from bench.trackers.protocol import Guarded, Tracker
 
@@ -60,10 +61,10 @@ class Suite:
         check_precision(config.precision, world.device)
         if config.compile.enabled:
             check_compiler(world.device)
-        self._inputs.check(config)
-        for arm in config.arms:
-            own = arm_config(config, arm)
-            make_order(own, self._inputs.dataset(own.data), config.seed, world)
+        digests = self._inputs.check(config, world.size)
+        main = world.from_main(digests)
+        if world.sum_counts([int(digests != main)])[0]:
+            raise ValueError(f"images or weights differ between the machines: sha256 by arm here {digests}, on the first {main}")
         self._store.check_writable()
         if world.device.type == "cuda":
             self._facts["self_check"] = self_check(world.device)["key"]
@@ -97,14 +98,21 @@ class Suite:
             print(line, flush=True)
 
     def _finished(self) -> set[str]:
-        """Ids of the runs that need not be made. Raises ValueError where one used other images or weights than today's."""
+        """Ids of the runs that need not be made. Raises ValueError where one used other images, weights or GPUs than today's."""
         today = self._inputs.dataset(self._baseline.data).sha256
         finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
         arms = {arm: arm_config(self._config, arm) for arm in self._config.arms}
         files = {arm: self._inputs.start(own).record["sha256"] for arm, own in arms.items() if own.weights.source != "self"}
+        now = self._world.size, environment_facts(self._world.device, self._world.size)["gpu"]
         for result in finished:
             images, weights = result.start["dataset"]["sha256"], result.start["weights"]["sha256"]
             changed = "images" if images != today else "weights" if files.get(result.arm, weights) != weights else None
+            then = result.start["world_size"], result.start["environment"]["gpu"]
+            if then != now:
+                raise ValueError(
+                    f"{self._store.root}: run {result.run_id} was made by {then[0]} processes on {then[1] or 'a CPU'}, now it is "
+                    f"{now[0]} on {now[1] or 'a CPU'}; their times cannot be compared: give another --output"
+                )
             if changed:
                 raise ValueError(f"{self._store.root}: run {result.run_id} was made with other {changed}; give another --output")
         return {result.run_id for result in finished}

@@ -66,7 +66,8 @@ class Resident:
     def batch(self, samples: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Images `samples` (int64 [B]) as [B, 3, H, W] in channels-last memory; no host sync."""
         if self._windows is None:
-            return augment(self._images, samples, seed=seed, epoch=epoch, **vars(self._recipe))
+            with torch.cuda.device_of(self._images):  # Triton launches on the current device
+                return augment(self._images, samples, seed=seed, epoch=epoch, **vars(self._recipe))
         check_tensors(self._images, samples)
         check_counters(seed, epoch)
         views = self._windows.view(self._windows.shape), samples.view(-1)  # the marks stay on a tensor, so they go on views

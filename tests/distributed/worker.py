@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.config.load import load
-from bench.experiment.assemble import Assembler, make_order
+from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs
 from bench.runtime.distributed import World
 
@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
     assembly = Assembler(world, Inputs(), lambda own: None).assemble(config)
     assembly.program.reset(assembly.initial_state(seed=5))
     score = assembly.program.evaluate(assembly.val)
-    order = make_order(config, assembly.dataset, 3, world)
+    order = assembly.order(3, world)
     steps = [
         {
             "samples": batch.samples.tolist(),

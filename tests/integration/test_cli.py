@@ -12,7 +12,7 @@ from bench.cli import main
 from tests.commands import ROOT, bench, environment
 
 EMBEDDED = "configs/experiments/embedded.yaml"
-CPU_CHOICE = f"launch/accelerate/cpu.yaml 1 {EMBEDDED}\n"
+CPU_CHOICE = f"launch/accelerate/cpu.yaml 1 - {EMBEDDED}\n"
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(env, arguments, said):
         (("report", "configs"), "configs: no plan.json, so no experiment was started here"),
         (("report", "no/such/folder"), "no/such/folder: no plan.json"),
         (("report", "configs", "--optim.lr=1"), "bench report: unknown argument '--optim.lr=1'"),
-        (("doctor", "--gpus", "3"), "GPUS=3: this machine has 0 CUDA GPUs"),
+        (("doctor", "--gpus", "3"), "GPUS=3: this machine has 0 CUDA GPUs; allowed: none"),
         (("doctor", "--gpus", "all"), "GPUS=all: expected a whole number"),
         (("doctor", "--gpus"), "--gpus: expected one argument"),
     ],
@@ -177,8 +177,11 @@ def test_whatever_is_wrong_is_one_line_and_exit_code_2(verb, arguments, said):
     assert said in err
 
 
-def test_only_the_first_rank_complains(verb, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+def test_only_the_first_rank_of_a_machine_complains(verb, monkeypatch):
+    monkeypatch.setenv("RANK", "8")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert "optm" in verb("plan", EMBEDDED, "--optm.lr=1")[2]
+    monkeypatch.setenv("LOCAL_RANK", "1")
     assert verb("plan", EMBEDDED, "--optm.lr=1") == (2, "", "")
 
 
@@ -226,6 +229,6 @@ def test_the_doctor_refuses_to_choose_what_is_not_there(verb):
 
 
 def test_an_experiment_may_be_named_without_its_folder(verb):
-    assert verb("doctor", "--choose", "embedded")[:2] == (0, "launch/accelerate/cpu.yaml 1 embedded\n")
+    assert verb("doctor", "--choose", "embedded")[:2] == (0, "launch/accelerate/cpu.yaml 1 - embedded\n")
     assert verb("plan", "embedded") == verb("plan", EMBEDDED)
     assert f"did you mean '{EMBEDDED}'?" in verb("plan", "embeded")[2]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -215,3 +216,15 @@ def test_finished_runs_on_other_images_are_not_mixed_with_todays(study, tmp_path
     done = bench("run", TINY, f"--output={tmp_path}/runs", env=env)
     assert done.returncode == 2
     assert "other images" in done.stderr
+
+
+def test_finished_runs_of_another_number_of_processes_are_not_mixed_with_todays(study, tmp_path):
+    _, whole, env = study
+    root = tmp_path / "runs" / "tiny"
+    shutil.copytree(whole, root)
+    shutil.rmtree(root / IDS[-1])
+    ledger = root / IDS[0] / "events.rank0.jsonl"
+    ledger.write_text(re.sub(r'"world_size": ?1', '"world_size":8', ledger.read_text()))
+    done = bench("run", TINY, f"--output={tmp_path}/runs", env=env)
+    assert done.returncode == 2
+    assert "was made by 8 processes on a CPU, now it is 1 on a CPU" in done.stderr

@@ -85,6 +85,13 @@ def test_a_study_runs_to_its_report_on_as_many_processes_as_were_asked_for(make_
     assert done.returncode == 0, done.stderr
     assert "fast " in done.stdout
     assert (tmp_path / "runs" / "tiny" / "report.html").is_file()
+    spaced = tmp_path / "my study.yaml"
+    spaced.write_text((ROOT / TINY).read_text())
+    again = make_bench(EXP=str(spaced), ARGS=f"--output={tmp_path}/runs --blocks=1 --thresholds=[0.3,0.5]")
+    assert (again.returncode, "0 of 2 runs to do" in again.stdout) == (0, True), again.stderr
+    uneven = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=3")
+    assert uneven.returncode == 2
+    assert "32 does not divide over 3 processes" in uneven.stderr
     refused = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=2")
     assert refused.returncode == 1
     assert "hardware.world_size: 2 processes were asked for, 1 started" in refused.stderr

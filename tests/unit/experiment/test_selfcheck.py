@@ -101,9 +101,29 @@ def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_pa
         raise RuntimeError(f"self-check of {device}")
 
     monkeypatch.setattr(suite, "self_check", red)
-    world = SimpleNamespace(device=torch.device(kind), rank=0, size=1, is_main=True)
+    world = SimpleNamespace(
+        device=torch.device(kind), rank=0, size=1, is_main=True, from_main=lambda value: value, sum_counts=lambda counts: counts
+    )
     begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
     with pytest.raises(RuntimeError, match="self-check of cuda") if kind == "cuda" else nullcontext():
+        begun._check()
+
+
+def test_a_cache_that_can_only_be_read_harms_nothing(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(selfcheck, "_told", lambda check: "ok")
+    assert set(self_check(CPU)["checks"].values()) == {"ok"}
+
+
+@pytest.mark.parametrize("mine", ["same", "other"])
+def test_machines_with_other_images_or_weights_do_not_train_together(monkeypatch, tmp_path, mine):
+    world = SimpleNamespace(
+        device=CPU, rank=1, size=1, is_main=False, from_main=lambda value: {"slow": ["same"]}, sum_counts=lambda counts: counts
+    )
+    begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
+    monkeypatch.setattr(begun._inputs, "check", lambda config, world_size: {"slow": [mine]})
+    with pytest.raises(ValueError, match=r"other.*on the first.*same") if mine == "other" else nullcontext():
         begun._check()
 
 
