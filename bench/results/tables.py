@@ -14,6 +14,7 @@ NOTHING = "—"
 SHARED_ROOTS = (
     "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile", "kind", "confirm_looks",
 )  # fmt: skip
+PLACES = ("data.dir", "data.download", "data.urls")  # where files came from, not what they hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ def shared_table(config: Mapping[str, Any]) -> Table:
     differing = tuple(key for overrides in config["arms"].values() for key in overrides)
     rows = []
     for root in SHARED_ROOTS:
-        leaves = {key: value for key, value in flatten({root: config[root]}).items() if key not in (*differing, "data.dir")}
+        leaves = {key: value for key, value in flatten({root: config[root]}).items() if key not in (*differing, *PLACES)}
         told = [f"{key.partition('.')[2]} {_value(value)}".strip() for key, value in leaves.items() if value is not None]
         if told:
             rows.append((root, ", ".join(told)))
