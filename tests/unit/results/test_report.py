@@ -296,6 +296,7 @@ def test_what_differed_and_what_was_held_equal_share_no_key(config):
     assert "lr" not in [told.split()[0] for told in equal["optim"].split(", ")]
     assert "weights" not in equal
     assert "pad 4" in equal["data"]
+    assert not {"dir", "download", "urls"} & {told.split()[0] for told in equal["data"].split(", ")}  # places, not content
 
 
 def test_environments_that_differ_are_told(tmp_path, config):
