@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-METHOD_VERSION = "0.1"
+METHOD_VERSION = "1.0"
 SEGMENTS = (
     "startup", "data_setup", "build", "compile", "init", "train", "evaluate", "evaluate_final", "checkpoint", "log", "idle",
 )  # fmt: skip
@@ -11,6 +11,7 @@ CLOCKS: dict[str, tuple[str, ...]] = {
     "airbench": ("init", "train", "evaluate_final"),
     "mlperf": ("data_setup", "init", "train", "evaluate", "evaluate_final", "checkpoint", "log"),
     "algoperf": ("compile", "init", "train"),
+    "wall": SEGMENTS,  # of runs in a process of their own; see bench.results.fold.RunResult.wall_s
 }
 
 

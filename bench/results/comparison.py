@@ -1,168 +1,195 @@
 """Results of many runs to one comparison: reached or not, how soon, how much sooner. Pure; the shape is report.json's."""
 
 import math
-import statistics
-from collections.abc import Sequence
+import statistics as plain
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from bench.results import statistics
+from bench.results.arms import describe_arm, ends
 from bench.results.clocks import METHOD_VERSION, read_clock
-from bench.results.crossing import crossing
-from bench.results.fold import STATUSES, RunResult
+from bench.results.fold import RunResult
+from bench.results.rules import RULES, Judged, judge
+from bench.results.verdict import check_controls, decide
 
-REPORT_SCHEMA_VERSION = 1
-WAITING_FRACTION = 0.05  # of the train segment; more is told as the bottleneck
+REPORT_SCHEMA_VERSION = 2
+CPU_FACTS = ("cpu", "threads_per_rank")
+Grid = dict[str, dict[float, list[Judged]]]  # arm -> threshold -> a row a block
 
 
-def summarize(config: dict[str, Any], results: Sequence[RunResult]) -> dict[str, Any]:
-    """The report's content, from an experiment's config (plain dicts) and its runs. Raises ValueError for mixed data sets."""
-    judged = [run for run in results if run.is_finished]
-    names = {run.start["dataset"]["sha256"] for run in results}
-    if len(names) > 1:
-        raise ValueError(f"runs on {len(names)} different data sets cannot be compared: {sorted(names)}")
+def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart") -> dict[str, Any]:
+    """The report's content, from an experiment's plan record and its runs, judged by a set of rules.
+
+    Raises ValueError where the runs cannot be compared, with the reason.
+    """
+    config = plan["config"]
+    check_comparable(results)
+    judged_by = RULES[rules]
+    finished = [run for run in results if run.is_finished]
+    grid = _grid(config, finished, rules)
     first = results[0].start if results else None
-    return {
+    clock = judged_by.clock or config["clock"]
+    tau_s = min((read_clock(clock, run.segments_s) for run in finished), default=0.0)
+    arms = [
+        describe_arm(config, arm, [run for run in results if run.arm == arm], grid[arm], clock=clock, tau_s=tau_s)
+        for arm in config["arms"]
+    ]
+    report = {
         "schema_version": REPORT_SCHEMA_VERSION,
         "method_version": METHOD_VERSION,
         "experiment": config["name"],
+        "rules": rules,
+        "plan": {key: plan[key] for key in ("sha256", "primary", "amended")},
         "dataset": {key: first["dataset"][key] for key in ("name", "sha256")} if first else None,
-        "clock": config["clock"],
-        "primary": {**config["primary"], "baseline": config["baseline"]},
+        "clock": clock,
+        "primary": {**{key: config["primary"][key] for key in ("arm", "threshold")}, "baseline": config["baseline"]},
         "environment": first["environment"] if first else None,
-        "arms": [_arm(config, arm, results, judged) for arm in config["arms"]],
-        "comparisons": [
-            _compare(config, arm, threshold, judged)
-            for arm in config["arms"]
-            if arm != config["baseline"]
-            for threshold in config["thresholds"]
-        ],
+        "arms": arms,
+        "comparisons": _comparisons(config, grid),
+        "final_accuracy": [_final(config, arm, finished) for arm in config["arms"] if arm != config["baseline"]],
+        "crossover": [_crossover(config, arm, grid) for arm in config["arms"] if arm != config["baseline"]],
+        "rankings": _rankings(config, finished),
+        "runs": [_run(run) for run in results],
     }
+    report["controls"] = check_controls(config, report)
+    return {**report, "verdict": decide(plan, report, results)}
+
+
+def check_comparable(results: Sequence[RunResult]) -> None:
+    """Raise ValueError, naming what differs, for runs of several data sets, methods or machines."""
+    facts: dict[str, Callable[[RunResult], Any]] = {
+        "data sets": lambda run: run.start["dataset"]["sha256"],
+        "versions of the method": lambda run: run.start["method_version"],
+        "numbers of processes": lambda run: run.start["world_size"],
+        "precisions": lambda run: run.start["precision"]["name"],
+        "kinds of hardware": lambda run: _hardware(run.start["environment"]),
+    }
+    for what, fact in facts.items():
+        found = sorted({str(fact(run)) for run in results})
+        if len(found) > 1:
+            raise ValueError(f"runs of {len(found)} different {what} cannot be compared: {', '.join(found)}")
+
+
+def _hardware(environment: dict[str, Any]) -> str:
+    names = ("gpu",) if environment.get("gpu") else CPU_FACTS
+    return " ".join(str(environment.get(name)) for name in names)
 
 
 def time_to_accuracy_s(config: dict[str, Any], run: RunResult, threshold: float) -> float | None:
-    """The clock's reading at the run's confirmed or terminal crossing; None where it did not reach."""
-    look = _crossing_look(config, run, threshold)
-    return None if look is None else read_clock(config["clock"], run.looks[look].segments_s)
+    """The clock's reading at the run's crossing; None where it did not reach."""
+    span = judge(config, [run], threshold, RULES["headstart"])[0].span
+    return span.by if span.reached else None
 
 
-def _crossing_look(config: dict[str, Any], run: RunResult, threshold: float) -> int | None:
-    if run.status == "diverged":
-        return None
-    accuracies = [look.accuracy for look in run.looks]
-    if config["kind"] == "annealed":
-        return len(accuracies) - 1 if accuracies and accuracies[-1] >= threshold else None
-    found = crossing(accuracies, threshold, confirm_looks=config["confirm_looks"], completed=run.status == "completed")
-    return found.look if found else None
-
-
-def _arm(config: dict[str, Any], arm: str, results: Sequence[RunResult], judged: Sequence[RunResult]) -> dict[str, Any]:
-    runs = [run for run in results if run.arm == arm]
-    start = runs[0].start if runs else None
-    own = [run for run in judged if run.arm == arm]
-    waiting = _spread([run.data_wait_fraction for run in own])["median"]
+def _grid(config: dict[str, Any], finished: Sequence[RunResult], rules: str) -> Grid:
+    runs = {arm: [run for run in finished if run.arm == arm] for arm in config["arms"]}
     return {
-        "name": arm,
-        "network": start["network"]["name"] if start else None,
-        "parameters": start["network"]["parameters"] if start else None,
-        "flops_per_image": start["network"]["flops_per_image"] if start else None,
-        "weights": {key: start["weights"][key] for key in ("source", "tag", "sha256")} if start else None,
-        "runs": len(own),
-        "statuses": {status: sum(run.status == status for run in runs) for status in STATUSES},
-        "thresholds": [_threshold(config, threshold, own) for threshold in config["thresholds"]],
-        "images_per_s": _spread([run.images_per_s for run in own])["median"],
-        "data_wait_fraction": waiting,
-        "bottleneck": bottleneck(waiting),
-        "compile_s": start["compile"]["compile_s"] if start else None,
-        "final_accuracy": _spread(
-            [run.test_correct / run.test_total for run in own if run.test_correct is not None and run.test_total]
-        ),
+        arm: {threshold: judge(config, own, threshold, RULES[rules]) for threshold in config["thresholds"]}
+        for arm, own in runs.items()
     }
 
 
-def bottleneck(data_wait_fraction: float | None) -> str | None:
-    """What a training step waits for most that could be otherwise: `data`, or `compute` (with communication)."""
-    return None if data_wait_fraction is None else "data" if data_wait_fraction > WAITING_FRACTION else "compute"
+def _comparisons(config: dict[str, Any], grid: Grid) -> list[dict[str, Any]]:
+    rows = [
+        _compare(config, arm, threshold, grid)
+        for arm in config["arms"]
+        if arm != config["baseline"]
+        for threshold in config["thresholds"]
+    ]
+    primary = (config["primary"]["arm"], config["primary"]["threshold"])
+    others = [row for row in rows if (row["arm"], row["threshold"]) != primary]
+    for row, p_holm in zip(others, statistics.holm([row["p_sign_flip"] for row in others]), strict=True):
+        row["p_holm"] = p_holm
+    return rows
 
 
-def _threshold(config: dict[str, Any], threshold: float, runs: Sequence[RunResult]) -> dict[str, Any]:
-    looks = [(run, _crossing_look(config, run, threshold)) for run in runs]
-    reached = [(run, look) for run, look in looks if look is not None]
-    return {
-        "threshold": threshold,
-        "reached": len(reached),
-        "runs": len(runs),
-        "time_to_accuracy_s": _spread([read_clock(config["clock"], run.looks[look].segments_s) for run, look in reached]),
-        "epochs_to_accuracy": _spread([run.looks[look].epoch for run, look in reached]),
-    }
-
-
-def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Median and extremes; nulls where there is nothing."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return {"median": None, "low": None, "high": None}
-    return {"median": statistics.median(known), "low": min(known), "high": max(known)}
-
-
-def _compare(config: dict[str, Any], arm: str, threshold: float, judged: Sequence[RunResult]) -> dict[str, Any]:
-    """Ratio = baseline's time / arm's, the geometric mean over blocks; null unless every run of both reached."""
-    times = {(run.arm, run.block): time_to_accuracy_s(config, run, threshold) for run in judged}
-    blocks = sorted(block for name, block in times if name == arm and (config["baseline"], block) in times)
-    pairs = [(times[config["baseline"], block], times[arm, block]) for block in blocks]
-    ratios = [slow / fast for slow, fast in pairs if slow is not None and fast is not None]
-    complete = bool(pairs) and len(ratios) == len(pairs)
+def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> dict[str, Any]:
+    """Ratio = baseline's time / arm's over the blocks that both finished; where a run missed, a bound from ERT's intervals."""
+    own, other = ({row.block: row.span for row in grid[name][threshold]} for name in (arm, config["baseline"]))
+    pairs = [(own[block], other[block]) for block in sorted(own.keys() & other.keys())]
+    scores = [statistics.sooner(a, b) for a, b in pairs]
+    complete = bool(pairs) and all(a.reached and b.reached for a, b in pairs)
+    logs = [math.log(b.by / a.by) for a, b in pairs] if complete else []
+    alpha = config["primary"]["alpha"]
+    interval = statistics.confidence_sequence(logs, alpha) if complete else None
+    low, high = (math.exp(interval[0]), math.exp(interval[1])) if interval else (None, None)
     return {
         "arm": arm,
         "baseline": config["baseline"],
         "threshold": threshold,
         "blocks": len(pairs),
-        "blocks_sooner": sum(_sooner(fast, slow) for slow, fast in pairs),
-        "ratio": math.exp(statistics.fmean(map(math.log, ratios))) if complete else None,
-        "low": min(ratios) if complete else None,
-        "high": max(ratios) if complete else None,
-        "verdict": "undecided",
+        "blocks_sooner": scores.count(1.0),
+        "blocks_later": scores.count(0.0),
+        "reached": [sum(a.reached for a, _ in pairs), sum(b.reached for _, b in pairs)],
+        "evidence": statistics.sign_evidence(scores),
+        "win_probability": statistics.win_probability([a for a, _ in pairs], [b for _, b in pairs]),
+        "ratio": math.exp(plain.fmean(logs)) if complete else None,
+        "low": low,
+        "high": high,
+        "least": math.exp(min(logs)) if complete else None,
+        "greatest": math.exp(max(logs)) if complete else None,
+        "bound": None if complete else _bound(pairs, alpha),
+        "correlation": statistics.correlation([(math.log(a.by), math.log(b.by)) for a, b in pairs]) if complete else None,
+        "p_sign_flip": statistics.sign_flip_p(logs if complete else [score - 0.5 for score in scores]),
+        "p_holm": None,
     }
 
 
-def _sooner(arm_s: float | None, baseline_s: float | None) -> bool:
-    """Whether the arm reached first; a baseline that did not reach is later than an arm that did."""
-    return arm_s is not None and (baseline_s is None or arm_s < baseline_s)
+def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: float) -> dict[str, float | None] | None:
+    """The ratio of expected times with restarts lies in it: both arms' composite intervals at alpha / 2."""
+    budgets = [span.after for pair in pairs for span in pair if not span.reached and math.isfinite(span.after)]
+    times = [span.by for pair in pairs for span in pair if span.reached]
+    if not pairs or not (budgets or times):
+        return None
+    tau_s = min(budgets) if budgets else max(times)
+    arm, baseline = (statistics.ert_interval(spans, tau_s, alpha / 2) for spans in zip(*pairs, strict=True))
+    if arm is None or baseline is None:
+        return None
+    return ends((baseline[0] / arm[1], baseline[1] / arm[0] if arm[0] else math.inf))
 
 
-def accuracy_label(threshold: float) -> str:
-    """A threshold as text: two decimals, or as many as it has; never rounded to another threshold."""
-    label = f"{threshold:.2f}"
-    return label if float(label) == threshold else repr(threshold)
+def _final(config: dict[str, Any], arm: str, finished: Sequence[RunResult]) -> dict[str, Any]:
+    """Test accuracy at the same budget, arm less baseline, paired by block: mean and t interval."""
+    own, other = (
+        {run.block: run.test_accuracy for run in finished if run.arm == name and run.test_accuracy is not None}
+        for name in (arm, config["baseline"])
+    )
+    differences = [own[block] - other[block] for block in sorted(own.keys() & other.keys())]  # type: ignore[operator]
+    mean, low, high = statistics.mean_interval(differences, config["primary"]["alpha"]) or (None, -math.inf, math.inf)
+    return {"arm": arm, "baseline": config["baseline"], "blocks": len(differences), "difference": mean, **ends((low, high))}
 
 
-def answer(report: dict[str, Any]) -> str:
-    """The primary comparison in one sentence; what was reached where there is one arm only."""
-    primary = report["primary"]
-    goal = f"{accuracy_label(primary['threshold'])} on {report['dataset']['name'] if report['dataset'] else 'no data yet'}"
-    row = next((c for c in report["comparisons"] if c["arm"] == primary["arm"] and c["threshold"] == primary["threshold"]), None)
-    if row is None:
-        return f"{goal} reached by {_reached(report, primary['arm'], primary['threshold'])}; nothing to compare with"
-    if row["blocks"] == 0:
-        return f"{row['arm']} against {row['baseline']}: no block is complete yet"
-    sooner = f"sooner in {row['blocks_sooner']} of {row['blocks']} block{'' if row['blocks'] == 1 else 's'}"
-    if row["ratio"] is None:
-        told = ", ".join(_reached(report, name, row["threshold"]) for name in (row["arm"], row["baseline"]))
-        return f"{goal} reached by {told}; {row['arm']} {sooner}, {row['verdict']}"
-    size, spread = _ratio_words(row)
-    return f"{row['arm']} {size} to {goal} than {row['baseline']} ({report['clock']} clock; {spread}{sooner}), {row['verdict']}"
+def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
+    """The lowest threshold from which on the baseline is the sooner one, though the arm was sooner below it; null: none."""
+    baseline = config["baseline"]
+    chances = [
+        (threshold, statistics.win_probability(*([row.span for row in grid[name][threshold]] for name in (arm, baseline))))
+        for threshold in config["thresholds"]
+    ]
+    known = [(threshold, chance) for threshold, chance in chances if chance is not None and chance != 0.5]
+    begun = any(chance > 0.5 for _, chance in known)
+    overtaken = next((t for t, chance in known if chance < 0.5), None) if begun and known[0][1] > 0.5 else None
+    return {"arm": arm, "baseline": baseline, "accuracy": overtaken}
 
 
-def _ratio_words(row: dict[str, Any]) -> tuple[str, str]:
-    """How much sooner or later, and the extremes over blocks where there are several."""
-    ratio, low, high, direction = row["ratio"], row["low"], row["high"], "sooner"
-    if ratio < 1:
-        ratio, low, high, direction = 1 / ratio, 1 / high, 1 / low, "later"
-    return f"{ratio:.2f}x {direction}", f"{low:.2f}x to {high:.2f}x by block, " if row["blocks"] > 1 else ""
+def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dict[str, Any]]:
+    """The arms by median time to the primary threshold under every set of rules; null where runs have no such looks."""
+    rankings: list[dict[str, Any]] = []
+    for name, rules in RULES.items():
+        can = bool(finished) and all(run.looks_on(rules.split) for run in finished if run.status == "completed")
+        clock = rules.clock or config["clock"]
+        order: list[tuple[float, str]] = []
+        for arm in config["arms"] if can else []:
+            spans = [row.span for row in judge(config, [r for r in finished if r.arm == arm], config["primary"]["threshold"], rules)]
+            order.append((plain.median(span.by for span in spans) if spans else math.inf, arm))
+        order.sort(key=lambda pair: pair[0])
+        told = [{"arm": arm, "median_s": time_s if math.isfinite(time_s) else None} for time_s, arm in order]
+        same = [row["arm"] for row in told] == [row["arm"] for row in rankings[0]["arms"]] if rankings else True
+        rankings.append({"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same if told else None})
+    return rankings
 
 
-def _reached(report: dict[str, Any], arm: str, threshold: float) -> str:
-    """`arm in 5 of 7 runs (median 3.1 s)`."""
-    rows = next(a for a in report["arms"] if a["name"] == arm)["thresholds"]
-    row = next(r for r in rows if r["threshold"] == threshold)
-    median_s = row["time_to_accuracy_s"]["median"]
-    when = "" if median_s is None else f" (median {median_s:.1f} s)"
-    return f"{arm} in {row['reached']} of {row['runs']} runs{when}"
+def _run(run: RunResult) -> dict[str, Any]:
+    names = ("run_id", "arm", "seed", "block", "status", "attempts", "resumed", "ledger_sha256", "test_accuracy", "images_per_s")
+    facts = {name: getattr(run, name) for name in (*names, "wall_s")}
+    return {**facts, "segments_s": run.segments_s, "last_val_accuracy": run.looks[-1].accuracy if run.looks else None}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KINDS = ("run_start", "setup_stop", "warmup_stop", "epoch_stop", "eval_stop", "checkpoint", "run_stop")
 
 

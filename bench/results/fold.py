@@ -6,33 +6,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.results.clocks import read_clock
-from bench.results.events import Event
+from bench.results.events import SCHEMA_VERSION, Event
 
 STATUSES = ("completed", "diverged", "failed", "interrupted")
+LOOK_FIELDS = ("samples", "segments_s", "data_wait_s", "correct", "total", "loss", "class_correct")
+SEGMENTS_TOLERANCE, SEGMENTS_SLACK_S = 0.01, 0.05  # of the time between two events, and what two cuts may cost
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One evaluation on val: where the run stood, and seconds by segment so far (slowest rank)."""
+    """One evaluation: where the run stood, and seconds by segment so far (slowest rank)."""
 
     step: int
     epoch: float
     samples: int
     segments_s: dict[str, float]
     data_wait_s: float
-    correct: int
+    correct: float  # a whole number but in curves from elsewhere, which tell no counts
     total: int
     loss: float | None
+    class_correct: list[int] | None
 
     @property
     def accuracy(self) -> float:
-        """Share of val images classified rightly."""
+        """Share of the images classified rightly."""
         return self.correct / self.total
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What one run did. `start` is its run_start event's data: config, data set, network, weights, environment facts."""
+    """What one run did. `start` is its run_start event's data: config, data set, network, weights, environment facts.
+
+    `confusion` [K, K] counts the test images of each class (row) by what they were taken for, at the end.
+    """
 
     run_id: str
     arm: str
@@ -43,12 +49,15 @@ class RunResult:
     resumed: bool
     error: str | None
     looks: list[Look]
+    test_looks: list[Look]
     segments_s: dict[str, float]
     test_correct: int | None
     test_total: int | None
     test_loss: float | None
+    confusion: list[list[int]] | None
     images_per_s: float | None
     data_wait_fraction: float | None
+    ledger_sha256: str
     start: dict[str, Any]
 
     @property
@@ -56,50 +65,76 @@ class RunResult:
         """Whether the run has its answer and is not made again."""
         return self.status in ("completed", "diverged")
 
-    def clock_s(self, clock: str) -> list[float]:
-        """The clock's reading in seconds at every look."""
-        return [read_clock(clock, look.segments_s) for look in self.looks]
+    @property
+    def test_accuracy(self) -> float | None:
+        """Share of the test images classified rightly at the end; None for a run that did not get there."""
+        return self.test_correct / self.test_total if self.test_correct is not None and self.test_total else None
+
+    @property
+    def wall_s(self) -> float | None:
+        """The process's age when the run ended; None where the process made other runs too, or several made this one."""
+        alone = self.start["process_runs"] == 1 and self.attempts == 1 and self.is_finished
+        return read_clock("wall", self.segments_s) if alone else None
+
+    def looks_on(self, split: str) -> list[Look]:
+        """The looks on val, or on test."""
+        return self.looks if split == "val" else self.test_looks
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, for result.json."""
         return dataclasses.asdict(self)
 
 
-def fold(events: Sequence[Event]) -> RunResult:
-    """The result of a run's whole event stream, the last attempt counted. Raises ValueError for a stream without run_start."""
+def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:
+    """The result of a run's whole event stream, the last attempt counted.
+
+    Raises ValueError for a stream without run_start, or of another version than this one reads.
+    """
     starts = [index for index, event in enumerate(events) if event.kind == "run_start"]
     if not starts:
         raise ValueError("no run_start event in the stream")
+    if other := next((e.schema_version for e in events if e.schema_version != SCHEMA_VERSION), None):
+        raise ValueError(f"events of schema version {other}, this headstart reads {SCHEMA_VERSION}: give another --output")
     start = events[starts[-1]].data
-    looks = _looks(events)
-    tail = events[starts[-1] :]
-    stop = next((event.data for event in tail if event.kind == "run_stop"), None)
-    test = next((event.data for event in tail if _is_look(event, "test")), None)
-    segments_s = stop["segments_s"] if stop else (looks[-1].segments_s if looks else {})
+    looks, test_looks = _looks(events, "val"), _looks(events, "test")
+    stop = next((event.data for event in events[starts[-1] :] if event.kind == "run_stop"), None)
+    test = next((event.data for event in events[starts[-1] :] if event.kind == "eval_stop" and event.data["confusion"]), None)
+    segments_s = stop["segments_s"] if stop else (looks[-1].segments_s if looks else start["segments_s"])
     return RunResult(
         run_id=start["run_id"], arm=start["arm"], seed=start["seed"], block=start["block"],
         status=stop["status"] if stop else "interrupted", attempts=len(starts), resumed=start["resumed_step"] > 0,
-        error=stop["error"] if stop else None, looks=looks, segments_s=segments_s,
+        error=stop["error"] if stop else None, looks=looks, test_looks=test_looks, segments_s=segments_s,
         test_correct=test["correct"] if test else None, test_total=test["total"] if test else None,
-        test_loss=test["loss"] if test else None,
-        images_per_s=_images_per_s(looks), data_wait_fraction=_data_wait_fraction(looks), start=start,
+        test_loss=test["loss"] if test else None, confusion=test["confusion"] if test else None,
+        images_per_s=_images_per_s(looks), data_wait_fraction=_data_wait_fraction(looks), ledger_sha256=ledger_sha256,
+        start=start,
     )  # fmt: skip
 
 
-def _looks(events: Sequence[Event]) -> list[Look]:
-    """Looks on val; a resumed attempt keeps those up to its checkpoint, a fresh one none."""
+def segment_gaps(events: Sequence[Event]) -> list[str]:
+    """Where the segments of the last attempt do not sum to the time that passed between its events, a sentence each."""
+    starts = [index for index, event in enumerate(events) if event.kind == "run_start"]
+    marks = [event for event in events[starts[-1] :] if "segments_s" in event.data] if starts else []
+    gaps = []
+    for earlier, later in zip(marks, marks[1:], strict=False):
+        passed_s = (later.mono_ns - earlier.mono_ns) / 1e9
+        told_s = sum(later.data["segments_s"].values()) - sum(earlier.data["segments_s"].values())
+        # Over several ranks each segment is the slowest rank's, so their sum may be more than the time that passed.
+        most_s = passed_s * (1 + SEGMENTS_TOLERANCE) + SEGMENTS_SLACK_S if marks[0].data["world_size"] == 1 else float("inf")
+        if not passed_s * (1 - SEGMENTS_TOLERANCE) - SEGMENTS_SLACK_S <= told_s <= most_s:
+            gaps.append(f"seq {earlier.seq} to {later.seq}: segments tell {told_s:.3f} s of {passed_s:.3f} s")
+    return gaps
+
+
+def _looks(events: Sequence[Event], split: str) -> list[Look]:
+    """Looks on a split; a resumed attempt keeps those up to its checkpoint, a fresh one none."""
     looks: list[Look] = []
     for event in events:
         if event.kind == "run_start":
             looks = [look for look in looks if look.step <= event.data["resumed_step"]]
-        if _is_look(event, "val"):
-            names = ("samples", "segments_s", "data_wait_s", "correct", "total", "loss")
-            looks.append(Look(step=event.step, epoch=event.epoch, **{name: event.data[name] for name in names}))
+        if event.kind == "eval_stop" and event.data["split"] == split:
+            looks.append(Look(step=event.step, epoch=event.epoch, **{name: event.data[name] for name in LOOK_FIELDS}))
     return looks
-
-
-def _is_look(event: Event, split: str) -> bool:
-    return event.kind == "eval_stop" and event.data["split"] == split
 
 
 def _images_per_s(looks: Sequence[Look]) -> float | None:

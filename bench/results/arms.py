@@ -1,0 +1,145 @@
+"""What is known of one arm from its runs: what it is, what it reached and when, how it ran. Pure; an entry of report.json."""
+
+import math
+import statistics as plain
+from collections.abc import Sequence
+from typing import Any
+
+from bench.results import statistics
+from bench.results.clocks import read_clock
+from bench.results.fold import STATUSES, RunResult
+from bench.results.rules import Judged
+
+WAITING_FRACTION = 0.05  # of the train segment; more is told as the bottleneck
+
+
+def describe_arm(
+    config: dict[str, Any], arm: str, runs: Sequence[RunResult], rows: dict[float, list[Judged]], *, clock: str, tau_s: float
+) -> dict[str, Any]:
+    """All of an arm's runs, failed ones too, and its judged blocks by threshold. `tau_s`: the budget that all arms had."""
+    start = runs[0].start if runs else None
+    own = [run for run in runs if run.is_finished]
+    waiting = spread([run.data_wait_fraction for run in own])["median"]
+    primary = rows[config["primary"]["threshold"]]
+    return {
+        "name": arm,
+        "network": start["network"]["name"] if start else None,
+        "parameters": start["network"]["parameters"] if start else None,
+        "flops_per_image": start["network"]["flops_per_image"] if start else None,
+        "weights": {key: start["weights"][key] for key in ("source", "tag", "sha256")} if start else None,
+        "runs": len(own),
+        "statuses": {status: sum(run.status == status for run in runs) for status in STATUSES},
+        "thresholds": [_threshold(threshold, judged, own, clock, tau_s) for threshold, judged in rows.items()],
+        "images_per_s": spread([run.images_per_s for run in own])["median"],
+        "step": _step(start["compile"], waiting) if start else None,
+        "compile": _compile(start["compile"], config) if start else None,
+        "final_accuracy": spread([run.test_accuracy for run in own]),
+        "optimism_gap": spread([run.looks[-1].accuracy - run.test_accuracy for run in own if run.test_accuracy is not None]),
+        "area_log_flops": spread([_area(run) for run in own]),
+        "reference": _reference(config["reference"].get(arm), primary),
+        "classes": _classes(own),
+    }
+
+
+def _threshold(
+    threshold: float, judged: Sequence[Judged], runs: Sequence[RunResult], clock: str, tau_s: float
+) -> dict[str, Any]:
+    looks = [row.look for row in judged if row.look]
+    spans = [row.span for row in judged]
+    flops = runs[0].start["network"]["flops_per_image"] if runs else None
+    own_s = max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
+    floor = None if looks or not spans else statistics.ert_floor(len(spans), own_s)
+    return {
+        "threshold": threshold,
+        "runs": len(judged),
+        "reached": len(looks),
+        **{kind: sum(row.kind == kind for row in judged) for kind in ("confirmed", "terminal")},
+        **{name: sum(getattr(row, name) for row in judged) for name in ("touched", "fell_back", "ended_below")},
+        "time_to_accuracy_s": spread([span.by for span in spans if span.reached]),
+        "epochs_to_accuracy": spread([look.epoch for look in looks]),
+        "samples_to_accuracy": spread([look.samples for look in looks]),
+        "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
+        "joules_to_accuracy": spread([]),  # no meter
+        "mean_s": {"value": statistics.rmst(spans, tau_s), "tau": tau_s},
+        "restarts_s": {"value": statistics.ert(spans, own_s), **ends(statistics.ert_interval(spans, own_s, 0.05)), "floor": floor},
+    }
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Median and extremes; nulls where there is nothing."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"median": None, "low": None, "high": None}
+    return {"median": plain.median(known), "low": min(known), "high": max(known)}
+
+
+def ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    """An interval's ends for JSON, which knows no infinity: null is open."""
+    low, high = interval or (-math.inf, math.inf)
+    return {"low": low if math.isfinite(low) else None, "high": high if math.isfinite(high) else None}
+
+
+def _step(compiled: dict[str, Any], waiting: float | None) -> dict[str, Any]:
+    """How a step's time splits, fractions of the train segment; the bottleneck is what could be otherwise."""
+    exchange = compiled["communication_fraction"]
+    parts = {"data_wait": waiting, "communication": None if waiting is None else exchange * (1 - waiting)}
+    parts["compute"] = None if waiting is None else (1 - exchange) * (1 - waiting)
+    return {**parts, "bottleneck": bottleneck(waiting, exchange)}
+
+
+def bottleneck(data_wait_fraction: float | None, communication_fraction: float = 0.0) -> str | None:
+    """What a training step waits for that could be otherwise: `data`, `communication`, or it is busy with `compute`."""
+    if data_wait_fraction is None:
+        return None
+    return (
+        "data" if data_wait_fraction > WAITING_FRACTION
+        else "communication" if communication_fraction > 0.5
+        else "compute"
+    )  # fmt: skip
+
+
+def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of compilation, and after how many runs it has paid for itself; null where it never does."""
+    saved_s = (compiled["eager_step_s"] or 0.0) - (compiled["step_s"] or 0.0)
+    steps = config["train"]["samples"] // config["train"]["global_batch_size"]
+    return {
+        **{key: compiled[key] for key in ("enabled", "compile_s", "cache_hits", "cache_misses", "step_s", "eager_step_s")},
+        "break_even_runs": compiled["compile_s"] / (saved_s * steps) if compiled["enabled"] and saved_s > 0 else None,
+    }
+
+
+def _area(run: RunResult) -> float | None:
+    flops = run.start["network"]["flops_per_image"]
+    return statistics.log_area([3 * flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
+
+
+def _reference(stored: Sequence[float] | None, judged: Sequence[Judged]) -> dict[str, Any] | None:
+    """Whether an arm converges as its stored reference did, in epochs to the primary threshold (exact permutation, 1 %)."""
+    if not stored:
+        return None
+    found = [row.look.epoch for row in judged if row.look]
+    sooner, later = statistics.unlike(stored, found)
+    told = "too good" if sooner < 0.01 else "too slow" if later < 0.01 or (judged and not found) else "as stored"
+    return {"epochs": spread(list(stored)), "p_sooner": sooner, "p_later": later, "told": told}
+
+
+def _classes(runs: Sequence[RunResult]) -> dict[str, Any] | None:
+    """Counts of test images by class and by what they were taken for, over all runs, and the pairs most confused."""
+    counted = [run.confusion for run in runs if run.confusion]
+    if not counted:
+        return None
+    names = runs[0].start["dataset"]["classes"]
+    places = range(len(names))
+    total = [[sum(matrix[row][column] for matrix in counted) for column in places] for row in places]
+    shares = [(total[a][b] + total[b][a], names[a], names[b]) for a in places for b in range(a)]
+    wrong = sum(count for count, _, _ in shares)
+    return {
+        "names": names,
+        "confusion": total,
+        "accuracy": [total[k][k] / sum(total[k]) if sum(total[k]) else None for k in places],
+        "most_confused": [
+            {"classes": [one, other], "count": count, "share_of_errors": count / wrong}
+            for count, one, other in sorted(shares, reverse=True)[:3]
+            if count
+        ],
+    }

@@ -1,0 +1,121 @@
+"""What it takes to have reached a threshold: crossings, and the sets of rules that runs can be judged by (METHOD, section 2)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.results.clocks import read_clock
+from bench.results.fold import Look, RunResult
+from bench.results.statistics import Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """One way to judge curves. `clock` None: the experiment's own."""
+
+    split: Literal["val", "test"]
+    reached: Literal["held", "touch", "mean"]  # a crossing; the first touch; the mean of all runs' last looks
+    clock: str | None
+    words: str
+
+
+RULES = {
+    "headstart": Rules(split="val", reached="held", clock=None, words="a crossing on val that holds, the experiment's clock"),
+    "dawnbench": Rules(split="test", reached="touch", clock="train", words="the first touch on test, train clock"),
+    "airbench": Rules(split="test", reached="mean", clock="airbench", words="mean test accuracy at the end, airbench clock"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """The look at which a threshold was reached; it lies in (previous look, this look]."""
+
+    look: int
+    kind: Literal["confirmed", "terminal", "touch", "end"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One arm in one block at one threshold. `span` is on the clock, in seconds; `look` is the crossing's, None: not reached.
+
+    Beside the crossing: whether any look touched the threshold, fell below it again, and whether the last one is below.
+    """
+
+    block: int
+    span: Span
+    look: Look | None
+    kind: str | None
+    touched: bool
+    fell_back: bool
+    ended_below: bool
+
+
+def crossing(accuracies: Sequence[float], threshold: float, *, confirm_looks: int, completed: bool) -> Crossing | None:
+    """The first look at or above `threshold` that the next `confirm_looks - 1` looks uphold.
+
+    A look of a completed schedule with fewer looks after it than that counts when all of those uphold it: terminal.
+    """
+    for look in range(len(accuracies)):
+        held = accuracies[look : look + confirm_looks]
+        if min(held) < threshold:
+            continue
+        if len(held) == confirm_looks:
+            return Crossing(look=look, kind="confirmed")
+        return Crossing(look=look, kind="terminal") if completed else None
+    return None
+
+
+def first_touch(accuracies: Sequence[float], threshold: float) -> int | None:
+    """The first look at or above `threshold`, held or not: biased early, shown beside the crossing."""
+    return next((look for look, accuracy in enumerate(accuracies) if accuracy >= threshold), None)
+
+
+def judge(config: dict[str, Any], runs: Sequence[RunResult], threshold: float, rules: Rules) -> list[Judged]:
+    """One arm's finished runs, a row a block. Runs of one block differ in their budget; the soonest that reached counts."""
+    clock = rules.clock or config["clock"]
+    found = {id(run): _find(config, run, threshold, rules) for run in runs}
+    if rules.reached == "mean" and runs:
+        last = [run.looks_on(rules.split)[-1].accuracy for run in runs if run.looks_on(rules.split)]
+        if len(last) < len(runs) or sum(last) / len(last) < threshold:
+            found = dict.fromkeys(found)
+    blocks = sorted({run.block for run in runs})
+    return [_block([run for run in runs if run.block == block], found, threshold, rules.split, clock) for block in blocks]
+
+
+def _find(config: dict[str, Any], run: RunResult, threshold: float, rules: Rules) -> Crossing | None:
+    accuracies = [look.accuracy for look in run.looks_on(rules.split)]
+    if run.status == "diverged" or not accuracies:
+        return None
+    if rules.reached == "touch":
+        touch = first_touch(accuracies, threshold)
+        return None if touch is None else Crossing(look=touch, kind="touch")
+    if rules.reached == "mean" or config["kind"] == "annealed":
+        reached = rules.reached == "mean" or accuracies[-1] >= threshold
+        return Crossing(look=len(accuracies) - 1, kind="end") if reached else None
+    return crossing(accuracies, threshold, confirm_looks=config["confirm_looks"], completed=run.status == "completed")
+
+
+def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: float, split: str, clock: str) -> Judged:
+    ends_s = {id(run): read_clock(clock, run.segments_s) for run in runs}
+    reached = [(run, at) for run in runs if (at := found[id(run)]) is not None]
+    looks = [[look.accuracy for look in run.looks_on(split)] for run in runs]
+    touches = [(curve, first_touch(curve, threshold)) for curve in looks]
+    beside = {
+        "block": runs[0].block,
+        "touched": any(touch is not None for _, touch in touches),
+        "fell_back": any(touch is not None and min(curve[touch:]) < threshold for curve, touch in touches),
+        "ended_below": any(touch is not None and curve[-1] < threshold for curve, touch in touches),
+    }
+    if not reached:
+        diverged = any(run.status == "diverged" for run in runs)
+        span = Span(after=math.inf if diverged else max(ends_s.values()), by=math.inf)
+        return Judged(span=span, look=None, kind=None, **beside)
+    run, at = min(reached, key=lambda pair: read_clock(clock, pair[0].looks_on(split)[pair[1].look].segments_s))
+    curve = run.looks_on(split)
+    by_s = read_clock(clock, curve[at.look].segments_s)
+    if at.kind == "end":  # a shorter budget that failed is all that is known about less time
+        after_s = max((ends_s[id(other)] for other in runs if found[id(other)] is None and ends_s[id(other)] < by_s), default=0.0)
+    else:
+        after_s = read_clock(clock, curve[at.look - 1].segments_s if at.look else run.start["segments_s"])
+    return Judged(span=Span(after=after_s, by=by_s), look=curve[at.look], kind=at.kind, **beside)
