@@ -18,7 +18,7 @@ from bench.config.schema import ExperimentConfig
 
 BASE = Path(__file__).parents[2] / "configs" / "base.yaml"
 LAYER = "--layer="
-FACTOR_ROOTS = ("data", "model", "weights", "optim", "schedule", "train")
+FACTOR_ROOTS = ("data", "model", "weights", "optim", "schedule", "train", "seed")
 # What decides a run's numbers. Everything else names, judges or stores them.
 RUN_ROOTS = ("kind", "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile")
 PLACES = ("data.dir", "data.download", "data.urls", "weights.accept_license")  # where files come from, not what they hold
@@ -197,6 +197,7 @@ def known_keys() -> list[str]:
 def _check(config: ExperimentConfig) -> None:
     _check_names(config)
     _check_factors(config)
+    _check_budgets(config)
     for arm in config.arms:
         _check_run(arm_config(config, arm), arm)
 
@@ -211,8 +212,17 @@ def _check_names(config: ExperimentConfig) -> None:
         raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; {_others(config)}")
     if list(config.thresholds) != sorted(set(config.thresholds)):
         raise ValueError(f"thresholds: {list(config.thresholds)} must rise, each once")
+    for key, arms in (("controls", config.controls), ("reference", config.reference)):
+        for arm in arms:
+            if arm not in config.arms or (key == "controls" and arm in (config.baseline, config.primary.arm)):
+                raise ValueError(f"{key}: no arm {arm!r} that could be one; {registry.nearest(arm, _free(config, key))}")
     if config.primary.threshold not in config.thresholds:
         raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {list(config.thresholds)}")
+
+
+def _free(config: ExperimentConfig, key: str) -> list[str]:
+    taken = (config.baseline, config.primary.arm) if key == "controls" else ()
+    return [arm for arm in config.arms if arm not in taken]
 
 
 def _others(config: ExperimentConfig) -> str:
@@ -223,8 +233,9 @@ def _check_factors(config: ExperimentConfig) -> None:
     shared = as_dict(config)
     for factor in config.factors:
         root, dot, leaf = factor.partition(".")
-        if root not in FACTOR_ROOTS or (dot and leaf not in shared[root]):
-            known = [*FACTOR_ROOTS, *(f"{r}.{leaf}" for r in FACTOR_ROOTS for leaf in shared[r])]
+        leaves = {r: shared[r] for r in FACTOR_ROOTS if isinstance(shared[r], dict)}
+        if root not in FACTOR_ROOTS or (dot and leaf not in leaves.get(root, ())):
+            known = [*FACTOR_ROOTS, *(f"{r}.{leaf}" for r, held in leaves.items() for leaf in held)]
             raise ValueError(f"factors: {factor!r} cannot be one; {registry.nearest(factor, known)}")
     for arm, overrides in config.arms.items():
         for key in overrides:
@@ -233,6 +244,17 @@ def _check_factors(config: ExperimentConfig) -> None:
                     f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; "
                     + registry.nearest(key, config.factors)
                 )
+
+
+def _check_budgets(config: ExperimentConfig) -> None:
+    budgets, every = list(config.budgets), config.evaluation.every_samples
+    if budgets and config.kind != "annealed":
+        raise ValueError(f"budgets: {budgets} are for kind annealed; {config.kind} runs are judged at every look of one budget")
+    if budgets and (budgets != sorted(set(budgets)) or budgets[-1] != config.train.samples or any(b % every for b in budgets)):
+        raise ValueError(
+            f"budgets: {budgets} must be multiples of evaluation.every_samples {every} that rise to train.samples "
+            f"{config.train.samples}"
+        )
 
 
 def _check_run(config: ExperimentConfig, arm: str) -> None:

@@ -37,6 +37,7 @@ class DataConfig(_Strict):
     flip: Literal["none", "random", "alternating"]
     cutout: NonNegativeInt
     last_batch: Literal["drop", "partial"]
+    labels: Literal["given", "shuffled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +97,11 @@ class TrainConfig(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(_Strict):
-    """The grid of looks, in training samples, and the batch that a look is taken in."""
+    """The grid of looks, in training samples, and the batch that a look is taken in; test beside val, for the record, or not."""
 
     every_samples: PositiveInt
     batch_size: PositiveInt
+    test_every_look: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +133,15 @@ class WandbConfig(_Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class PrimaryConfig(_Strict):
-    """The one comparison that decides: this arm against the baseline, at this threshold."""
+    """The one comparison that decides: this arm against the baseline, at this threshold; and by what rule."""
 
     arm: str
     threshold: Accuracy
+    alpha: Annotated[float, Field(gt=0, le=0.5)]
+    max_blocks: PositiveInt
+    spread: PositiveFloat | None
+    smallest_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    interval_width: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +162,11 @@ class ExperimentConfig(_Strict):
     confirm_looks: PositiveInt
     clock: str
     blocks: PositiveInt
+    until_decided: bool
     seed: Seed
+    budgets: tuple[PositiveInt, ...]
+    controls: dict[Name, Literal["equal", "never"]]
+    reference: dict[Name, tuple[PositiveFloat, ...]]
     data: DataConfig
     model: ModelConfig
     weights: WeightsConfig

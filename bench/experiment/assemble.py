@@ -51,7 +51,7 @@ class Assembly:
 
 
 class Assembler:
-    """Assembles arms, once each. Arms that differ only in their weights share one compiled program."""
+    """Assembles arms, once each. Arms that differ only in their weights or budget share one compiled program."""
 
     def __init__(self, world: World, inputs: Inputs, self_trained: FindSelfTrained) -> None:
         self._world, self._inputs, self._self_trained = world, inputs, self_trained
@@ -61,7 +61,7 @@ class Assembler:
     def assemble(self, config: ExperimentConfig) -> Assembly:
         """Everything that an arm's runs need, made once; compiles on the first call for this network and data."""
         arm, program = as_dict(config), as_dict(config)
-        del program["weights"]
+        del program["weights"], program["train"]["samples"]
         arm_key, program_key = json.dumps(arm), json.dumps(program)
         if arm_key not in self._arms:
             start = self._self_trained(config) if config.weights.source == "self" else self._inputs.start(config)
@@ -80,7 +80,7 @@ class Assembler:
             EvaluationSet(split, spec, batch_size=config.evaluation.batch_size, rank=world.rank, world_size=world.size)
             for split in (dataset.val, dataset.test)
         )
-        program = Program(raw, wrap(raw, config.model), config, world)
+        program = Program(raw, wrap(raw, config.model), config, world, len(dataset.classes))
         program.reset(initial_state(config.model.name, len(dataset.classes), config.seed, start, config.model.stem))
         order = make_order(config, dataset, seed=config.seed, rank=world.rank, world_size=world.size)
         batches = _each_shape(loader, order)

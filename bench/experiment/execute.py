@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.config.load import as_dict, to_yaml
 from bench.experiment.assemble import Assembly
 from bench.experiment.plan import RunSpec
@@ -11,7 +13,7 @@ from bench.results.clocks import METHOD_VERSION
 from bench.results.fold import RunResult
 from bench.results.store import RunStore, write_json, write_text
 from bench.runtime.distributed import World
-from bench.runtime.environment import environment_facts
+from bench.runtime.environment import environment_facts, process_age_s
 from bench.runtime.phases import PhaseTimer
 from bench.trackers.protocol import Tracker
 from bench.training import checkpoint
@@ -20,11 +22,18 @@ from bench.training.recorder import Recorder
 
 
 def execute(
-    spec: RunSpec, assembly: Assembly, world: World, *, store: RunStore, trackers: Sequence[Tracker], facts: dict[str, Any]
+    spec: RunSpec,
+    assembly: Assembly,
+    world: World,
+    *,
+    store: RunStore,
+    trackers: Sequence[Tracker],
+    facts: dict[str, Any],
+    once_s: dict[str, float],
 ) -> RunResult | None:
     """Train one run and store its result (returned on rank 0). An error is recorded as `failed` and raised on.
 
-    `facts` are what the process found before: the precision, and the machine's self-check.
+    `facts` are what the process found before, as the precision; `once_s` its seconds by segment until the first run.
     """
     directory = store.run_dir(spec.run_id)
     if world.is_main:
@@ -33,7 +42,9 @@ def execute(
     world.barrier()
     progress = _prepare(spec, assembly, directory / "checkpoints")
     # Paid once a process, and counted in full to each run on the clocks that count it.
-    earlier_s = {**progress.segments_s, "compile": assembly.compile["compile_s"]}
+    earlier_s = {**progress.segments_s, **once_s, "compile": assembly.compile["compile_s"]}
+    if facts["process_runs"] == 1:
+        earlier_s["idle"] = max(0.0, process_age_s() - sum(earlier_s.values()))
     timer = PhaseTimer("build", world.synchronize, earlier_s)
     recorder = Recorder(directory, trackers, is_main=world.is_main)
     training = Training(
@@ -42,7 +53,7 @@ def execute(
         recorder=recorder, timer=timer, checkpoints=directory / "checkpoints",
     )  # fmt: skip
     timer.switch("log")
-    recorder.emit("run_start", **_start_facts(spec, assembly, world, facts, progress))
+    recorder.emit("run_start", **_start_facts(spec, assembly, world, facts, progress), segments_s=training.segments_s())
     recorder.deliver()
 
     def stop(status: str, error: str | None, segments_s: dict[str, float]) -> RunResult | None:
@@ -85,6 +96,8 @@ def _start_facts(spec: RunSpec, assembly: Assembly, world: World, facts: dict[st
             "name": dataset.name,
             "sha256": dataset.sha256,
             **{split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")},
+            "classes": list(dataset.classes),
+            "val_by_class": np.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist(),
         },
         "network": assembly.network,
         "weights": assembly.start.record,

@@ -1,5 +1,6 @@
 """What an experiment needs from outside, images and weights: found or fetched, checked, read once a process."""
 
+from dataclasses import replace
 from typing import Any
 
 from bench import registry
@@ -11,6 +12,9 @@ from bench.experiment.plan import recipe_run
 from bench.models.hub import hub_weights
 from bench.models.networks import build, check_network, count
 from bench.models.weights import Start, find_file, start
+from bench.runtime.streams import Stream, permutation
+
+SHUFFLE_SEED = 1  # part of the method
 
 
 class Inputs:
@@ -42,7 +46,7 @@ class Inputs:
     def dataset(self, data: DataConfig) -> Dataset:
         """The images an arm asks for, its subset taken."""
         if data not in self._datasets:
-            self._datasets[data] = subset(registry.resolve("source", data.source)(data), data)
+            self._datasets[data] = _labelled(subset(registry.resolve("source", data.source)(data), data), data.labels)
         return self._datasets[data]
 
     def start(self, config: ExperimentConfig) -> Start:
@@ -72,6 +76,14 @@ def make_order(config: ExperimentConfig, dataset: Dataset, *, seed: int, rank: i
         samples=len(dataset.train.labels), global_batch_size=config.train.global_batch_size, rank=rank,
         world_size=world_size, seed=seed, last_batch=config.data.last_batch,
     )  # fmt: skip
+
+
+def _labelled(dataset: Dataset, labels: str) -> Dataset:
+    """The data set as it is, or with its training labels dealt anew, the same for every run."""
+    if labels == "given":
+        return dataset
+    dealt = dataset.train.labels[permutation(len(dataset.train.labels), SHUFFLE_SEED, Stream.SPLIT)]
+    return replace(dataset, train=replace(dataset.train, labels=dealt))
 
 
 def augmentation(config: ExperimentConfig) -> Augmentation:

@@ -1,7 +1,10 @@
 """An experiment's config to blocks of runs: pure and without torch, so that `bench plan` answers at once."""
 
+import hashlib
+import json
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench import registry
@@ -22,12 +25,12 @@ class RunSpec:
     arm: str
     seed: int
     block: int
-    config: ExperimentConfig
+    config: ExperimentConfig  # with the arm's overrides and, of several budgets, this run's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One run of every arm with one seed, in an order drawn at random."""
+    """One run of every arm (and budget) with one seed, in an order drawn at random."""
 
     index: int
     seed: int
@@ -38,18 +41,26 @@ def plan(config: ExperimentConfig) -> list[Block]:
     """The runs of an experiment. Raises ValueError for a clock or a weights recipe that does not exist."""
     if config.clock not in CLOCKS:
         raise ValueError(f"clock: no clock {config.clock!r}; {registry.nearest(config.clock, CLOCKS)}")
-    arms = {arm: arm_config(config, arm) for arm in config.arms}
-    digests = {arm: run_digest(own, METHOD_VERSION, *_recipe_digests(own)) for arm, own in arms.items()}
-    names = list(arms)
+    kinds = [(arm, own, run_digest(own, METHOD_VERSION, *_recipe_digests(own))) for arm, own in _kinds(config)]
     blocks = []
-    for index in range(config.blocks):
-        seed = config.seed + index
-        runs = tuple(
-            RunSpec(run_id=f"{arm}-s{seed}-{digests[arm]}", arm=arm, seed=seed, block=index, config=arms[arm])
-            for arm in (names[i] for i in permutation(len(names), seed, Stream.BLOCK_ORDER))
-        )
-        blocks.append(Block(index=index, seed=seed, runs=runs))
+    for index in range(block_count(config)):
+        order = permutation(len(kinds), config.seed + index, Stream.BLOCK_ORDER)
+        runs = tuple(_run(*kinds[place], index) for place in order)
+        blocks.append(Block(index=index, seed=config.seed + index, runs=runs))
     return blocks
+
+
+def _kinds(config: ExperimentConfig) -> Iterator[tuple[str, ExperimentConfig]]:
+    """Every arm at every budget."""
+    for arm in config.arms:
+        own = arm_config(config, arm)
+        for samples in config.budgets or (own.train.samples,):
+            yield arm, replace(own, train=replace(own.train, samples=samples))
+
+
+def _run(arm: str, own: ExperimentConfig, digest: str, index: int) -> RunSpec:
+    seed = own.seed + index
+    return RunSpec(run_id=f"{arm}-s{seed}-{digest}", arm=arm, seed=seed, block=index, config=own)
 
 
 def run_ids(blocks: list[Block]) -> list[str]:
@@ -81,10 +92,23 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
 
 
 def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]:
-    """The plan as plain data, for plan.json: the config and every run's id."""
-    return {
-        "schema_version": 1,
+    """The plan as plain data, for plan.json: the config, every run's id and the one primary comparison with its hash."""
+    primary = {
+        **asdict(config.primary),
+        "baseline": config.baseline,
+        "clock": config.clock,
+        "kind": config.kind,
+        "confirm_looks": config.confirm_looks,
+        "budget_samples": list(config.budgets) or config.train.samples,
+        "blocks": len(blocks),
         "method_version": METHOD_VERSION,
+        "first_block": sorted(run.run_id for run in blocks[0].runs),
+    }
+    return {
+        "schema_version": 2,
+        "primary": primary,
+        "sha256": hashlib.sha256(json.dumps(primary, sort_keys=True).encode()).hexdigest(),
+        "amended": [],
         "config": as_dict(config),
         "blocks": [[run.run_id for run in block.runs] for block in blocks],
     }
@@ -95,6 +119,7 @@ def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dic
     rows = []
     for arm in config.arms:
         own, known = arm_config(config, arm), counts[arm]
+        images = (sum(config.budgets) or own.train.samples) * block_count(config)
         rows.append({
             "arm": arm,
             "network": own.model.name,
@@ -105,9 +130,26 @@ def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dic
             "flops_per_image": known.flops_per_image if known else None,
             "steps": own.train.samples // own.train.global_batch_size,
             "looks": own.train.samples // own.evaluation.every_samples,
-            "train_pflop_all_runs": 3 * known.flops_per_image * own.train.samples * config.blocks / 1e15 if known else None,
+            "train_pflop_all_runs": 3 * known.flops_per_image * images / 1e15 if known else None,
         })  # fmt: skip
     return rows
+
+
+def block_count(config: ExperimentConfig) -> int:
+    """How many blocks are made, or are at the most where they are added until the primary comparison decides."""
+    return config.primary.max_blocks if config.until_decided else config.blocks
+
+
+def _enough_text(config: ExperimentConfig) -> str:
+    """How many blocks decide, by simulation of the rule at the stored spread."""
+    from bench.results.statistics import plan_blocks
+
+    asked, most = config.primary, 100
+    told = []
+    for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0):
+        enough = plan_blocks(spread=asked.spread or 0.0, ratio=ratio, alpha=asked.alpha, most=most)
+        told.append(f"{ratio:g}x {enough or f'more than {most}'}")
+    return f"blocks that decide 9 times in 10, by simulation at the stored spread {asked.spread:g}: {', '.join(told)}"
 
 
 def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
@@ -126,12 +168,14 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     """The plan for a person: question, arms, cost."""
     against = f" against {config.baseline}" if config.primary.arm != config.baseline else ""
     networks = [_network_text(row) for row in rows]
+    blocks, runs = block_count(config), len(config.arms) * max(1, len(config.budgets))
     arm_width, network_width = max(16, *(len(arm) + 2 for arm in config.arms)), max(26, *(len(n) + 2 for n in networks))
     lines = [
         textwrap.fill(f"{config.name}: {config.question}", COLUMNS),
-        f"{config.blocks} blocks of {len(config.arms)} runs ({config.blocks * len(config.arms)} runs), seeds {config.seed} to "
-        f"{config.seed + config.blocks - 1}; {config.kind}; primary: {config.primary.arm}{against} "
+        f"{'at most ' if config.until_decided else ''}{blocks} blocks of {runs} runs ({blocks * runs} runs), seeds {config.seed} to "
+        f"{config.seed + blocks - 1}; {config.kind}; primary: {config.primary.arm}{against} "
         f"at {config.primary.threshold:.2f} on the {config.clock} clock",
+        *([_enough_text(config)] if config.primary.spread else []),
         textwrap.fill(f"cost: {config.cost}", COLUMNS),
         f"{'arm':<{arm_width}}{'network':<{network_width}}{'weights':<9}"
         f"{'parameters':>12}{'MFLOP/image':>13}{'steps':>8}{'looks':>7}{'PFLOP':>9}",

@@ -34,7 +34,7 @@ def _train(spec: RunSpec, path: Path, world: World, facts: dict[str, Any], track
     store = RunStore(path.parent / "runs")
     assembly = Assembler(world, Inputs(), _refuse).assemble(spec.config)
     trackers = trackers_for(spec.config) if world.is_main else []
-    result = execute(spec, assembly, world, store=store, trackers=trackers, facts=facts)
+    result = execute(spec, assembly, world, store=store, trackers=trackers, facts=facts, once_s={})
     for tracker in trackers:
         tracker.close()
     if result is not None:

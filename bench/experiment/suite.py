@@ -1,6 +1,7 @@
 """A whole experiment: checks, blocks of runs with finished ones skipped, a provisional answer after each, the report."""
 
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bench.models.weights import Start
 from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore
+from bench.results.verdict import is_enough
 from bench.runtime.compiling import check_compiler
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
@@ -34,26 +36,30 @@ class Suite:
         self._run_ids = run_ids(self._blocks)
         self._store = RunStore(Path(config.output) / config.name)
         self._trackers: list[Tracker] = []
-        self._facts: dict[str, Any] = {"self_check": None}
+        self._plan = plan_record(config, self._blocks)
+        self._facts: dict[str, Any] = {"self_check": None, "plan_sha256": self._plan["sha256"]}
+        self._once_s: dict[str, float] = {"startup": world.startup_s}
         self._inputs = Inputs()
         self._assembler = Assembler(world, self._inputs, self._self_trained)
         self._baseline = arm_config(config, config.baseline)
 
     def run(self) -> dict[str, Any] | None:
         """Complete the experiment; the report on rank 0. Raises ValueError, before any work, for what cannot run."""
+        start_s = time.monotonic()
         self._check()
+        self._once_s["data_setup"] = time.monotonic() - start_s
         if not self._world.is_main:
             self._complete()
             return None
         with self._store.lock():
-            self._store.write_plan(plan_record(self._config, self._blocks))
+            self._plan = self._store.write_plan(self._plan)
             self._trackers = open_trackers(self._config, self._config.trackers)
             try:
                 self._complete()
             finally:
                 for tracker in self._trackers:
                     tracker.close()
-            return write_report(self._store.root, as_dict(self._config), self._store.results(self._run_ids))
+            return write_report(self._store.root, self._plan, self._store.results(self._run_ids))
 
     def _check(self) -> None:
         """Everything that can be found wrong before work and before anything is written."""
@@ -74,15 +80,20 @@ class Suite:
         done: set[str] = world.from_main(self._finished() if world.is_main else None)
         self._facts["precision"] = world.from_main(self._resolve_precision() if world.is_main else None)
         world.set_precision(self._facts["precision"]["name"])
-        needed = {spec.arm for block in self._blocks for spec in block.runs if spec.run_id not in done}
-        self._prepare(needed)
-        for block in self._blocks:
-            missing = [spec for spec in block.runs if spec.run_id not in done]
-            for spec in missing:
-                assembly = self._assembler.assemble(spec.config)
-                execute(spec, assembly, world, store=self._store, trackers=self._trackers, facts=self._facts)
-            if missing:
-                self._provisional()
+        missing = {block.index: [spec for spec in block.runs if spec.run_id not in done] for block in self._blocks}
+        needed = [spec for specs in missing.values() for spec in specs]
+        self._facts["process_runs"] = len(needed)
+        if self._config.clock == "wall" and len(needed) > 1:
+            raise ValueError(f"clock: 'wall' needs a process for each run, and this one has {len(needed)} to make; take another")
+        self._prepare({spec.arm for spec in needed})
+        for specs in missing.values():
+            for spec in specs:
+                execute(
+                    spec, self._assembler.assemble(spec.config), world,
+                    store=self._store, trackers=self._trackers, facts=self._facts, once_s=self._once_s,
+                )  # fmt: skip
+            if specs and world.from_main(self._provisional()) and self._config.until_decided:
+                return
 
     def _prepare(self, arms: set[str]) -> None:
         """Make weights and compile before the first run, so that the runs of a block follow each other."""
@@ -129,11 +140,14 @@ class Suite:
     def _self_trained(self, own: ExperimentConfig) -> Start:
         return self_trained(own, self._world, self._facts, lambda recipe: open_trackers(recipe, ["console"]))
 
-    def _provisional(self) -> None:
-        if self._trackers:
-            report = summarize(as_dict(self._config), self._store.results(self._run_ids))
-            for tracker in self._trackers:
-                tracker.summary(report)
+    def _provisional(self) -> bool:
+        """Tell what the runs show so far; whether that is enough. On rank 0."""
+        if not self._world.is_main:
+            return False
+        report = summarize(self._plan, self._store.results(self._run_ids))
+        for tracker in self._trackers:
+            tracker.summary(report)
+        return is_enough(report)
 
 
 def open_trackers(config: ExperimentConfig, names: Iterable[str]) -> list[Tracker]:

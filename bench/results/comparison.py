@@ -41,7 +41,7 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
         "rules": rules,
         "plan": {key: plan[key] for key in ("sha256", "primary", "amended")},
         "dataset": {key: first["dataset"][key] for key in ("name", "sha256")} if first else None,
-        "clock": clock,
+        "clock": plan.get("clock", clock),
         "primary": {**{key: config["primary"][key] for key in ("arm", "threshold")}, "baseline": config["baseline"]},
         "environment": first["environment"] if first else None,
         "arms": arms,

@@ -1,6 +1,7 @@
 """The run store: runs/<experiment>/ with plan.json, one directory a run, and the lock that keeps a second study out."""
 
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
@@ -48,6 +49,12 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class RunStore:
     """One experiment's directory: `<output>/<experiment>/<run_id>/`."""
 
@@ -64,16 +71,23 @@ class RunStore:
         if not path.is_file():
             return None
         events = read_events(path)
-        return fold(events) if any(event.kind == "run_start" for event in events) else None
+        return fold(events, sha256_of(path)) if any(event.kind == "run_start" for event in events) else None
 
     def results(self, run_ids: Iterable[str]) -> list[RunResult]:
         """Results of those of the named runs that have begun."""
         folded = (self.result(run_id) for run_id in run_ids)
         return [result for result in folded if result is not None]
 
-    def write_plan(self, plan: dict[str, Any]) -> None:
-        """Put the plan record beside the runs."""
+    def write_plan(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Put the plan record beside the runs, and with it every other one that runs were begun under; the record as written."""
+        old = self.plan() if (self.root / "plan.json").is_file() else plan
+        begun = old is not plan and any(self.run_dir(run_id).exists() for block in old["blocks"] for run_id in block)
+        earlier = old["amended"] if begun else []
+        if begun and old["sha256"] != plan["sha256"]:
+            earlier = [*earlier, {key: old[key] for key in ("sha256", "primary")}]
+        plan = {**plan, "amended": [record for record in earlier if record["sha256"] != plan["sha256"]]}
         write_json(self.root / "plan.json", plan)
+        return plan
 
     def plan(self) -> dict[str, Any]:
         """The plan record. Raises ValueError when the directory holds none."""

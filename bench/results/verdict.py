@@ -33,8 +33,10 @@ def decide(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
 def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]) -> str | None:
     if report["rules"] != "headstart":
         return f"judged by {report['rules']}'s rules, which describe"
+    if plan["sha256"] is None:
+        return "no comparison was planned before these runs"
     # More or fewer blocks than first planned do no harm: the evidence holds at every look.
-    known = {plan["sha256"], *(old["sha256"] for old in plan["amended"] if old["changed"] == ["blocks"])}
+    known = {plan["sha256"], *(old["sha256"] for old in plan["amended"] if _changed(old, plan) <= {"blocks", "max_blocks"})}
     if other := sum(run.start["plan_sha256"] not in known for run in results if run.is_finished):
         return f"{other} runs were made before the plan was changed to this one"
     if failed := [control["arm"] for control in report["controls"] if control["told"].startswith("failed")]:
@@ -43,6 +45,10 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"{', '.join(leaks)} converged in fewer epochs than its stored reference: is there a leak?"
     seen = [(run.arm, run.block) for run in results if plan["config"]["kind"] == "anytime"]
     return "a run is there twice" if len(set(seen)) < len(seen) else None
+
+
+def _changed(old: Mapping[str, Any], plan: Mapping[str, Any]) -> set[str]:
+    return {key for key, value in plan["primary"].items() if old["primary"].get(key) != value}
 
 
 def is_enough(report: Report) -> bool:
@@ -100,7 +106,7 @@ def _ratio_words(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
         ratio, direction = 1 / ratio, "later"
         low, high = (1 / high, 1 / low) if low is not None else (None, None)
     # Said of the direction told: below 1 it is the other way round.
-    return f"{ratio:.2f}x {direction}", "" if low is None else ff"{100 * (1 - alpha):.3g} % interval {low:.2f}x to {high:.2f}x, "
+    return f"{ratio:.2f}x {direction}", "" if low is None else f"{100 * (1 - alpha):.3g} % interval {low:.2f}x to {high:.2f}x, "
 
 
 def _bound_words(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list, parse_flag_from_env
 from torch import Tensor, nn
 
+from bench.runtime.environment import process_age_s
+
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -33,6 +35,7 @@ class World:
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
         self._accelerator: Accelerator | None = None
+        self.startup_s = process_age_s()
 
     @property
     def is_main(self) -> bool:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def environment_facts(device: torch.device, world_size: int) -> dict[str, Fact]:
         "commit": _commit(),
     }
     return facts | {name: _version(name) for name in _PACKAGES}
+
+
+def process_age_s() -> float:
+    """Seconds since the kernel started this process, in steps of a hundredth."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # in clock ticks after boot
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
 def _version(package: str) -> str | None:

@@ -46,8 +46,9 @@ class Training:
 
     def run(self, progress: Progress) -> str:
         """Train from `progress` to the budget. Returns the status: completed or diverged."""
-        batch_size, total = self.config.train.global_batch_size, self.config.train.samples // self.config.train.global_batch_size
-        every = self.config.evaluation.every_samples // batch_size
+        batch_size = self.config.train.global_batch_size
+        total, every = self.config.train.samples // batch_size, self.config.evaluation.every_samples // batch_size
+        self.program.total_steps = total  # runs of several budgets share a program
         batches = self.loader.batches(self.order, progress.step, total)
         self.timer.switch("train")
         for look_step in range(progress.step + every, total + 1, every):
@@ -55,7 +56,7 @@ class Training:
             if not self._finite(loss):
                 return "diverged"
             self._look(progress, look_step // every)
-        self._score(progress)
+        self._evaluate(progress, "test", final=True)
         return "completed"
 
     def _steps(self, batches: Iterator[Batch], progress: Progress, stop_step: int) -> Tensor:
@@ -78,7 +79,9 @@ class Training:
         return not self.world.sum_counts([0 if math.isfinite(float(loss)) else 1])[0]
 
     def _look(self, progress: Progress, look: int) -> None:
-        self._evaluate(progress, self.val, "val", "evaluate")
+        self._evaluate(progress, "val")
+        if self.config.evaluation.test_every_look and progress.step < self.program.total_steps:
+            self._evaluate(progress, "test")
         every = self.config.train.checkpoint_every_looks
         if every and look % every == 0:
             self.timer.switch("checkpoint")
@@ -87,17 +90,15 @@ class Training:
             self.recorder.deliver()
         self.timer.switch("train")
 
-    def _score(self, progress: Progress) -> None:
-        self._evaluate(progress, self.test, "test", "evaluate_final")
-
-    def _evaluate(self, progress: Progress, images: EvaluationSet, split: str, segment: str) -> None:
-        self.timer.switch(segment)
-        score = self.program.evaluate(images)
+    def _evaluate(self, progress: Progress, split: str, *, final: bool = False) -> None:
+        self.timer.switch("evaluate_final" if final else "evaluate")
+        score = self.program.evaluate(self.val if split == "val" else self.test)
         self.timer.switch("log")
         self.recorder.emit(
             "eval_stop", epoch=self._epoch(progress), step=progress.step, split=split,
             samples=self.order.samples_seen(progress.step),
-            correct=score.correct, total=score.total, loss=score.loss if math.isfinite(score.loss) else None,
+            correct=sum(score.class_correct), total=score.total, loss=score.loss if math.isfinite(score.loss) else None,
+            class_correct=score.class_correct, confusion=score.confusion if final else None,
             segments_s=self.segments_s(), data_wait_s=self.world.slowest([progress.data_wait_s])[0],
         )  # fmt: skip
         self.recorder.deliver()

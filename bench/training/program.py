@@ -1,5 +1,7 @@
 """One compiled network with its optimizer: built once a process, put back to a start for every run, never recompiled."""
 
+import dataclasses
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,8 @@ from bench.data.batches import Batch, EvaluationBatch
 from bench.runtime.compiling import compile_module, compile_record, no_recompile
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
+
+TIMED_STEPS = 3
 
 
 class Objective(nn.Module):
@@ -34,24 +38,33 @@ class Objective(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Exact counts over all ranks, and the mean loss."""
+    """Exact counts over all ranks: images of each class (row) by what they were taken for, [K, K]; and the mean loss."""
 
-    correct: int
-    total: int
+    confusion: list[list[int]]
     loss: float
+
+    @property
+    def class_correct(self) -> list[int]:
+        """Images of each class classified rightly [K]."""
+        return [row[k] for k, row in enumerate(self.confusion)]
+
+    @property
+    def total(self) -> int:
+        """All images."""
+        return sum(map(sum, self.confusion))
 
 
 class Program:
     """A network under AMP (and DDP), its optimizer, schedule and average. `raw` is the bare network that state belongs to."""
 
-    def __init__(self, raw: nn.Module, wrapped: nn.Module, config: ExperimentConfig, world: World) -> None:
-        self.raw, self._config, self._world = raw, config, world
+    def __init__(self, raw: nn.Module, wrapped: nn.Module, config: ExperimentConfig, world: World, classes: int) -> None:
+        self.raw, self._config, self._world, self._classes = raw, config, world, classes
         objective = Objective(wrapped, config.train.label_smoothing).to(world.device).to(memory_format=torch.channels_last)
         self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(objective, config.optim)
         self._prepared, self._optimizer = world.prepare(objective, self.optimizer)
         self._objective = objective
         self._schedule = registry.resolve("schedule", config.schedule.name)
-        self._total_steps = config.train.samples // config.train.global_batch_size
+        self.total_steps = config.train.samples // config.train.global_batch_size
         self.average = WeightAverage(raw, decay=config.schedule.average_decay, every_steps=config.schedule.average_every_steps)
         if config.compile.enabled:
             compile_module(objective, config.compile.mode)
@@ -59,16 +72,36 @@ class Program:
     def warm_up(self, batches: Iterable[Batch], evaluation: EvaluationBatch) -> dict[str, Any]:
         """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
 
-        `batches` has one of each shape; making them, so the loader's own compilation too, is counted.
+        `batches` has one of each shape; making them, so the loader's own compilation too, is counted. Beside that a step's seconds,
+        compiled and eager, and what part of it the ranks spend on exchanging gradients.
         """
-        compiling = self._config.compile
-        with compile_record(self._world.synchronize) as record:
-            for batch in batches:
-                labels = torch.randint_like(batch.labels, 2)
+        compiling, world = self._config.compile, self._world
+        with compile_record(world.synchronize) as record:
+            made = [dataclasses.replace(batch, labels=torch.randint_like(batch.labels, 2)) for batch in batches]
+            for batch in made:
                 for step in range(2):
-                    self.step(Batch(images=batch.images, labels=labels, samples=batch.samples), step)
+                    self.step(batch, step)
             self.evaluate([evaluation])
-        return {"enabled": compiling.enabled, "mode": compiling.mode, "fullgraph": compiling.enabled, **record}
+        step_s = self._seconds(made[0])
+        with torch.compiler.set_stance("force_eager"):
+            eager_s = self._seconds(made[0])
+        with world.accelerator.no_sync(self._prepared):
+            alone_s = self._seconds(made[0]) if world.size > 1 else step_s
+        step_s, eager_s, alone_s = world.slowest([step_s, eager_s, alone_s])
+        return {
+            "enabled": compiling.enabled, "mode": compiling.mode, "fullgraph": compiling.enabled, **record,
+            "step_s": step_s, "eager_step_s": eager_s, "communication_fraction": max(0.0, 1 - alone_s / step_s),
+        }  # fmt: skip
+
+    def _seconds(self, batch: Batch) -> float:
+        """The fastest of a few steps on one batch, the first left out."""
+        taken_s = []
+        for step in range(TIMED_STEPS + 1):
+            start_s = time.monotonic()
+            self.step(batch, step)
+            self._world.synchronize()
+            taken_s.append(time.monotonic() - start_s)
+        return min(taken_s[1:])
 
     def reset(self, state: dict[str, Tensor]) -> None:
         """Put weights, statistics, optimizer, scaler and average back to a start, all in place."""
@@ -86,7 +119,7 @@ class Program:
 
     def step(self, batch: Batch, step: int) -> Tensor:
         """One optimizer step; the batch's mean loss on this rank, still on the device."""
-        fraction = self._schedule(step, self._config.schedule.lr_warmup_steps, self._total_steps)
+        fraction = self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self._config.optim.lr * fraction
         self._objective.train()
@@ -100,18 +133,19 @@ class Program:
     @torch.no_grad()
     def evaluate(self, batches: Iterable[EvaluationBatch]) -> Score:
         """Score the averaged weights; integer counts, every image of the set once over all ranks."""
-        correct = torch.zeros((), dtype=torch.int64, device=self._world.device)
-        total, loss_sum = correct.clone(), correct.double()
+        classes, device = self._classes, self._world.device
+        confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._objective.eval()
         with self.average.applied():
             self._world.average_(self.average.statistics)
             for batch in batches:
                 loss_N, predictions_N = self._objective(batch.images, batch.labels)  # noqa: N806 - shape suffix
-                correct += ((predictions_N == batch.labels) & batch.counts).sum()
-                total += batch.counts.sum()
+                confusion.scatter_add_(0, batch.labels * classes + predictions_N, batch.counts.long())
                 loss_sum += loss_N.double().where(batch.counts, 0).sum()
-        hits, images = self._world.sum_counts([int(correct), int(total)])
-        return Score(correct=hits, total=images, loss=self._world.sum_values([float(loss_sum)])[0] / images)
+        counts = self._world.sum_counts(confusion.tolist())
+        rows = [counts[first : first + classes] for first in range(0, len(counts), classes)]
+        return Score(confusion=rows, loss=self._world.sum_values([float(loss_sum)])[0] / sum(counts))
 
     def guard(self) -> Any:
         """Inside it, a compilation is an error."""

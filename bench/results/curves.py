@@ -1,0 +1,88 @@
+"""Curves from elsewhere, a CSV file, to the same plan record and results that the harness's own runs have."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.results.fold import Look, RunResult
+
+COLUMNS = ("arm", "run", "epoch", "seconds", "accuracy")
+NOTHING_KNOWN = {"eager_step_s": None, "step_s": None, "compile_s": None, "cache_hits": None, "cache_misses": None}
+
+
+def read_curves(
+    path: Path, *, clock: str, baseline: str | None, arm: str | None, thresholds: Sequence[float]
+) -> tuple[dict[str, Any], list[RunResult]]:
+    """A plan record without a hash, since nothing was planned, and a result a curve; runs of one name make a block.
+
+    `clock` is what the seconds were measured by, in the user's words; the last threshold is the primary one.
+    Raises ValueError, with file and line, for what is no such table.
+    """
+    curves: dict[tuple[str, str], list[Look]] = {}
+    for line, row in _rows(path):
+        looks = curves.setdefault((row["arm"], row["run"]), [])
+        looks.append(_look(f"{path}:{line}", row, looks))
+    arms = list(dict.fromkeys(name for name, _ in curves))
+    for key, name in (("--baseline", baseline), ("--arm", arm)):
+        if name is not None and name not in arms:
+            raise ValueError(f"{key}: no arm {name!r} in {path}; {registry.nearest(name, arms)}")
+    baseline = baseline or arms[-1]
+    arm = arm or next((name for name in arms if name != baseline), baseline)
+    blocks = {run: place for place, run in enumerate(dict.fromkeys(run for _, run in curves))}
+    config = {
+        "name": path.stem, "question": f"How soon do the curves of {path.name} reach an accuracy?", "kind": "anytime",
+        "arms": {name: {} for name in arms}, "baseline": baseline, "thresholds": sorted(set(thresholds)), "confirm_looks": 3,
+        "clock": "train", "controls": {}, "reference": {}, "train": {"samples": 1, "global_batch_size": 1},
+        "primary": {"arm": arm, "threshold": thresholds[-1], "alpha": 0.05, "smallest_ratio": 1.0, "interval_width": None},
+    }  # fmt: skip
+    plan = {"config": config, "sha256": None, "primary": config["primary"], "amended": [], "clock": clock}
+    return plan, [_result(name, run, blocks[run], looks, path) for (name, run), looks in curves.items()]
+
+
+def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
+                raise ValueError(f"{path}: no column {', '.join(missing)}; expected the columns {', '.join(COLUMNS)}")
+            rows = [(table.line_num, row) for row in table]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"--curves: {str(path)!r} cannot be read: {error}") from None
+    if not rows:
+        raise ValueError(f"{path}: no rows")
+    return rows
+
+
+def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
+    try:
+        epoch, seconds, accuracy = (float(row[name]) for name in COLUMNS[2:])
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: epoch, seconds and accuracy must be numbers, not {[row[n] for n in COLUMNS[2:]]}") from None
+    if not (0 <= accuracy <= 1):
+        raise ValueError(f"{where}: accuracy {row['accuracy']} is no fraction; allowed: 0 to 1")
+    if not (math.isfinite(epoch) and math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{where}: epoch {row['epoch']} and seconds {row['seconds']} must be finite, seconds not below 0")
+    if earlier and seconds <= earlier[-1].segments_s["train"]:
+        raise ValueError(f"{where}: {row['seconds']} seconds do not follow the {earlier[-1].segments_s['train']:g} before")
+    return Look(
+        step=len(earlier) + 1, epoch=epoch, samples=len(earlier) + 1, segments_s={"train": seconds}, data_wait_s=0.0,
+        correct=accuracy, total=1, loss=None, class_correct=None,
+    )  # fmt: skip
+
+
+def _result(arm: str, run: str, block: int, looks: list[Look], path: Path) -> RunResult:
+    start = {
+        "segments_s": {}, "process_runs": 0, "plan_sha256": None, "method_version": None, "world_size": None,
+        "dataset": {"name": f"curves of {path.name}", "sha256": None, "classes": []},
+        "network": {"name": None, "parameters": None, "flops_per_image": None},
+        "weights": {"source": None, "tag": None, "sha256": None}, "precision": {"name": None}, "self_check": None,
+        "environment": {}, "compile": {"enabled": False, "communication_fraction": 0.0, **NOTHING_KNOWN},
+    }  # fmt: skip
+    return RunResult(
+        run_id=f"{arm}-{run}", arm=arm, seed=block, block=block, status="completed", attempts=1, resumed=False, error=None,
+        looks=looks, test_looks=looks, segments_s=looks[-1].segments_s, test_correct=None, test_total=None, test_loss=None,
+        confusion=None, images_per_s=None, data_wait_fraction=None, ledger_sha256="", start=start,
+    )  # fmt: skip
