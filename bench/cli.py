@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from bench import registry
+
 EXPERIMENT = "a YAML file, or a name in configs/experiments"
 OVERRIDES = "config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys)"
 
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run an experiment (start it with accelerate launch)", epilog=OVERRIDES, allow_abbrev=False
     )
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
+    run.add_argument("--until-decided", action="store_true", help="add blocks until the primary comparison is decided")
     run.set_defaults(call=_run)
 
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES, allow_abbrev=False)
@@ -57,8 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(call=_plan)
 
     report = verbs.add_parser("report", help="write the report of stored runs again", allow_abbrev=False)
-    report.add_argument("directory", type=Path, help="runs/X")
+    report.add_argument("directory", type=Path, help="runs/X; with --curves where the report goes")
+    report.add_argument("--rules", default="headstart", help="judge by headstart's, dawnbench's or airbench's rules")
+    report.add_argument("--wandb", action="store_true", help="publish it as a W&B Report too")
+    report.add_argument("--curves", type=Path, help="judge curves from elsewhere: a CSV of arm, run, epoch, seconds, accuracy")
+    report.add_argument("--clock", help="with --curves: what its seconds were measured by")
+    report.add_argument("--thresholds", default="", help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94")
+    report.add_argument("--baseline", help="with --curves: the arm to compare with; the last one by default")
+    report.add_argument("--arm", help="with --curves: the arm to compare; the first one by default")
     report.set_defaults(call=_report)
+
+    verify = verbs.add_parser("verify", help="make every published number again from the ledgers", allow_abbrev=False)
+    verify.add_argument("directory", type=Path, help="runs/X")
+    verify.set_defaults(call=_verify)
 
     doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run", allow_abbrev=False)
     doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
@@ -71,20 +85,27 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     from bench.config.load import load
     from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text, run_ids
+    from bench.results.comparison import summarize
+    from bench.results.report import write_report
     from bench.results.store import RunStore
+    from bench.results.verdict import is_enough
 
-    config = load(args.experiment, args.overrides)
+    config = load(args.experiment, [*args.overrides, *(["--until_decided=true"] if args.until_decided else [])])
     blocks = plan(config)
+    record, ids = plan_record(config, blocks), run_ids(blocks)
     store = RunStore(Path(config.output) / config.name)
     is_main = os.environ.get("RANK", "0") == "0"
-    missing = set(run_ids(blocks)) - {result.run_id for result in store.results(run_ids(blocks)) if result.is_finished}
+    stored = store.results(ids)
+    missing = set(ids) - {result.run_id for result in stored if result.is_finished}
+    if config.until_decided and stored and is_enough(summarize({**record, "amended": []}, stored)):
+        missing = set()
     if is_main:
         print(plan_text(config, cost(config, arm_counts(config))), flush=True)
-        print(f"{len(missing)} of {len(run_ids(blocks))} runs to do in {store.root}/", flush=True)
+        most = "at most " if config.until_decided and missing else ""
+        print(f"{most}{len(missing)} of {len(ids)} runs to do in {store.root}/", flush=True)
     if not missing:
         if is_main:
-            store.write_plan(plan_record(config, blocks))
-            _report(argparse.Namespace(directory=store.root))
+            _print_answer(write_report(store.root, store.write_plan(record), stored), store.root)
         return 0
 
     from bench.experiment.suite import Suite
@@ -128,22 +149,58 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from bench.results.report import write_report
+    from bench.results.report import report_name, write_report
+    from bench.results.rules import RULES
     from bench.results.store import RunStore
 
+    if args.rules not in RULES:
+        raise ValueError(f"--rules: no rules {args.rules!r}; {registry.nearest(args.rules, RULES)}")
     store = RunStore(args.directory)
-    plan = store.plan()
-    results = store.results(run_id for block in plan["blocks"] for run_id in block)
+    if args.curves:
+        plan, results = _curves(args)
+    else:
+        plan, results = store.plan(), store.planned_results()
     if not results:
         raise ValueError(f"{args.directory}: no run has begun yet")
-    _print_answer(write_report(store.root, plan["config"], results), store.root)
+    report = write_report(store.root, plan, results, args.rules)
+    _print_answer(report, store.root)
+    if args.wandb:
+        from bench.trackers.wandb_report import publish
+
+        print(f"W&B:     {publish(report, (store.root / report_name(args.rules, 'md')).read_text(), plan['config'])}", flush=True)
     return 0
 
 
-def _print_answer(report: dict, root: Path) -> None:
-    from bench.results.comparison import answer
+def _curves(args: argparse.Namespace) -> tuple[dict, list]:
+    from bench.results.curves import read_curves
 
-    print(f"\n{answer(report)}\npicture: {root / 'report.png'}\npage:    {root / 'report.html'}", flush=True)
+    try:
+        thresholds = [float(text) for text in args.thresholds.split(",")]
+    except ValueError:
+        thresholds = []
+    if not thresholds or not all(0 < threshold < 1 for threshold in thresholds):
+        raise ValueError(f"--thresholds: {args.thresholds!r}; --curves needs accuracies between 0 and 1, e.g. 0.9,0.94")
+    if not args.clock:
+        raise ValueError("--clock: --curves needs the name of the clock that its seconds were measured by")
+    return read_curves(args.curves, clock=args.clock, baseline=args.baseline, arm=args.arm, thresholds=thresholds)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from bench.results.verify import verify
+
+    problems = verify(args.directory)
+    for problem in problems:
+        print(problem, file=sys.stderr, flush=True)
+    print(f"{args.directory}: {f'{len(problems)} problems' if problems else 'every number is as its ledger has it'}", flush=True)
+    return 1 if problems else 0
+
+
+def _print_answer(report: dict, root: Path) -> None:
+    from bench.results.report import report_name
+    from bench.results.verdict import answer
+
+    page, picture = (root / report_name(report["rules"], kind) for kind in ("html", "png"))
+    print(f"\n{answer(report)}\npicture: {picture}\npage:    {page}", flush=True)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ def plan(config: ExperimentConfig) -> list[Block]:
     blocks = []
     for index in range(block_count(config)):
         order = permutation(len(kinds), config.seed + index, Stream.BLOCK_ORDER)
-        runs = tuple(_run(*kinds[place], index) for place in order)
+        runs = tuple(_run(*kinds[place], index=index) for place in order)
         blocks.append(Block(index=index, seed=config.seed + index, runs=runs))
     return blocks
 
@@ -58,7 +58,7 @@ def _kinds(config: ExperimentConfig) -> Iterator[tuple[str, ExperimentConfig]]:
             yield arm, replace(own, train=replace(own.train, samples=samples))
 
 
-def _run(arm: str, own: ExperimentConfig, digest: str, index: int) -> RunSpec:
+def _run(arm: str, own: ExperimentConfig, digest: str, *, index: int) -> RunSpec:
     seed = own.seed + index
     return RunSpec(run_id=f"{arm}-s{seed}-{digest}", arm=arm, seed=seed, block=index, config=own)
 
@@ -172,8 +172,8 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     arm_width, network_width = max(16, *(len(arm) + 2 for arm in config.arms)), max(26, *(len(n) + 2 for n in networks))
     lines = [
         textwrap.fill(f"{config.name}: {config.question}", COLUMNS),
-        f"{'at most ' if config.until_decided else ''}{blocks} blocks of {runs} runs ({blocks * runs} runs), seeds {config.seed} to "
-        f"{config.seed + blocks - 1}; {config.kind}; primary: {config.primary.arm}{against} "
+        f"{'at most ' if config.until_decided else ''}{blocks} blocks of {runs} runs ({blocks * runs} runs), "
+        f"seeds {config.seed} to {config.seed + blocks - 1}; {config.kind}; primary: {config.primary.arm}{against} "
         f"at {config.primary.threshold:.2f} on the {config.clock} clock",
         *([_enough_text(config)] if config.primary.spread else []),
         textwrap.fill(f"cost: {config.cost}", COLUMNS),

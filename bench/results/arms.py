@@ -41,9 +41,7 @@ def describe_arm(
     }
 
 
-def _threshold(
-    threshold: float, judged: Sequence[Judged], runs: Sequence[RunResult], clock: str, tau_s: float
-) -> dict[str, Any]:
+def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunResult], clock: str, tau_s: float) -> dict[str, Any]:
     looks = [row.look for row in judged if row.look]
     spans = [row.span for row in judged]
     flops = runs[0].start["network"]["flops_per_image"] if runs else None
@@ -61,7 +59,11 @@ def _threshold(
         "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
         "joules_to_accuracy": spread([]),  # no meter
         "mean_s": {"value": statistics.rmst(spans, tau_s), "tau": tau_s},
-        "restarts_s": {"value": statistics.ert(spans, own_s), **ends(statistics.ert_interval(spans, own_s, 0.05)), "floor": floor},
+        "restarts_s": {
+            "value": statistics.ert(spans, own_s),
+            **ends(statistics.ert_interval(spans, own_s, 0.05)),
+            "floor": floor,
+        },
     }
 
 

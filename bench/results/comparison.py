@@ -154,7 +154,7 @@ def _final(config: dict[str, Any], arm: str, finished: Sequence[RunResult]) -> d
         {run.block: run.test_accuracy for run in finished if run.arm == name and run.test_accuracy is not None}
         for name in (arm, config["baseline"])
     )
-    differences = [own[block] - other[block] for block in sorted(own.keys() & other.keys())]  # type: ignore[operator]
+    differences = [own[block] - other[block] for block in sorted(own.keys() & other.keys())]
     mean, low, high = statistics.mean_interval(differences, config["primary"]["alpha"]) or (None, -math.inf, math.inf)
     return {"arm": arm, "baseline": config["baseline"], "blocks": len(differences), "difference": mean, **ends((low, high))}
 
@@ -175,17 +175,20 @@ def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
 def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dict[str, Any]]:
     """The arms by median time to the primary threshold under every set of rules; null where runs have no such looks."""
     rankings: list[dict[str, Any]] = []
+    threshold = config["primary"]["threshold"]
     for name, rules in RULES.items():
         can = bool(finished) and all(run.looks_on(rules.split) for run in finished if run.status == "completed")
         clock = rules.clock or config["clock"]
         order: list[tuple[float, str]] = []
         for arm in config["arms"] if can else []:
-            spans = [row.span for row in judge(config, [r for r in finished if r.arm == arm], config["primary"]["threshold"], rules)]
+            spans = [row.span for row in judge(config, [run for run in finished if run.arm == arm], threshold, rules)]
             order.append((plain.median(span.by for span in spans) if spans else math.inf, arm))
         order.sort(key=lambda pair: pair[0])
         told = [{"arm": arm, "median_s": time_s if math.isfinite(time_s) else None} for time_s, arm in order]
         same = [row["arm"] for row in told] == [row["arm"] for row in rankings[0]["arms"]] if rankings else True
-        rankings.append({"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same if told else None})
+        rankings.append(
+            {"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same if told else None}
+        )
     return rankings
 
 

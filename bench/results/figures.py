@@ -6,7 +6,6 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib import style
@@ -15,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.results.clocks import read_clock
-from bench.results.comparison import accuracy_label
 from bench.results.fold import Look, RunResult
-from bench.results.store import write_bytes
+from bench.results.verdict import accuracy_label
 
 INK = "#2b2f33"  # text and axes; currentColor in the SVG, so that it follows the page into dark
 GREY = "#8b9197"  # reads on white and on near-black
@@ -39,8 +37,8 @@ class _Arm:
     dashes: Any
 
 
-def curves(config: dict[str, Any], report: dict[str, Any], results: Sequence[RunResult], path_png: Path) -> str:
-    """Draw every run, with each arm's median and extremes; write the PNG and return the picture as inline SVG."""
+def curves(config: dict[str, Any], report: dict[str, Any], results: Sequence[RunResult]) -> tuple[str, bytes]:
+    """Every run, with each arm's median and extremes: as inline SVG, and as PNG."""
     arms = [
         _Arm(
             name=name,
@@ -52,9 +50,9 @@ def curves(config: dict[str, Any], report: dict[str, Any], results: Sequence[Run
     ]
     with style.context(STYLE, after_reset=True):
         figure = _draw(arms, config, report)
-        write_bytes(path_png, _save(figure, "png", facecolor="white", metadata={"Software": None}))
+        picture = _save(figure, "png", facecolor="white", metadata={"Software": None})
         empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        return _inline(_save(figure, "svg", transparent=True, metadata=empty), describe(report))
+        return _inline(_save(figure, "svg", transparent=True, metadata=empty), describe(report)), picture
 
 
 def describe(report: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from bench.results.clocks import read_clock
@@ -116,7 +117,7 @@ def segment_gaps(events: Sequence[Event]) -> list[str]:
     starts = [index for index, event in enumerate(events) if event.kind == "run_start"]
     marks = [event for event in events[starts[-1] :] if "segments_s" in event.data] if starts else []
     gaps = []
-    for earlier, later in zip(marks, marks[1:], strict=False):
+    for earlier, later in pairwise(marks):
         passed_s = (later.mono_ns - earlier.mono_ns) / 1e9
         told_s = sum(later.data["segments_s"].values()) - sum(earlier.data["segments_s"].values())
         # Over several ranks each segment is the slowest rank's, so their sum may be more than the time that passed.

@@ -10,9 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.results import tables
-from bench.results.comparison import accuracy_label, answer, summarize
+from bench.results.comparison import summarize
 from bench.results.fold import RunResult
-from bench.results.store import write_json, write_text
+from bench.results.store import json_text, write_bytes, write_text
+from bench.results.verdict import accuracy_label, answer
 
 CAPTION = (
     "One thin line a run, a cross where a run ended before its budget. Bold: the arm's median over completed runs; "
@@ -36,20 +37,35 @@ class Page:
     command: str
 
 
-def write_report(directory: Path, config: dict[str, Any], results: Sequence[RunResult]) -> dict[str, Any]:
+def report_name(rules: str, kind: str) -> str:
+    """The name of a report's file; other rules than headstart's have reports of their own."""
+    return f"report.{kind}" if rules == "headstart" else f"report-{rules}.{kind}"
+
+
+def write_report(directory: Path, plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart") -> dict[str, Any]:
     """Summarize the runs, write report.json, .png, .html and .md into `directory`, and return the content.
 
-    Raises ValueError for runs on different data sets.
+    Raises ValueError for runs that cannot be compared.
     """
+    report, texts, picture = _make(plan, results, rules)
+    for kind, text in texts.items():
+        write_text(directory / report_name(rules, kind), text)
+    write_bytes(directory / report_name(rules, "png"), picture)
+    return report
+
+
+def report_texts(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> dict[str, str]:
+    """What write_report writes, by kind of file, but the picture."""
+    return _make(plan, results, rules)[1]
+
+
+def _make(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> tuple[dict[str, Any], dict[str, str], bytes]:
     from bench.results.figures import curves, describe  # matplotlib is slow to import, and only this verb draws
 
-    report = summarize(config, results)
-    write_json(directory / "report.json", report)
-    figure = curves(config, report, results, directory / "report.png")
+    config, report = plan["config"], summarize(plan, results, rules)
+    figure, picture = curves(config, report, results)
     page = _page(config, report, results, describe(report))
-    write_text(directory / "report.html", _html(page, figure))
-    write_text(directory / "report.md", _markdown(page))
-    return report
+    return report, {"json": json_text(report), "html": _html(page, figure), "md": _markdown(page)}, picture
 
 
 def _page(config: dict[str, Any], report: dict[str, Any], results: Sequence[RunResult], figure_alt: str) -> Page:

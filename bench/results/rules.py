@@ -101,8 +101,8 @@ def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: 
     reached = [(run, at) for run in runs if (at := found[id(run)]) is not None]
     looks = [[look.accuracy for look in run.looks_on(split)] for run in runs]
     touches = [(curve, first_touch(curve, threshold)) for curve in looks]
+    block = runs[0].block
     beside = {
-        "block": runs[0].block,
         "touched": any(touch is not None for _, touch in touches),
         "fell_back": any(touch is not None and min(curve[touch:]) < threshold for curve, touch in touches),
         "ended_below": any(touch is not None and curve[-1] < threshold for curve, touch in touches),
@@ -110,7 +110,7 @@ def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: 
     if not reached:
         diverged = any(run.status == "diverged" for run in runs)
         span = Span(after=math.inf if diverged else max(ends_s.values()), by=math.inf)
-        return Judged(span=span, look=None, kind=None, **beside)
+        return Judged(block=block, span=span, look=None, kind=None, **beside)
     run, at = min(reached, key=lambda pair: read_clock(clock, pair[0].looks_on(split)[pair[1].look].segments_s))
     curve = run.looks_on(split)
     by_s = read_clock(clock, curve[at.look].segments_s)
@@ -118,4 +118,4 @@ def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: 
         after_s = max((ends_s[id(other)] for other in runs if found[id(other)] is None and ends_s[id(other)] < by_s), default=0.0)
     else:
         after_s = read_clock(clock, curve[at.look - 1].segments_s if at.look else run.start["segments_s"])
-    return Judged(span=Span(after=after_s, by=by_s), look=curve[at.look], kind=at.kind, **beside)
+    return Judged(block=block, span=Span(after=after_s, by=by_s), look=curve[at.look], kind=at.kind, **beside)

@@ -46,7 +46,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; NaN and Inf are refused."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """JSON as this project writes it. Raises ValueError for NaN and Inf."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def sha256_of(path: Path) -> str:
@@ -77,6 +82,10 @@ class RunStore:
         """Results of those of the named runs that have begun."""
         folded = (self.result(run_id) for run_id in run_ids)
         return [result for result in folded if result is not None]
+
+    def planned_results(self) -> list[RunResult]:
+        """Results of the planned runs that have begun. Raises ValueError when the directory holds no plan."""
+        return self.results(run_id for block in self.plan()["blocks"] for run_id in block)
 
     def write_plan(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Put the plan record beside the runs, and with it every other one that runs were begun under; the record as written."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.results.comparison import accuracy_label
 from bench.results.fold import RunResult
+from bench.results.verdict import accuracy_label
 
 NOTHING = "—"
 # Config keys that every arm shares unless they are factors; the rest names, stores or pays for an experiment.
@@ -98,9 +98,9 @@ def _arm_facts(arm: Mapping[str, Any]) -> dict[str, str]:
         "forward MFLOP/image": number(arm["flops_per_image"], "{:,.1f}", scale=1e-6),
         "weights": ", ".join(filter(None, origin)) or NOTHING,
         "images/s": number(arm["images_per_s"], "{:,.0f}"),
-        "waiting for data": number(arm["data_wait_fraction"], "{:.1f} %", scale=100),
-        "bottleneck": arm["bottleneck"] or NOTHING,
-        "compile s": number(arm["compile_s"], "{:.1f}"),
+        "waiting for data": number(arm["step"]["data_wait"] if arm["step"] else None, "{:.1f} %", scale=100),
+        "bottleneck": (arm["step"] or {}).get("bottleneck") or NOTHING,
+        "compile s": number(arm["compile"]["compile_s"] if arm["compile"] else None, "{:.1f}"),
         "test accuracy": spread(arm["final_accuracy"], "{:.4f}".format),
         "runs": ", ".join(f"{count} {status}" for status, count in arm["statuses"].items() if count) or "none yet",
     }

@@ -10,9 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.results.comparison import accuracy_label, answer, time_to_accuracy_s
+from bench.results.comparison import time_to_accuracy_s
 from bench.results.events import Event
 from bench.results.fold import RunResult
+from bench.results.verdict import accuracy_label, answer
 
 NOTHING = "-"
 

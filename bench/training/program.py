@@ -72,8 +72,8 @@ class Program:
     def warm_up(self, batches: Iterable[Batch], evaluation: EvaluationBatch) -> dict[str, Any]:
         """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
 
-        `batches` has one of each shape; making them, so the loader's own compilation too, is counted. Beside that a step's seconds,
-        compiled and eager, and what part of it the ranks spend on exchanging gradients.
+        `batches` has one of each shape; making them, so the loader's own compilation too, is counted.
+        Beside that a step's seconds, compiled and eager, and what part of it the ranks spend on exchanging gradients.
         """
         compiling, world = self._config.compile, self._world
         with compile_record(world.synchronize) as record:
