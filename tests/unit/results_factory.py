@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bench.results.clocks import METHOD_VERSION
 from bench.results.events import SCHEMA_VERSION, Event
-from bench.results.fold import Look, RunResult
+from bench.results.fold import LOOK_FIELDS, Look, RunResult
 
 EVERY_SAMPLES, BATCH, TRAIN_SAMPLES, VAL_SAMPLES = 320, 64, 1200, 1000
+RULE = {"alpha": 0.05, "max_blocks": 21, "spread": None, "smallest_ratio": 1.05, "interval_width": None}
 
 
 def make_config(**changes: Any) -> dict[str, Any]:
@@ -16,16 +18,27 @@ def make_config(**changes: Any) -> dict[str, Any]:
         "kind": "anytime",
         "arms": {"pretrained": {}, "random": {}},
         "baseline": "random",
-        "primary": {"arm": "pretrained", "threshold": 0.9},
+        "primary": {"arm": "pretrained", "threshold": 0.9, **RULE},
         "thresholds": [0.8, 0.9],
         "confirm_looks": 2,
         "clock": "train",
         "blocks": 7,
+        "until_decided": False,
+        "budgets": [],
+        "controls": {},
+        "reference": {},
+        "train": {"samples": 12_800, "global_batch_size": BATCH},
         "evaluation": {"every_samples": EVERY_SAMPLES, "batch_size": 500},
         "wandb": {"mode": None, "project": "headstart", "entity": None, "tags": ["cpu", "probe"]},
         "output": "runs",
         **changes,
     }
+
+
+def make_plan(config: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The plan record that the runs of make_run_start were made under."""
+    config = config or make_config()
+    return {"config": config, "sha256": "p" * 64, "primary": {**config["primary"]}, "amended": [], "blocks": [], **changes}
 
 
 def make_event(kind: str, *, epoch: float = 0.0, step: int = 0, **data: Any) -> Event:
@@ -42,16 +55,23 @@ def make_run_start(arm: str = "pretrained", *, seed: int = 0, block: int = 0, **
         "block": block,
         "config": {"optim": {"name": "adamw", "lr": 1e-3}, "seed": 0},
         "config_digest": "1a2b3c4d",
-        "method_version": "0.1",
+        "method_version": METHOD_VERSION,
+        "plan_sha256": "p" * 64,
+        "process_runs": 14,
+        "segments_s": {},
         "experiment": "probe",
-        "dataset": {"name": "digits", "sha256": "d" * 64, "train": TRAIN_SAMPLES, "val": VAL_SAMPLES, "test": 500},
+        "dataset": {"name": "digits", "sha256": "d" * 64, "train": TRAIN_SAMPLES, "val": VAL_SAMPLES, "test": 500,
+                    "classes": ["cat", "dog"], "val_by_class": [500, 500]},
         "network": {
             "name": "resnet18", "parameters": 11_181_642, "buffers": 9_600, "flops_per_image": 37_000_000,
             "input_size": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
         },
         "weights": {"source": "file" if arm == "pretrained" else "random", "tag": None, "sha256": None},
         "precision": {"name": "fp32"}, "self_check": None,
-        "compile": {"enabled": True, "mode": "default", "compile_s": 21.5},
+        "compile": {
+            "enabled": True, "mode": "default", "compile_s": 21.5, "cache_hits": 0, "cache_misses": 3,
+            "step_s": 0.1, "eager_step_s": 0.2, "communication_fraction": 0.0,
+        },
         "environment": {"device": "cpu"},
         "world_size": 1,
         "resumed_step": 0,
@@ -70,6 +90,8 @@ def make_look(number: int, accuracy: float, *, train_s: float | None = None, spl
         "loss": 2.3 * (1 - accuracy),
         "segments_s": {"train": float(number) if train_s is None else train_s, "evaluate": 0.1 * number},
         "data_wait_s": 0.05 * number,
+        "class_correct": [round(accuracy * VAL_SAMPLES / 2)] * 2,
+        "confusion": None,
     }
     return make_event("eval_stop", epoch=samples / TRAIN_SAMPLES, step=samples // BATCH, **{**data, **changes})
 
@@ -84,11 +106,11 @@ def make_result(
 ) -> RunResult:
     """A completed run's result from its curve."""
     start = make_run_start(arm, seed=seed, block=block)
-    names = ("samples", "segments_s", "data_wait_s", "correct", "total", "loss")
-    looks = [Look(step=e.step, epoch=e.epoch, **{name: e.data[name] for name in names}) for e in make_looks(accuracies)]
+    looks = [Look(step=e.step, epoch=e.epoch, **{name: e.data[name] for name in LOOK_FIELDS}) for e in make_looks(accuracies)]
     values = {
         "status": "completed", "attempts": 1, "resumed": False, "error": None, "looks": looks,
         "segments_s": looks[-1].segments_s if looks else {},
-        "test_correct": 460, "test_total": 500, "test_loss": 0.3, "images_per_s": 320.0, "data_wait_fraction": 0.05,
+        "test_correct": 460, "test_total": 500, "test_loss": 0.3, "confusion": [[240, 10], [30, 220]],
+        "test_looks": [], "images_per_s": 320.0, "data_wait_fraction": 0.05, "ledger_sha256": "e" * 64,
     }  # fmt: skip
     return RunResult(run_id=start.data["run_id"], arm=arm, seed=seed, block=block, start=start.data, **{**values, **changes})

@@ -25,7 +25,6 @@ def test_a_completed_run():
     assert (result.test_correct, result.test_total) == (750, 1000)
     assert result.test_loss == test_look.data["loss"]
     assert result.segments_s == {"train": 9.0, "evaluate": 1.0}
-    assert result.clock_s("train") == [1.0, 2.0, 3.0]
     assert result.data_wait_fraction == pytest.approx(0.05)
     assert json.loads(json.dumps(result.to_dict()))["looks"][1]["samples"] == 640
 

@@ -6,9 +6,10 @@ import threading
 import pytest
 from rich.console import Console
 
-from bench.results.comparison import answer, summarize
+from bench.results.comparison import summarize
+from bench.results.verdict import answer
 from bench.trackers.console import ConsoleTracker
-from tests.unit.results_factory import make_config, make_event, make_look, make_looks, make_result, make_run_start
+from tests.unit.results_factory import make_config, make_event, make_plan, make_look, make_looks, make_result, make_run_start
 
 
 def terminal(width: int, **options) -> Console:
@@ -97,7 +98,7 @@ def test_plain_lines_are_flushed_at_once(monkeypatch):
 
 def test_the_summary_is_the_provisional_answer_on_one_line(capsys):
     results = [make_result([0.9, 0.9]), make_result([0.1, 0.9, 0.9], "random")]
-    report = summarize(make_config(), results)
+    report = summarize(make_plan(), results)
     ConsoleTracker(make_config()).summary(report)
     assert capsys.readouterr().out == answer(report) + "\n"
     console = terminal(30)
@@ -138,7 +139,7 @@ def test_the_table_is_drawn_by_events_alone():
 def test_no_terminal_is_too_narrow(width):
     tracker = ConsoleTracker(make_config(), console=terminal(width))
     play(tracker, [0.5, 0.9, 0.9])
-    tracker.summary(summarize(make_config(), [make_result([0.9, 0.9])]))
+    tracker.summary(summarize(make_plan(), [make_result([0.9, 0.9])]))
     tracker.close()
 
 

@@ -21,7 +21,8 @@ SMALL = {
     "name": "probe",
     "arms": "{only: {}}",
     "baseline": "only",
-    "primary": "{arm: only, threshold: 0.5}",
+    "primary.arm": "only",
+    "primary.threshold": 0.5,
     "thresholds": [0.5],
     "data.source": "digits",
     "model.name": "small_cnn",
@@ -61,7 +62,7 @@ def opened_world(precision: str = "fp32") -> Iterator[World]:
 def make_program(world: World, **changes) -> Program:
     """A program of the small CNN, not yet reset. Changes by dotted key, with two underscores for the dot."""
     raw = build("small_cnn", CLASSES)
-    return Program(raw, raw, make_config({key.replace("__", "."): value for key, value in changes.items()}), world)
+    return Program(raw, raw, make_config({key.replace("__", "."): value for key, value in changes.items()}), world, CLASSES)
 
 
 def start_of(seed: int) -> dict[str, Tensor]:

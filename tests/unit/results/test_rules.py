@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results.crossing import Crossing, crossing, first_touch
+from bench.results.rules import Crossing, crossing, first_touch
 
 ACCURACIES = st.lists(st.sampled_from([0.1, 0.5, 0.7, 0.9]), max_size=12)
 THRESHOLDS = st.sampled_from([0.1, 0.5, 0.6, 0.9, 0.95])
