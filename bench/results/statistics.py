@@ -19,7 +19,10 @@ ARRANGEMENTS = 20_000  # of the data in a permutation test: up to this many are 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A crossing time in (after, by]. Not reached: by = inf, after = the run's budget, or inf if it diverged (never reaches)."""
+    """A crossing time in (after, by], or exactly at both where they are equal.
+
+    Not reached: by = inf, and after = the run's budget, or inf if it diverged (never reaches).
+    """
 
     after: float
     by: float
@@ -36,7 +39,7 @@ class Span:
 
 def sooner(a: Span, b: Span) -> float:
     """1.0 where a certainly crossed before b, 0.0 where b before a, 0.5 where that is open or neither reached."""
-    return (1 + (a.reached and a.by <= b.after) - (b.reached and b.by <= a.after)) / 2
+    return (1 + (a.by <= b.after and a.by < b.by) - (b.by <= a.after and b.by < a.by)) / 2
 
 
 def win_probability(a: Sequence[Span], b: Sequence[Span]) -> float | None:
@@ -215,7 +218,7 @@ def plan_blocks(
     alpha: float,
     most: int,
     power: float = 0.9,
-    miss: float = 0,
+    miss: float = 0.0,
     studies: int = 2000,
     seed: int = 0,
 ) -> int | None:
