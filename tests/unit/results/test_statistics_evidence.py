@@ -124,8 +124,17 @@ def test_confidence_sequence_ends_where_the_evidence_decides(d, alpha, g):
     assert (low + high) / 2 == pytest.approx(np.mean(d), **CLOSE)
 
 
+@pytest.mark.parametrize("n", range(1, 9))
+@pytest.mark.parametrize("g", [0.3, 1.0])
+def test_confidence_sequence_is_all_reals_where_even_identical_differences_cannot_decide(n, g):
+    d = [*np.linspace(-1, 1, n)]
+    most = (1 + n * g) ** ((n - 1) / 2)  # the evidence as t grows without end
+    for evidence in (1.001, 0.1 * most, 0.6 * most, 0.99 * most, 1.01 * most, 1.4 * most, 5 * most):
+        assert (confidence_sequence(d, 1 / max(evidence, 1.001), g) is None) == (max(evidence, 1.001) >= most)
+
+
 def test_few_or_identical_differences():
-    assert [t_evidence(d) for d in ([], [0.4])] == [1.0, 1.0]
+    assert [t_evidence(d) for d in ([], [0.4], [0.0])] == [1.0] * 3
     assert [confidence_sequence(d, 0.05) for d in ([], [0.4], [0.4, 0.5], [0.25] * 4)] == [None] * 4
     assert confidence_sequence([0.25] * 5, 0.05) == (0.25, 0.25)
     assert t_evidence([0.25] * 4) == pytest.approx(5**1.5, **CLOSE)
@@ -226,7 +235,9 @@ def test_plan_blocks_finds_the_exact_power(ratio, miss, power):
 def test_plan_blocks_at_its_ends():
     sure = {"spread": 0.0, "ratio": 1.3, "alpha": 0.05}
     assert [plan_blocks(**sure, most=most) for most in (0, 6, 7, 50)] == [None, None, 7, 7]
-    assert plan_blocks(spread=0.2, ratio=1.0, alpha=0.05, most=100) is None
+    nothing = {"spread": 0.2, "ratio": 1.0, "alpha": 0.05, "most": 30, "studies": 20_000}
+    assert plan_blocks(**nothing) is None
+    assert plan_blocks(**nothing, power=0.02) is None  # 2.6 % decide, half of them for the wrong arm
     assert plan_blocks(**sure, most=100, miss=1.0) is None
     noisy = {"spread": 0.3, "alpha": 0.05, "most": 400}
     assert plan_blocks(ratio=1.3, **noisy, miss=0.3) > plan_blocks(ratio=1.3, **noisy) > plan_blocks(ratio=2.0, **noisy)
