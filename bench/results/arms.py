@@ -45,8 +45,10 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
     looks = [row.look for row in judged if row.look]
     spans = [row.span for row in judged]
     flops = runs[0].start["network"]["flops_per_image"] if runs else None
-    own_s = max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
+    short = [span.after for span in spans if not span.reached and math.isfinite(span.after)]
+    own_s = min(short) if short else max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
     floor = None if looks or not spans else statistics.ert_floor(len(spans), own_s)
+    interval = statistics.ert_interval(spans, own_s, 0.05) if spans else None
     return {
         "threshold": threshold,
         "runs": len(judged),
@@ -58,10 +60,10 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
         "samples_to_accuracy": spread([look.samples for look in looks]),
         "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
         "joules_to_accuracy": spread([]),  # no meter
-        "mean_s": {"value": statistics.rmst(spans, tau_s), "tau": tau_s},
+        "mean_s": {"value": statistics.rmst(spans, tau_s) if spans else None, "tau": tau_s},
         "restarts_s": {
-            "value": statistics.ert(spans, own_s),
-            **ends(statistics.ert_interval(spans, own_s, 0.05)),
+            "value": statistics.ert(spans, own_s) if spans else None,
+            **ends(interval),
             "floor": floor,
         },
     }

@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
     losses = [float(assembly.program.step(batch, step)) for step, batch in enumerate(assembly.loader.batches(order, 0, 4))]
     weights = torch.cat([p.detach().flatten() for p in assembly.program.raw.parameters()]).double()
     kept = {
-        "size": world.size, "correct": score.correct, "total": score.total, "loss": score.loss, "steps": steps,
+        "size": world.size, "correct": sum(score.class_correct), "total": score.total, "loss": score.loss, "steps": steps,
         "losses": losses, "weights": [float(weights.sum()), float(weights.abs().max())],
         "slowest": world.slowest([float(world.rank)]), "from_main": world.from_main({"rank": world.rank}),
     }  # fmt: skip

@@ -22,7 +22,7 @@ LEAVES = [(root, leaf.name) for root, section in SECTIONS.items() for leaf in da
 # Named, judged or stored by these; what a run computes depends on none of them (the seed stands in the run's id).
 NOT_DECISIVE = {
     "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds", "confirm_looks",
-    "clock", "blocks", "seed", "hardware", "trackers", "wandb", "output", "imports",
+    "clock", "blocks", "until_decided", "budgets", "controls", "reference", "seed", "hardware", "trackers", "wandb", "output", "imports",
 }  # fmt: skip
 STUDY: dict[str, Any] = {
     "name": "study", "question": "Is it so?", "cost": "little", "command": "none", "expected": "yes",
@@ -77,10 +77,11 @@ def test_layers_base_below_experiment_below_override(tmp_path):
 
 def test_base_documents_every_key_that_has_a_default():
     base = yaml.safe_load(Path("configs/base.yaml").read_text())
-    no_default = {"name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds"}
+    no_default = {"name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "thresholds"}
     assert set(base) == set(known_keys()) - no_default
     for section in set(SECTIONS) - no_default:
-        assert set(base[section]) == {f.name for f in dataclasses.fields(SECTIONS[section])}, section
+        own = {"arm", "threshold"} if section == "primary" else set()
+        assert set(base[section]) == {f.name for f in dataclasses.fields(SECTIONS[section])} - own, section
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_an_override_is_typed(tmp_path, override, key, value):
 
 def test_overrides_of_lists_and_of_whole_sections(tmp_path):
     config = load(write(tmp_path), ["--thresholds=[0.5, 0.8]", "--primary={arm: fast, threshold: 0.8}"])
-    assert (config.thresholds, config.primary.threshold) == ((0.5, 0.8), 0.8)
+    assert (config.thresholds, config.primary.threshold, config.primary.alpha) == ((0.5, 0.8), 0.8, 0.05)
 
 
 def test_the_last_override_holds(tmp_path):

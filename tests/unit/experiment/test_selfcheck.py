@@ -102,7 +102,13 @@ def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_pa
 
     monkeypatch.setattr(suite, "self_check", red)
     world = SimpleNamespace(
-        device=torch.device(kind), rank=0, size=1, is_main=True, from_main=lambda value: value, sum_counts=lambda counts: counts
+        device=torch.device(kind),
+        rank=0,
+        size=1,
+        is_main=True,
+        startup_s=0.0,
+        from_main=lambda value: value,
+        sum_counts=lambda counts: counts,
     )
     begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
     with pytest.raises(RuntimeError, match="self-check of cuda") if kind == "cuda" else nullcontext():
@@ -119,7 +125,13 @@ def test_a_cache_that_can_only_be_read_harms_nothing(monkeypatch, tmp_path):
 @pytest.mark.parametrize("mine", ["same", "other"])
 def test_machines_with_other_images_or_weights_do_not_train_together(monkeypatch, tmp_path, mine):
     world = SimpleNamespace(
-        device=CPU, rank=1, size=1, is_main=False, from_main=lambda value: {"slow": ["same"]}, sum_counts=lambda counts: counts
+        device=CPU,
+        rank=1,
+        size=1,
+        is_main=False,
+        startup_s=0.0,
+        from_main=lambda value: {"slow": ["same"]},
+        sum_counts=lambda counts: counts,
     )
     begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
     monkeypatch.setattr(begun._inputs, "check", lambda config, world_size: {"slow": [mine]})
