@@ -141,10 +141,7 @@ def _override(tree: dict[str, Any], key: str, value: Any) -> None:
     root, _, rest = key.partition(".")
     arm, _, dotted = rest.partition(".")
     if root != "arms" or not dotted:
-        held = tree.get(key)
-        return _set(
-            tree, key, _merge(held, value) if root != "arms" and isinstance(held, dict) and isinstance(value, dict) else value
-        )
+        return _set(tree, key, value)
     if arm not in tree["arms"]:
         raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, tree['arms'])}")
     tree["arms"][arm][dotted] = value

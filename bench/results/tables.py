@@ -179,6 +179,8 @@ def spread(values: Mapping[str, float | None], show: Any, missing: str = NOTHING
     """`median (low to high)`; the median alone where all three read the same."""
     if values["median"] is None:
         return missing
+    if values["low"] is None:
+        return show(values["median"])
     median, low, high = (show(values[key]) for key in ("median", "low", "high"))
     return median if low == high else f"{median} ({low} to {high})"
 

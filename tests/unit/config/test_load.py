@@ -22,7 +22,8 @@ LEAVES = [(root, leaf.name) for root, section in SECTIONS.items() for leaf in da
 # Named, judged or stored by these; what a run computes depends on none of them (the seed stands in the run's id).
 NOT_DECISIVE = {
     "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds", "confirm_looks",
-    "clock", "blocks", "until_decided", "budgets", "controls", "reference", "seed", "hardware", "trackers", "wandb", "output", "imports",
+    "clock", "blocks", "until_decided", "budgets", "controls", "reference", "seed", "hardware", "trackers", "wandb", "output",
+    "imports",
 }  # fmt: skip
 STUDY: dict[str, Any] = {
     "name": "study", "question": "Is it so?", "cost": "little", "command": "none", "expected": "yes",
@@ -106,7 +107,7 @@ def test_an_override_is_typed(tmp_path, override, key, value):
 
 
 def test_overrides_of_lists_and_of_whole_sections(tmp_path):
-    config = load(write(tmp_path), ["--thresholds=[0.5, 0.8]", "--primary={arm: fast, threshold: 0.8}"])
+    config = load(write(tmp_path), ["--thresholds=[0.5, 0.8]", "--primary.threshold=0.8"])
     assert (config.thresholds, config.primary.threshold, config.primary.alpha) == ((0.5, 0.8), 0.8, 0.05)
 
 
