@@ -152,7 +152,7 @@ def test_samples_take_the_first_of_each_split(tmp_path):
     assert (len(few.val.labels), len(few.test.labels)) == (4, 2)
 
 
-@pytest.mark.parametrize(("layout", "reader"), [("parquet", "decode_image"), ("python archive", "_scan")])
+@pytest.mark.parametrize(("layout", "reader"), [("parquet", "decode_image"), ("python archive", "genops")])
 def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     first = load(tmp_path / "data")
