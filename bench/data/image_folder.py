@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Pools, Split, cut, gather, subset
+from bench.data.source import Dataset, Images, Pools, Split, cut, gather
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = "expected data.dir/train/<class>/ with images, and data.dir/test/<class>/ where there is a test set"
@@ -41,8 +41,7 @@ def load(data: DataConfig) -> Dataset:
     train, val, test = cut(pools, val=tenth, test=0 if pools.test else tenth)
     mean, std = _moments(train.images)
     name = f"{root.resolve().name}:{pools.sha256[:12]}"
-    dataset = Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, train=train, val=val, test=test)
-    return subset(dataset, data)
+    return Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, train=train, val=val, test=test)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:

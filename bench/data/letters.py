@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather, subset
+from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather
 from bench.runtime.streams import Stream, below, words
 
 CLASSES = tuple(ascii_uppercase + ascii_lowercase)
@@ -33,14 +33,13 @@ NOISE = 1 << 16  # the noise's place in the counter's epoch word, clear of the o
 
 
 def load(data: DataConfig) -> Dataset:
-    """10,400 / 1,040 / 1,040 grey images [32, 32, 3], or the config's first of them. data.dir is not looked at.
+    """10,400 / 1,040 / 1,040 grey images [32, 32, 3]. data.dir is not looked at.
 
     Drawn once a machine. The pixels, hence the sha256, can differ where another version of Pillow or FreeType draws.
     """
     pools = cache.load(_recipe_sha256(), _draw_all)
     train, val, test = cut(pools, val=VAL, test=TEST)
-    dataset = Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
-    return subset(dataset, data)
+    return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
 
 
 def render(samples: Indices) -> tuple[Images, Indices]:
