@@ -1,6 +1,5 @@
 """CIFAR-10 in whatever layout it lies here, or downloaded: finds its files, names the dataset and cuts its splits."""
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -20,8 +19,8 @@ from bench.data.cifar10_files import (
     read_parquet,
     read_unpacked,
 )
-from bench.data.download import RemoteFile, fetch
-from bench.data.source import Dataset, Pools, Split, cut, gather, subset
+from bench.data.download import RemoteFile, fetch, md5
+from bench.data.source import Dataset, Split, cut, gather
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -36,14 +35,11 @@ KNOWN_MD5 = {
     "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
     "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
 }
-# Pools.sha256 of the original pixels, whatever files hold them. Empty: these digests are this project's own, and it has not yet
-# held files that KNOWN_MD5 proves to be the original.
-KNOWN_SHA256: tuple[str, ...] = ()
 ARCHIVE = RemoteFile(name=PYTHON.archive, size_bytes=170_498_071, md5=KNOWN_MD5[PYTHON.archive])
 
 
 def load(data: DataConfig) -> Dataset:
-    """CIFAR-10 from data.dir, else CIFAR10_DIR, else a download: 45,000 / 5,000 / 10,000 images [32, 32, 3], or the first.
+    """CIFAR-10 from data.dir, else CIFAR10_DIR, else a download: 45,000 / 5,000 / 10,000 images [32, 32, 3].
 
     Named `cifar10` when it is proven to be the original, else `cifar10-unverified:` and 12 digits of its sha256.
     Raises ValueError, with what was found and what is accepted, when files are missing, damaged or something else.
@@ -53,10 +49,10 @@ def load(data: DataConfig) -> Dataset:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES}; {ACCEPTED}")
     pools = cache.load(cache.files_sha256(files), lambda: gather(*read()))
-    name = "cifar10" if _is_original(files, pools) else f"cifar10-unverified:{pools.sha256[:12]}"
+    original = all(path.name in KNOWN_MD5 and md5(path) == KNOWN_MD5[path.name] for path in files)
+    name = "cifar10" if original else f"cifar10-unverified:{pools.sha256[:12]}"
     train, val, test = cut(pools, val=len(pools.train.labels) // 10)
-    dataset = Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
-    return subset(dataset, data)
+    return Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
 
 
 def downloaded() -> Path | None:
@@ -133,12 +129,3 @@ def _absent_shards(files: Iterable[Path]) -> list[Path]:
         if shard := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.parquet", path.name):
             due |= {path.with_name(f"{shard[1]}-{i:05d}-of-{shard[2]}.parquet") for i in range(int(shard[2]))}
     return sorted(due - set(files))
-
-
-def _is_original(files: list[Path], pools: Pools) -> bool:
-    return pools.sha256 in KNOWN_SHA256 or all(path.name in KNOWN_MD5 and _md5(path) == KNOWN_MD5[path.name] for path in files)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
