@@ -15,8 +15,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
     },
     "loader": {
         "dali": "bench.data.dali:DaliLoader",
-        "resident": "bench.data.resident:ResidentLoader",
-        "torch": "bench.data.workers:TorchLoader",
+        "resident": "bench.data.loaders:ResidentLoader",
+        "torch": "bench.data.loaders:TorchLoader",
     },
     "network": {
         "small_cnn": "bench.models.cnn:SmallCNN",

@@ -13,10 +13,9 @@ from bench.config.load import load
 from bench.data import builtin, cifar10
 from bench.data.batches import Loader, LoaderSpec
 from bench.data.dali import DaliLoader
+from bench.data.loaders import ResidentLoader, TorchLoader
 from bench.data.order import Augmentation, Order
-from bench.data.resident import ResidentLoader
 from bench.data.source import Dataset, Split
-from bench.data.workers import TorchLoader
 from tests.benchmarks import rivals
 from tests.benchmarks.rounds import Contender, Pair, check_close, measure, record
 from tests.unit.data.test_loaders import expected
