@@ -2,23 +2,13 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.cifar10_files import (
-    ACCEPTED,
-    BINARY,
-    MAX_FILE_BYTES,
-    MAX_IMAGES,
-    PYTHON,
-    join,
-    read_archive,
-    read_parquet,
-    read_unpacked,
-)
+from bench.data.cifar10_files import ACCEPTED, BINARY, MAX_FILE_BYTES, PYTHON, read_packed, read_shards, require
 from bench.data.download import RemoteFile, fetch, md5
 from bench.data.source import Dataset, Split, cut, gather
 
@@ -91,41 +81,26 @@ def _find(place: Path) -> tuple[list[Path], Callable[[], tuple[Split, Split]]]:
     """The files, and what reads train and test from them. Those come first that can be proven to be the original."""
     for packed in (PYTHON, BINARY):
         for folder in (place, place / packed.folder):
-            files = [folder / name for name in packed.files]
-            if any(path.is_file() for path in files):
-                _require(folder, [path for path in files if not path.is_file()])
-                return files, partial(read_unpacked, files, packed)
+            files = [folder / name for name in packed.files if (folder / name).is_file()]
+            if files:
+                require(folder, [name for name in packed.files if folder / name not in files])
+                return files, partial(read_packed, files, packed)
         for archive in (place, place / packed.archive):
             if archive.name == packed.archive and archive.is_file():
-                return [archive], partial(read_archive, archive, packed)
+                return [archive], partial(read_packed, [archive], packed)
     for folder in (place, place / "plain_text"):
-        train, test = sorted(folder.glob("train-*.parquet")), sorted(folder.glob("test-*.parquet"))
-        if train or test:
-            absent = [folder / f"{name}-*.parquet" for name, files in (("train", train), ("test", test)) if not files]
-            _require(folder, absent + _absent_shards([*train, *test]))
-            return [*train, *test], partial(_read_shards, train, test)
+        train, test = _shards(folder, "train"), _shards(folder, "test")
+        absent = [path.name for path in (*train, *test) if not path.is_file()]
+        if len(absent) < len(train + test):
+            require(folder, absent)
+            return [*train, *test], partial(read_shards, train, test)
     found = sorted(path.name for path in place.iterdir())
     raise ValueError(f"{place} holds no CIFAR-10: found {', '.join(found[:10]) or 'nothing'}; {ACCEPTED}")
 
 
-def _read_shards(train: list[Path], test: list[Path]) -> tuple[Split, Split]:
-    parts: list[Split] = []
-    for path in (*train, *test):
-        parts.append(read_parquet(path))
-        if sum(len(part.labels) for part in parts) > MAX_IMAGES:
-            raise ValueError(f"{path} and the files before it hold more than {MAX_IMAGES} images; {ACCEPTED}")
-    return join(parts[: len(train)]), join(parts[len(train) :])
-
-
-def _require(place: Path, absent: list[Path]) -> None:
-    if absent:
-        raise ValueError(f"{place} holds a part of CIFAR-10, without {', '.join(path.name for path in absent)}; {ACCEPTED}")
-
-
-def _absent_shards(files: Iterable[Path]) -> list[Path]:
-    """Shards that the files' own numbering (train-00000-of-00002) says should lie beside them."""
-    due = set()
-    for path in files:
-        if shard := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.parquet", path.name):
-            due |= {path.with_name(f"{shard[1]}-{i:05d}-of-{shard[2]}.parquet") for i in range(int(shard[2]))}
-    return sorted(due - set(files))
+def _shards(folder: Path, pool: str) -> list[Path]:
+    """The parquet files of a pool: those that lie there, and those that their own numbering (train-00000-of-00002) asks for."""
+    found = {path.name for path in folder.glob(f"{pool}-*.parquet")}
+    for shard in filter(None, [re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.parquet", name) for name in found]):
+        found |= {f"{shard[1]}-{i:05d}-of-{shard[2]}.parquet" for i in range(int(shard[2]))}
+    return [folder / name for name in sorted(found or {f"{pool}-*.parquet"})]

@@ -6,7 +6,7 @@ They may come from anywhere: nothing in them is run or written to disk, and no s
 import gzip
 import io
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
@@ -21,7 +21,7 @@ from bench.data.source import Images, Split
 SIZE, CLASS_COUNT, MAX_IMAGES = 32, 10, 60_000
 PLANES_BYTES = 3 * SIZE * SIZE
 MAX_MEMBER_BYTES = 32 << 20  # of the original's files the largest has 31.04 MB
-MAX_ARCHIVE_BYTES, MAX_MEMBERS = 200_000_000, 24  # unpacked, pax headers among them; the originals have 186 MB in 9
+MAX_MEMBERS, MAX_PADDING_BYTES = 24, 1 << 20  # of an archive, pax headers among them; the originals have 9 and 10 kB
 MAX_FILE_BYTES = MAX_PARQUET_BYTES = 1 << 30
 MAX_IMAGE_BYTES = 1 << 20
 EXTRAS = ("batches.meta", "batches.meta.txt", "readme.html")
@@ -45,22 +45,34 @@ class Packed:
     decode: Callable[[bytes, str], Split]
 
 
-def read_unpacked(files: list[Path], packed: Packed) -> tuple[Split, Split]:
-    """Train and test from an archive's files, in its order. Raises ValueError, with the file, for anything else."""
-    parts = [packed.decode(_read(path), str(path)) for path in files]
-    return join(parts[:-1]), parts[-1]
+def read_packed(files: list[Path], packed: Packed) -> tuple[Split, Split]:
+    """Train and test from an archive, member by member, or from its files. Raises ValueError, with the file, for others."""
+    if files[0].name == packed.archive:
+        held = ((name, f"{files[0]}, {name}", raw) for name, raw in _members(files[0], packed))
+    else:
+        held = ((path.name, str(path), _read(path)) for path in files)
+    parts = {name: packed.decode(raw, where) for name, where, raw in held}
+    require(files[0], [name for name in packed.files if name not in parts])
+    return _join([parts[name] for name in packed.files[:-1]]), parts[packed.files[-1]]
 
 
-def read_archive(path: Path, packed: Packed) -> tuple[Split, Split]:
-    """Train and test from the archive itself, member by member. Raises ValueError, with the member, for anything else."""
-    parts = {name: packed.decode(raw, f"{path}, {name}") for name, raw in _members(path, packed)}
-    if absent := [name for name in packed.files if name not in parts]:
-        raise ValueError(f"{path} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}")
-    return join(parts[name] for name in packed.files[:-1]), parts[packed.files[-1]]
+def require(place: Path, absent: list[str]) -> None:
+    """Raise ValueError when anything is absent."""
+    if absent:
+        raise ValueError(f"{place} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}")
 
 
-def read_parquet(path: Path) -> Split:
-    """The images and labels of one parquet file. Raises ValueError, with the row where there is one, for anything else."""
+def read_shards(train: list[Path], test: list[Path]) -> tuple[Split, Split]:
+    """Train and test from parquet files. Raises ValueError, with the file and the row where there is one, for others."""
+    parts: list[Split] = []
+    for path in (*train, *test):
+        parts.append(_read_parquet(path))
+        if sum(len(part.labels) for part in parts) > MAX_IMAGES:
+            raise ValueError(f"{path} and the files before it hold more than {MAX_IMAGES} images; {ACCEPTED}")
+    return _join(parts[: len(train)]), _join(parts[len(train) :])
+
+
+def _read_parquet(path: Path) -> Split:
     images, labels = [], []
     for row, (file, label) in enumerate(_parquet_rows(path)):
         try:
@@ -133,12 +145,6 @@ def decode_records(raw: bytes, where: str) -> Split:
     return _split(where, _from_planes(records[:, 1:]), records[:, 0].tolist())
 
 
-def join(parts: Iterable[Split]) -> Split:
-    """All rows of the parts, in order."""
-    held = list(parts)
-    return Split(images=np.concatenate([part.images for part in held]), labels=np.concatenate([part.labels for part in held]))
-
-
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 PYTHON = Packed(archive="cifar-10-python.tar.gz", folder="cifar-10-batches-py", files=_BATCHES, decode=decode_batch)
 BINARY = Packed(
@@ -147,6 +153,10 @@ BINARY = Packed(
     files=tuple(f"{name}.bin" for name in _BATCHES),
     decode=decode_records,
 )
+
+
+def _join(parts: list[Split]) -> Split:
+    return Split(images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts]))
 
 
 @contextmanager
@@ -193,17 +203,17 @@ def _members(path: Path, packed: Packed) -> Iterator[tuple[str, bytes]]:
             try:
                 entry = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "replace")
             except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-                return _drain(stream)
+                break
             if why := _why_refused(entry, packed, left) or ("is one too many" if count == MAX_MEMBERS else None):
                 raise ValueError(f"member {entry.name!r} {why}")
             left.discard(entry.name)
             raw = stream.read(entry.size + -entry.size % tarfile.BLOCKSIZE)[: entry.size]
             if len(raw) < entry.size:
                 raise EOFError(f"it ends within member {entry.name!r}")
-            if stream.tell() > MAX_ARCHIVE_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_ARCHIVE_BYTES} bytes by member {entry.name!r}")
             if (name := entry.name.removeprefix(f"{packed.folder}/")) in packed.files:
                 yield name, raw
+        if len(stream.read(MAX_PADDING_BYTES + 1)) > MAX_PADDING_BYTES:  # to the end, where gzip compares its checksum
+            raise ValueError(f"it has more than {MAX_PADDING_BYTES} bytes after its last member")
 
 
 def _why_refused(entry: tarfile.TarInfo, packed: Packed, left: set[str]) -> str | None:
@@ -214,13 +224,6 @@ def _why_refused(entry: tarfile.TarInfo, packed: Packed, left: set[str]) -> str 
     if entry.name not in left:
         return f"is none of {packed.archive}, or comes twice"
     return None if entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else "is no plain file"
-
-
-def _drain(stream: gzip.GzipFile) -> None:
-    """Read to the end, where gzip compares its checksum."""
-    while stream.read(1 << 20):
-        if stream.tell() > MAX_ARCHIVE_BYTES:
-            raise ValueError(f"it unpacks to more than {MAX_ARCHIVE_BYTES} bytes after its last member")
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[Any, Any]]:

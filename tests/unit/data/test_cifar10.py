@@ -108,7 +108,7 @@ def test_shards_make_no_difference(tmp_path):
 
 def test_shards_of_too_many_images_in_all(tmp_path, monkeypatch):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
-    monkeypatch.setattr(cifar10, "MAX_IMAGES", 47)
+    monkeypatch.setattr(cifar10_files, "MAX_IMAGES", 47)
     with pytest.raises(ValueError, match=rf"{TEST_FILE} and the files before it hold more than 47 images; accepted: "):
         load(tmp_path / "data")
 

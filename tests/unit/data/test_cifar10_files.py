@@ -328,15 +328,15 @@ def test_a_batch_twice_or_never(tmp_path, refused, i):
 def test_pax_headers_change_nothing(tmp_path, kind):
     sly = member("pax", b"24 path=/etc/cron.d/job\n12 size=9999\n", type=kind)
     path = write_tar(tmp_path, [sly, *archived(tmp_path)])
-    assert gather(*cifar10_files.read_archive(path, PYTHON)).sha256 == content_sha256(TRAIN, TEST)
+    assert gather(*cifar10_files.read_packed([path], PYTHON)).sha256 == content_sha256(TRAIN, TEST)
 
 
-@pytest.mark.parametrize(("pax", "told"), [(True, "by member 'pax'"), (False, "after its last")])
+@pytest.mark.parametrize(("pax", "told"), [(True, "member 'pax' is one too many"), (False, "it has more than 1048576 bytes")])
 def test_a_gzip_bomb(tmp_path, refused, pax, told):
     path = write_tar(tmp_path, archived(tmp_path), end=b"" if pax else bytes(1024))
     header, zeros = member("pax", type=tarfile.XHDTYPE, size=32 * MB), gzip.compress(bytes(32 * MB), 1)
     path.write_bytes(path.read_bytes() + 20 * ((gzip.compress(header) if pax else b"") + zeros))
-    refused(f"{ARCHIVE}it unpacks to more than 200000000 bytes {told}")
+    refused(f"{ARCHIVE}{told}")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 9, 100, 60_000, -9, -1])
@@ -368,5 +368,5 @@ def test_no_edit_of_an_archive_makes_another_error(tmp_path_factory, packed, edi
     write_archive(path, packed.folder, write, train, TEST.take(slice(2)))
     raw = path.read_bytes()
     path.write_bytes(gzip.compress(edited(gzip.decompress(raw), edits), 1) if inside else edited(raw, edits))
-    held = or_refusal(lambda: cifar10_files.read_archive(path, packed))
+    held = or_refusal(lambda: cifar10_files.read_packed([path], packed))
     assert held.startswith(str(path)) if isinstance(held, str) else inside or content_sha256(held[0]) == content_sha256(train)
