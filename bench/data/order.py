@@ -76,16 +76,20 @@ class Order:
     world_size: int
     seed: int
     last_batch: str  # drop | partial
-    _epoch: tuple[int, Int64Array] = field(default=(-1, np.empty(0, np.int64)), init=False, repr=False)
-    _next: tuple[int, Future[Int64Array]] | None = field(default=None, init=False, repr=False)
+    _epochs: dict[int, Future[Int64Array]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a batch that the ranks cannot share evenly or that an epoch does not fill."""
-        check_batch(self.global_batch_size, self.samples, self.world_size)
-        left = self.samples % self.global_batch_size
-        if self.last_batch == "partial" and left % self.world_size:
+        batch, ranks = self.global_batch_size, self.world_size
+        if batch % ranks:
+            near = max(ranks, round(batch / ranks) * ranks)
+            raise ValueError(f"train.global_batch_size: {batch} does not divide over {ranks} processes; nearest: {near}")
+        if batch > self.samples:
+            raise ValueError(f"train.global_batch_size: {batch} is more than the {self.samples} training images")
+        left = self.samples % batch
+        if self.last_batch == "partial" and left % ranks:
             raise ValueError(
-                f"data.last_batch: 'partial' leaves {left} of {self.samples} images, which {self.world_size} processes cannot "
+                f"data.last_batch: 'partial' leaves {left} of {self.samples} images, which {ranks} processes cannot "
                 "share evenly; allowed here: drop, or another train.global_batch_size"
             )
 
@@ -111,24 +115,11 @@ class Order:
 
     def _permutation(self, epoch: int) -> Int64Array:
         """The epoch's order. The next epoch's is made meanwhile in a thread, for it takes longer than a step."""
-        if self._epoch[0] != epoch:
-            ahead = self._next[1].result() if self._next and self._next[0] == epoch else self._shuffled(epoch)
-            self._epoch = (epoch, ahead)
-            thread = ThreadPoolExecutor(1)
-            self._next = (epoch + 1, thread.submit(self._shuffled, epoch + 1))
+        if not {epoch, epoch + 1} <= self._epochs.keys():
+            thread, held = ThreadPoolExecutor(1), self._epochs
+            self._epochs = {
+                due: held.get(due) or thread.submit(permutation, self.samples, self.seed, Stream.ORDER, due)
+                for due in (epoch, epoch + 1)
+            }
             thread.shutdown(wait=False)
-        return self._epoch[1]
-
-    def _shuffled(self, epoch: int) -> Int64Array:
-        return permutation(self.samples, self.seed, Stream.ORDER, epoch)
-
-
-def check_batch(global_batch_size: int, samples: int, world_size: int) -> None:
-    """Raise ValueError where a global batch does not divide by the world size or is larger than the epoch."""
-    if global_batch_size % world_size:
-        near = max(world_size, round(global_batch_size / world_size) * world_size)
-        raise ValueError(
-            f"train.global_batch_size: {global_batch_size} does not divide over {world_size} processes; nearest: {near}"
-        )
-    if global_batch_size > samples:
-        raise ValueError(f"train.global_batch_size: {global_batch_size} is more than the {samples} training images")
+        return self._epochs[epoch].result()
