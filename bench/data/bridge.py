@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 
 from bench import registry
 from bench.data.batches import Batch, Loader, LoaderSpec
@@ -73,5 +72,5 @@ class EpochLoader:
     def __enter__(self) -> "EpochLoader":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -88,20 +88,13 @@ def cut(pools: Pools, *, val: int, test: int = 0) -> tuple[Split, Split, Split]:
 
 def subset(dataset: Dataset, data: DataConfig) -> Dataset:
     """The first data.{train,val,test}_samples of each split; null: all. Raises ValueError where a split has fewer."""
-    return replace(
-        dataset,
-        train=_first(dataset, "train", data.train_samples),
-        val=_first(dataset, "val", data.val_samples),
-        test=_first(dataset, "test", data.test_samples),
-    )
-
-
-def _first(dataset: Dataset, name: str, samples: int | None) -> Split:
-    split: Split = getattr(dataset, name)
-    held = len(split.labels)
-    if samples is not None and samples > held:
-        raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {held}")
-    return split.take(slice(samples))
+    splits = {}
+    for name in ("train", "val", "test"):
+        split, samples = getattr(dataset, name), getattr(data, f"{name}_samples")
+        if samples is not None and samples > len(split.labels):
+            raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {len(split.labels)}")
+        splits[name] = split.take(slice(samples))
+    return replace(dataset, **splits)
 
 
 def _keys(images: Images, labels: Indices) -> npt.NDArray[np.uint64]:
