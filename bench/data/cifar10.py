@@ -47,12 +47,8 @@ def load(data: DataConfig) -> Dataset:
 
 def downloaded() -> Path | None:
     """The archive that an earlier download left on this machine."""
-    path = _downloads() / ARCHIVE.name
+    path = cache.cache_root() / "downloads" / ARCHIVE.name
     return path if path.is_file() else None
-
-
-def _downloads() -> Path:
-    return cache.cache_root() / "downloads"
 
 
 def _place(data: DataConfig) -> Path:
@@ -68,7 +64,7 @@ def _place(data: DataConfig) -> Path:
     why = "data.download is false"
     if data.download:
         try:
-            return fetch(ARCHIVE, data.urls, _downloads())
+            return fetch(ARCHIVE, data.urls, cache.cache_root() / "downloads")
         except ValueError as error:
             why = str(error)
     raise ValueError(

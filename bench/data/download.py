@@ -187,21 +187,16 @@ def _open(url: str, have: int, silence_s: float) -> HTTPResponse:
 
 @contextmanager
 def _network_failures() -> Iterator[None]:
+    """What goes wrong becomes a reason in brief, without what a url may hold of secrets."""
     try:
         yield
-    except (OSError, HTTPException, ValueError) as error:
-        raise _FailedError(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    """In brief, and without what a url may hold of secrets."""
-    if isinstance(error, HTTPError):
+    except HTTPError as error:
         error.close()
-        return f"HTTP {error.code}"
-    cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, TimeoutError):
-        return "it is silent"
-    return getattr(cause, "strerror", None) or f"no valid url or answer ({type(error).__name__})"
+        raise _FailedError(f"HTTP {error.code}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        cause = error.reason if isinstance(error, URLError) else error
+        told = "it is silent" if isinstance(cause, TimeoutError) else getattr(cause, "strerror", None)
+        raise _FailedError(told or f"no valid url or answer ({type(error).__name__})") from None
 
 
 def _shown(url: str) -> str:
