@@ -8,7 +8,7 @@ from bench.data.source import Dataset, Images, Split, content_sha256, cut, gathe
 from bench.runtime.streams import Stream, words
 
 CLASSES = tuple("0123456789")
-DIGITS_VAL, DIGITS_TEST = 300, 300
+DIGITS_HELD_OUT = 300  # images in val, and as many in test
 DIGITS_MEAN, DIGITS_STD = (0.3054, 0.3054, 0.3054), (0.3238, 0.3238, 0.3238)  # of the train split
 NOISE_SIZE, NOISE_SAMPLES = 32, {"train": 45_000, "val": 5_000, "test": 10_000}  # where the config asks for nothing else
 
@@ -19,10 +19,8 @@ def digits(data: DataConfig) -> Dataset:
 
     held = load_digits()
     pools = gather(Split(images=enlarge(held.images), labels=held.target.astype(np.int64)))
-    train, val, test = cut(pools, val=DIGITS_VAL, test=DIGITS_TEST)
-    return Dataset(
-        name="digits", sha256=pools.sha256, classes=CLASSES, mean=DIGITS_MEAN, std=DIGITS_STD, train=train, val=val, test=test
-    )
+    splits = cut(pools, val=DIGITS_HELD_OUT, test=DIGITS_HELD_OUT)
+    return Dataset(name="digits", sha256=pools.sha256, classes=CLASSES, mean=DIGITS_MEAN, std=DIGITS_STD, **splits)
 
 
 def enlarge(values: npt.NDArray[np.float64]) -> Images:

@@ -41,8 +41,8 @@ def load(data: DataConfig) -> Dataset:
     pools = cache.load(cache.files_sha256(files), lambda: gather(*read()))
     original = all(path.name in KNOWN_MD5 and md5(path) == KNOWN_MD5[path.name] for path in files)
     name = "cifar10" if original else f"cifar10-unverified:{pools.sha256[:12]}"
-    train, val, test = cut(pools, val=len(pools.train.labels) // 10)
-    return Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
+    splits = cut(pools, val=len(pools.train.labels) // 10)
+    return Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
 
 
 def downloaded() -> Path | None:

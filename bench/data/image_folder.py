@@ -26,17 +26,15 @@ def load(data: DataConfig) -> Dataset:
     root = Path(data.dir).expanduser()
     classes = _classes(root / "train")
     if (root / "test").is_dir() and (other := _classes(root / "test")) != classes:
-        raise ValueError(
-            f"{root}: test has the classes {', '.join(other)}, train has {', '.join(classes)}; they must be the same"
-        )
+        raise ValueError(f"{root}: test has the classes {', '.join(other)}, train has {', '.join(classes)}; allowed: the same")
     files = [_files(root / pool, classes) for pool in ("train", "test") if (root / pool).is_dir()]
     held = cache.files_sha256([Path(path) for pool in files for path, _ in pool], root)
     pools = cache.load(f"{held}-{data.image_size}", lambda: gather(*(_read(pool, data.image_size) for pool in files)))
     tenth = max(1, len(pools.train.labels) // HELD_OUT)
-    train, val, test = cut(pools, val=tenth, test=0 if pools.test else tenth)
-    mean, std = _moments(train.images)
+    splits = cut(pools, val=tenth, test=0 if pools.test else tenth)
+    mean, std = _moments(splits["train"].images)
     name = f"{root.resolve().name}:{pools.sha256[:12]}"
-    return Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, train=train, val=val, test=test)
+    return Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, **splits)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -59,12 +57,11 @@ def _read(files: list[tuple[str, int]], image_size: int | None) -> Split:
     images = np.empty((len(files), size, size, 3), dtype=np.uint8)
 
     def place(row: int) -> None:
-        image = _decode(files[row][0], image_size)
-        if image.shape != images.shape[1:]:
-            height, width = image.shape[:2]
-            raise ValueError(
-                f"{files[row][0]}: {width}x{height} px; without data.image_size all must be {size}x{size}, as the first"
-            )
+        path = files[row][0]
+        image = _decode(path, image_size)
+        height, width = image.shape[:2]
+        if height != size or width != size:
+            raise ValueError(f"{path}: {width}x{height} px; without data.image_size all must be {size}x{size}, as the first")
         images[row] = image
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:

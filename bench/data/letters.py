@@ -20,7 +20,7 @@ STYLES = (
     *("Serif", "Serif-Bold", "Serif-Italic", "Serif-BoldItalic"),
 )
 DRAWINGS = 20  # of each letter in each font
-VAL, TEST = 1040, 1040
+HELD_OUT = 1040  # images in val, and as many in test
 MEAN, STD = (0.2679, 0.2679, 0.2679), (0.2967, 0.2967, 0.2967)  # of the train split
 SIZE, CANVAS, EM = 32, 96, 40  # pixels; at this em a capital is CAPITAL high
 CAPITAL = 29.2
@@ -34,8 +34,8 @@ def load(data: DataConfig) -> Dataset:
     Drawn once a machine. The pixels, hence the sha256, can differ where another version of Pillow or FreeType draws.
     """
     pools = cache.load(_recipe(), _draw_all)
-    train, val, test = cut(pools, val=VAL, test=TEST)
-    return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
+    splits = cut(pools, val=HELD_OUT, test=HELD_OUT)
+    return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
 
 
 def render(samples: Indices) -> tuple[Images, Indices]:

@@ -79,8 +79,7 @@ def test_every_layout_gives_the_same_dataset(tmp_path, layout):
     (LAYOUTS | PROTOCOLS)[layout](tmp_path / "data", TRAIN, TEST)
     data = load(tmp_path / "data")
     pools = gather(TRAIN, TEST)
-    train, val, test = cifar10.cut(pools, val=4)
-    assert same(data, cifar10.Dataset(**{**vars(data), "sha256": pools.sha256, "train": train, "val": val, "test": test}))
+    assert same(data, cifar10.Dataset(**{**vars(data), "sha256": pools.sha256, **cifar10.cut(pools, val=4)}))
     assert [len(s.labels) for s in (data.train, data.val, data.test)] == [36, 4, 8]
     assert data.name == f"cifar10-unverified:{content_sha256(TRAIN, TEST)[:12]}"
     assert (data.train.images.dtype, data.train.labels.dtype) == (np.uint8, np.int64)
