@@ -9,14 +9,14 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import dropwhile, islice, pairwise, takewhile
 from pathlib import Path
 from pickletools import genops
 from typing import Any
 
 import numpy as np
 
-from bench.data.source import Images, Split
+from bench.data.source import Images, Split, join
 
 SIZE, CLASS_COUNT, MAX_IMAGES = 32, 10, 60_000
 PLANES_BYTES = 3 * SIZE * SIZE
@@ -30,8 +30,6 @@ ACCEPTED = (
     "or {train,test}-*.parquet as in Hugging Face's uoft-cs/cifar10"
 )
 MAX_OPCODES = 200_000  # of a pickle; the original's batches have 30,000
-# What a pickled array says of its type, uint8, beside its bytes.
-UINT8 = ["u1", False, True, 3, "|", None, None, None, -1, -1, 0]
 CONSTANTS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
 
 
@@ -53,7 +51,7 @@ def read_packed(files: list[Path], packed: Packed) -> tuple[Split, Split]:
         held = ((path.name, str(path), _read(path)) for path in files)
     parts = {name: packed.decode(raw, where) for name, where, raw in held}
     require(files[0], [name for name in packed.files if name not in parts])
-    return _join([parts[name] for name in packed.files[:-1]]), parts[packed.files[-1]]
+    return join([parts[name] for name in packed.files[:-1]]), parts[packed.files[-1]]
 
 
 def require(place: Path, absent: list[str]) -> None:
@@ -69,7 +67,7 @@ def read_shards(train: list[Path], test: list[Path]) -> tuple[Split, Split]:
         parts.append(_read_parquet(path))
         if sum(len(part.labels) for part in parts) > MAX_IMAGES:
             raise ValueError(f"{path} and the files before it hold more than {MAX_IMAGES} images; {ACCEPTED}")
-    return _join(parts[: len(train)]), _join(parts[len(train) :])
+    return join(parts[: len(train)]), join(parts[len(train) :])
 
 
 def _read_parquet(path: Path) -> Split:
@@ -108,31 +106,24 @@ def decode_batch(raw: bytes, where: str) -> Split:
 
 
 def _pixels(codes: list[tuple[str, Any]]) -> Images:
-    """The one array [N, 3072] among a pickle's values. Protocols 2 to 4 write type and shape before its bytes, 5 after them."""
-    values = [
-        CONSTANTS.get(name, value) for name, value in codes if name in CONSTANTS or (value is not None and "GET" not in name)
-    ]
+    """The one array [N, 3072] among a pickle's values: its bytes follow shape, type, order or, in protocol 5, precede them."""
+    values = [CONSTANTS.get(name, value) for name, value in codes if name in CONSTANTS or value is not None]
     large = [(i, value) for i, value in enumerate(values) if isinstance(value, str | bytes | bytearray) and len(value) > 1000]
-    wrong = ValueError(f"it does not hold one array of bytes [N, {PLANES_BYTES}] in C order")
-    if len(large) != 1:
-        raise wrong
-    i, raw = large[0]
-    shape = [len(raw) // PLANES_BYTES, PLANES_BYTES]
-    before, after = values[max(0, i - 15) : i], values[i + 1 : i + 17]
-    if not ((before[:2] == shape and before[3:] == [*UINT8, False]) or after[2:] == [*UINT8, *shape, "C"]):
-        raise wrong
+    i, raw = large[0] if len(large) == 1 else (0, b"")
+    shape = len(raw) // PLANES_BYTES, PLANES_BYTES
+    before, after = values[max(0, i - 16) : i], values[i + 1 : i + 18]
+    near = before if before[-1:] == [False] else after if "C" in after else []
+    if "u1" not in near or shape not in pairwise(near):
+        raise ValueError(f"it does not hold one array of bytes [N, {PLANES_BYTES}] in C order")
     return np.frombuffer(raw.encode("latin-1") if isinstance(raw, str) else raw, dtype=np.uint8).reshape(shape)
 
 
 def _labels(codes: list[tuple[str, Any]]) -> list[int]:
     """The flat list of integers 0 to 255 after the key `labels`."""
-    key = next((place for place, (_, value) in enumerate(codes) if value in ("labels", b"labels")), None)
-    if key is None:
-        raise ValueError("it has no labels")
-    first, *rest = codes[key + 1 :]
-    listed = list(takewhile(lambda code: code[0] in ("MARK", "BININT1", "APPEND", "APPENDS"), rest))
-    if first[0] != "EMPTY_LIST" or not listed or not listed[-1][0].startswith("APPEND"):
-        raise ValueError("its labels are no list of small integers")
+    after = list(dropwhile(lambda code: code[1] not in ("labels", b"labels"), codes))[1:]
+    listed = list(takewhile(lambda code: code[0] in ("MARK", "BININT1", "APPEND", "APPENDS"), after[1:]))
+    if not listed or after[0][0] != "EMPTY_LIST" or not listed[-1][0].startswith("APPEND"):
+        raise ValueError("it has no `labels`, a list of small integers")
     return [value for name, value in listed if name == "BININT1"]
 
 
@@ -153,10 +144,6 @@ BINARY = Packed(
     files=tuple(f"{name}.bin" for name in _BATCHES),
     decode=decode_records,
 )
-
-
-def _join(parts: list[Split]) -> Split:
-    return Split(images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts]))
 
 
 @contextmanager

@@ -140,8 +140,7 @@ def _append(file: RemoteFile, url: str, out: BinaryIO, hurry: bool) -> None:
         out.write(chunk)
         if (window_s := time.monotonic() - from_s) >= WINDOW_S:
             bytes_per_s = (have - from_bytes) / window_s
-            left_s = (file.size_bytes - have) / max(bytes_per_s, 1.0)
-            rate = f"{bytes_per_s / 1e6:.2f} MB/s"
+            rate, left_s = f"{bytes_per_s / 1e6:.2f} MB/s", (file.size_bytes - have) / max(bytes_per_s, 1.0)
             _say(f"  {have / 1e6:.1f} of {file.size_bytes / 1e6:.1f} MB, {rate}, {left_s / 60:.1f} minutes left")
             if hurry and bytes_per_s < MIN_BYTES_PER_S:
                 raise _TooSlowError(f"{rate} is too slow while there are others")

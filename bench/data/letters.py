@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather
+from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather, join
 from bench.runtime.streams import Stream, below, words
 
 CLASSES = tuple(ascii_uppercase + ascii_lowercase)
@@ -38,8 +38,8 @@ def load(data: DataConfig) -> Dataset:
     return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
 
 
-def render(samples: Indices) -> tuple[Images, Indices]:
-    """Images [N, 32, 32, 3] and labels [N] of the given drawings, each a function of its own number only."""
+def render(samples: Indices) -> Split:
+    """Images [N, 32, 32, 3] and labels of the given drawings, each a function of its own number only."""
     from PIL import ImageFont
 
     labels, font_of = samples // (len(STYLES) * DRAWINGS), samples // DRAWINGS % len(STYLES)
@@ -50,14 +50,12 @@ def render(samples: Indices) -> tuple[Images, Indices]:
         [_stroke(CLASSES[label], fonts[font], row) for label, font, row in zip(labels, font_of, drawn, strict=True)]
     )
     grey = _light(strokes, samples, drawn)
-    return np.repeat(grey[..., None], 3, axis=-1), labels
+    return Split(images=np.repeat(grey[..., None], 3, axis=-1), labels=labels)
 
 
 def _draw_all() -> Pools:
     samples = np.arange(len(CLASSES) * len(STYLES) * DRAWINGS)
-    parts = [render(chunk) for chunk in np.split(samples, len(CLASSES))]
-    images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return gather(Split(images=images, labels=labels))
+    return gather(join([render(chunk) for chunk in np.split(samples, len(CLASSES))]))
 
 
 def _recipe() -> str:

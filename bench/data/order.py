@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.source import Indices
 from bench.runtime.streams import Stream, below, permutation, words
-
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class Rows:
 
     seed: int
     epoch: int
-    samples: Int64Array
+    samples: Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +26,11 @@ class Draws:
     Numbers are pixels. A cutout's square may begin outside of the image, and ends `cutout` pixels further on.
     """
 
-    top: Int64Array
-    left: Int64Array
+    top: Indices
+    left: Indices
     mirror: npt.NDArray[np.bool_]
-    cutout_top: Int64Array
-    cutout_left: Int64Array
+    cutout_top: Indices
+    cutout_left: Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ class Order:
     world_size: int
     seed: int
     last_batch: str  # drop | partial
-    _epochs: dict[int, Future[Int64Array]] = field(default_factory=dict, init=False, repr=False)
+    _epochs: dict[int, Future[Indices]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a batch that the ranks cannot share evenly or that an epoch does not fill."""
@@ -113,7 +112,7 @@ class Order:
         size = len(whole) // self.world_size
         return Rows(seed=self.seed, epoch=epoch, samples=whole[self.rank * size : (self.rank + 1) * size])
 
-    def _permutation(self, epoch: int) -> Int64Array:
+    def _permutation(self, epoch: int) -> Indices:
         """The epoch's order. The next epoch's is made meanwhile in a thread, for it takes longer than a step."""
         if not {epoch, epoch + 1} <= self._epochs.keys():
             thread, held = ThreadPoolExecutor(1), self._epochs

@@ -217,7 +217,7 @@ def test_a_pickle_of_cifar100_is_told(tmp_path, refused):
     write_batches(tmp_path / "data", TRAIN, TEST)
     with (tmp_path / "data" / "test_batch").open("wb") as file:
         Python2Pickler(file, protocol=2).dump({b"data": np.zeros((1, 3072), np.uint8), b"fine_labels": [1]})
-    refused("it has no labels")
+    refused("it has no `labels`")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

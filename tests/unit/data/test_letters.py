@@ -63,29 +63,28 @@ def test_strokes_are_lighter_than_their_ground(data):
 
 
 def test_a_drawing_depends_on_its_number_only():
-    images, labels = letters.render(SOME)
-    again, labels_again = letters.render(SOME[::-1])
-    assert np.array_equal(images, again[::-1])
-    assert labels.tolist() == labels_again[::-1].tolist() == [0, 0, 3, 26, 51]
-    assert np.array_equal(letters.render(SOME[2:3])[0], images[2:3])
+    drawn, again = letters.render(SOME), letters.render(SOME[::-1])
+    assert np.array_equal(drawn.images, again.images[::-1])
+    assert drawn.labels.tolist() == again.labels[::-1].tolist() == [0, 0, 3, 26, 51]
+    assert np.array_equal(letters.render(SOME[2:3]).images, drawn.images[2:3])
 
 
 def test_another_process_draws_the_same():
     code = (
         "import hashlib, sys, numpy as np\n"
         "from bench.data import letters\n"
-        f"images, _ = letters.render(np.array({SOME.tolist()}))\n"
+        f"images = letters.render(np.array({SOME.tolist()})).images\n"
         "assert 'matplotlib' not in sys.modules\n"
         "print(hashlib.sha256(images.tobytes()).hexdigest())\n"
     )
     drawn = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert drawn == hashlib.sha256(letters.render(SOME)[0].tobytes()).hexdigest()
+    assert drawn == hashlib.sha256(letters.render(SOME).images.tobytes()).hexdigest()
 
 
 def test_the_same_letter_is_drawn_in_many_ways():
-    images, labels = letters.render(np.arange(240))
-    assert set(labels.tolist()) == {0}
-    assert len({image.tobytes() for image in images}) == 240
+    drawn = letters.render(np.arange(240))
+    assert set(drawn.labels.tolist()) == {0}
+    assert len({image.tobytes() for image in drawn.images}) == 240
 
 
 def test_noise_is_close_to_normal():
