@@ -8,15 +8,15 @@ from typing import Any
 _ENTRIES: dict[str, dict[str, str]] = {
     "source": {
         "cifar10": "bench.data.cifar10:load",
-        "digits": "bench.data.digits:load",
+        "digits": "bench.data.builtin:digits",
         "image_folder": "bench.data.image_folder:load",
         "letters": "bench.data.letters:load",
-        "synthetic": "bench.data.synthetic:load",
+        "synthetic": "bench.data.builtin:synthetic",
     },
     "loader": {
         "dali": "bench.data.dali:DaliLoader",
-        "resident": "bench.data.resident:ResidentLoader",
-        "torch": "bench.data.workers:TorchLoader",
+        "resident": "bench.data.loaders:ResidentLoader",
+        "torch": "bench.data.loaders:TorchLoader",
     },
     "network": {
         "small_cnn": "bench.models.cnn:SmallCNN",

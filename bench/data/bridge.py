@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 
 from bench import registry
 from bench.data.batches import Batch, Loader, LoaderSpec
@@ -30,14 +29,14 @@ class EpochLoader:
         last_batch: str = "drop",
     ) -> None:
         """`loader` is dali, resident or torch. Raises ValueError for what the split, its images or the ranks do not allow."""
-        registry.check("loader", loader, "loader")
+        made: type[Loader] = registry.resolve("loader", loader)
         height, width = split.images.shape[1:3]
         spec.augmentation.check((height, width))
         self._order = Order(
             samples=len(split.labels), global_batch_size=batch_size, rank=rank, world_size=world_size, seed=seed,
             last_batch=last_batch,
         )  # fmt: skip
-        self._loader: Loader = registry.resolve("loader", loader)(split, spec)
+        self._loader = made(split, spec)
         self._step = 0
         self._batches: Iterator[Batch] | None = None
 
@@ -73,5 +72,5 @@ class EpochLoader:
     def __enter__(self) -> "EpochLoader":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -89,7 +89,7 @@ def test_a_second_door_is_reported(module: str, source: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bench.data.digits", "import json\nfrom sklearn.datasets import load_digits\nfrom PIL import Image"),
+        ("bench.data.builtin", "import json\nfrom sklearn.datasets import load_digits\nfrom PIL import Image"),
         ("bench.data.dali", "from nvidia.dali import fn\nimport torch"),
         ("kernels.pad.kernel", "import math\nimport torch\nimport triton"),
     ],

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from bench.data import dali
 from bench.data.batches import Batch, LoaderSpec
 from bench.data.dali import DaliLoader, build_pipeline
+from bench.data.loaders import ResidentLoader, TorchLoader
 from bench.data.order import Augmentation, Order
-from bench.data.resident import ResidentLoader
 from bench.data.source import Split
-from bench.data.workers import TorchLoader
 from bench.runtime.streams import Stream, permutation
 
 LOADERS = [ResidentLoader, DaliLoader, TorchLoader]

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bench.config.load import load
-from bench.data import dali, resident, workers
+from bench.data import dali, loaders
 from bench.experiment import selfcheck, suite
 from bench.experiment.selfcheck import self_check
 from tests.commands import ROOT, TINY
 
 CPU = torch.device("cpu")
-LOADERS = {"dali": dali.DaliLoader, "resident": resident.ResidentLoader, "torch": workers.TorchLoader}
+LOADERS = {"dali": dali.DaliLoader, "resident": loaders.ResidentLoader, "torch": loaders.TorchLoader}
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def plant(monkeypatch, name: str, fault: str) -> None:
     def skipping(self, order, start: int, stop: int):
         yield from true(self, Skipping(order), start, stop)
 
-    monkeypatch.setattr(workers.dataclasses, "replace", lambda given, **changes: replace(given, **changes) if changes else given)
+    monkeypatch.setattr(loaders.dataclasses, "replace", lambda given, **changes: replace(given, **changes) if changes else given)
     monkeypatch.setattr(loader, "batches", skipping if fault == "dropped" else batches)
 
 
