@@ -28,8 +28,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "sgd": "bench.training.optimizers:sgd",
     },
     "schedule": {
-        "constant": "bench.training.schedules:constant",
-        "cosine": "bench.training.schedules:cosine",
+        "constant": "bench.training.optimizers:constant",
+        "cosine": "bench.training.optimizers:cosine",
     },
     "tracker": {
         "console": "bench.trackers.console:ConsoleTracker",
