@@ -16,7 +16,7 @@ from bench.models.weights import Start, file_start, save_weights, sha256_of
 from bench.results.fold import RunResult
 from bench.results.store import RunStore
 from bench.runtime.distributed import World
-from bench.trackers.protocol import Tracker
+from bench.trackers import Tracker
 
 TrackersFor = Callable[[ExperimentConfig], list[Tracker]]
 

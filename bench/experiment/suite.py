@@ -22,7 +22,7 @@ from bench.runtime.compiling import check_compiler
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
 from bench.runtime.precision import check_precision, resolve
-from bench.trackers.protocol import Guarded, Tracker
+from bench.trackers import Guarded, Tracker
 
 
 class Suite:
