@@ -41,7 +41,7 @@ class World:
 
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
-        # float32 parameters throughout; compile has one owner (bench.runtime.compiling), so dynamo is off here.
+        # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
         self._accelerator = Accelerator(
             mixed_precision=_MIXED_PRECISION[name],
             dynamo_backend=DynamoBackend.NO,
