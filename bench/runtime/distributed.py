@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list, parse_flag_from_env
 from torch import Tensor, nn
+from torch.distributed import ReduceOp
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -21,12 +22,21 @@ class World:
     def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
         _die_with_launcher()
         cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # PartialState alone does not ask
-        _check_launch(cpu)
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched > 1 and not cpu and not torch.cuda.is_available():  # accelerate would have each train alone
+            raise ValueError(
+                f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them on the CPU"
+            )
         self._state = PartialState(cpu=cpu)
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
         self.device: torch.device = self._state.device
-        _check_size(self.size, asked_size, self.device)
+        if launched != self.size:
+            raise ValueError(f"{launched} processes were launched but each sees {self.size}")
+        if asked_size is not None and asked_size != self.size:
+            by_hand = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
+            hint = by_hand if self.device.type == "cpu" else ""
+            raise ValueError(f"hardware.world_size: {asked_size} processes were asked for, {self.size} started{hint}")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(cpu_threads or max(1, len(os.sched_getaffinity(0)) // local))
         if self.device.type == "cuda":
@@ -56,8 +66,7 @@ class World:
 
     def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """Autocast around the module's forward, move it to the device, wrap it in DDP; the optimizer with its scaler."""
-        prepared: tuple[nn.Module, Any] = self.accelerator.prepare(module, optimizer)
-        return prepared
+        return self.accelerator.prepare(module, optimizer)
 
     def synchronize(self) -> None:
         """Wait until the device has done what was asked of it, so that the host's clock may be read."""
@@ -66,15 +75,15 @@ class World:
 
     def sum_counts(self, counts: Sequence[int]) -> list[int]:
         """Exact integer sums over ranks."""
-        return [int(value) for value in self._reduce(torch.tensor(counts, dtype=torch.int64), torch.distributed.ReduceOp.SUM)]
+        return self._reduce(counts, torch.int64, ReduceOp.SUM)
 
     def sum_values(self, values: Sequence[float]) -> list[float]:
         """Sums over ranks in double precision."""
-        return self._reduce(torch.tensor(values, dtype=torch.float64), torch.distributed.ReduceOp.SUM).tolist()
+        return self._reduce(values, torch.float64, ReduceOp.SUM)
 
     def slowest(self, values: Sequence[float]) -> list[float]:
         """The largest of each value over ranks: the slowest rank's seconds."""
-        return self._reduce(torch.tensor(values, dtype=torch.float64), torch.distributed.ReduceOp.MAX).tolist()
+        return self._reduce(values, torch.float64, ReduceOp.MAX)
 
     def average_(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over ranks, in place."""
@@ -95,11 +104,12 @@ class World:
         """Leave the process group."""
         self._state.destroy_process_group()
 
-    def _reduce(self, tensor: Tensor, operation: Any) -> Tensor:
-        if self.size > 1:
-            tensor = tensor.to(self.device)
-            torch.distributed.all_reduce(tensor, op=operation)
-        return tensor.cpu()
+    def _reduce(self, values: Sequence[float], dtype: torch.dtype, operation: Any) -> list[Any]:
+        if self.size == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=dtype, device=self.device)
+        torch.distributed.all_reduce(tensor, op=operation)
+        return tensor.tolist()
 
 
 def _die_with_launcher() -> None:
@@ -107,20 +117,3 @@ def _die_with_launcher() -> None:
     if "ACCELERATE_MIXED_PRECISION" in os.environ and sys.platform == "linux":  # set by accelerate launch alone
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def _check_launch(cpu: bool) -> None:
-    """Refuse ranks that would each train alone: accelerate joins CPU processes only where it is told of the CPU."""
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched > 1 and not cpu and not torch.cuda.is_available():
-        raise ValueError(f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them on the CPU")
-
-
-def _check_size(size: int, asked: int | None, device: torch.device) -> None:
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != size:
-        raise ValueError(f"{launched} processes were launched but each sees {size}")
-    if asked is not None and asked != size:
-        by_hand = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
-        hint = by_hand if device.type == "cpu" else ""
-        raise ValueError(f"hardware.world_size: {asked} processes were asked for, {size} started{hint}")
