@@ -19,8 +19,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "torch": "bench.data.workers:TorchLoader",
     },
     "network": {
-        "small_cnn": "bench.models.cnn:SmallCNN",
-        "maxpool_cnn": "bench.models.cnn:MaxPoolCNN",
+        "small_cnn": "bench.models.cnn:small_cnn",
+        "maxpool_cnn": "bench.models.cnn:maxpool_cnn",
     },
     "optimizer": {
         "adamw": "bench.training.optimizers:adamw",

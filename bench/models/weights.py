@@ -1,7 +1,6 @@
 """What a network starts from: random weights, or a safetensors file, given or from the hub, without its head."""
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models.hub import fetch, hub_weights
 from bench.models.networks import build, head_prefixes
+from bench.results.store import write_json
 from bench.runtime.streams import Stream, derive_seed
 
 State = dict[str, Tensor]
@@ -52,8 +52,7 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
 def find_file(name: str) -> Path:
     """A weights file by path, or by name in HEADSTART_WEIGHTS_DIR. Raises ValueError naming both ways when it is in neither."""
     folder = os.environ.get("HEADSTART_WEIGHTS_DIR")
-    candidates = [Path(name).expanduser(), *([Path(folder).expanduser() / name] if folder else [])]
-    for path in candidates:
+    for path in (Path(name).expanduser(), Path(folder or "").expanduser() / name):
         if path.is_file():
             return path
     where = f"HEADSTART_WEIGHTS_DIR ({folder})" if folder else "HEADSTART_WEIGHTS_DIR (not set)"
@@ -107,10 +106,7 @@ def save_weights(path: Path, state: State, card: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part)
-    card = {**card, "sha256": sha256_of(part)}
-    card_part = part.with_suffix(".card.part")
-    card_part.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(card_part, path.with_suffix(".json"))
+    write_json(path.with_suffix(".json"), {**card, "sha256": sha256_of(part)})
     os.replace(part, path)
 
 
