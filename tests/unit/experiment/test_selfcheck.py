@@ -31,11 +31,12 @@ def test_this_machine_is_green_and_its_record_is_kept(cache, monkeypatch):
     assert [path.name for path in cache.glob("*.json")] == [f"{record['key']}.json"]
 
 
-def test_another_driver_is_checked_anew(monkeypatch):
+def test_another_driver_is_checked_anew(monkeypatch, tmp_path):
     checked = []
     monkeypatch.setattr(selfcheck, "_told", lambda check: checked.append(1) or "ok")
     for driver in ("580.1", "580.2", "580.1"):
-        monkeypatch.setattr("bench.runtime.environment._driver", lambda driver=driver: driver)
+        (tmp_path / "version").write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Thu")
+        monkeypatch.setattr("bench.runtime.environment.DRIVER", tmp_path / "version")
         assert self_check(CPU)["facts"]["gpu_driver"] == driver
     assert len(checked) == 2 * 4
 
