@@ -13,8 +13,6 @@ from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broad
 from torch import Tensor, nn
 from torch.distributed import ReduceOp
 
-_MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
 
 class World:
     """All ranks of this job. Opened once a process; raises ValueError when the ranks are not those that were asked for."""
@@ -42,7 +40,7 @@ class World:
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
-        self._accelerator: Accelerator | None = None
+        self.accelerator: Accelerator  # accelerate's own object, for what it owns: autocast, DDP, gradient scaling
 
     @property
     def is_main(self) -> bool:
@@ -52,17 +50,11 @@ class World:
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
         # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
-        self._accelerator = Accelerator(
-            mixed_precision=_MIXED_PRECISION[name],
+        self.accelerator = Accelerator(
+            mixed_precision="no" if name == "fp32" else name,
             dynamo_backend=DynamoBackend.NO,
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
-
-    @property
-    def accelerator(self) -> Accelerator:
-        """accelerate's own object, for what it owns: autocast, DDP, gradient scaling."""
-        assert self._accelerator is not None, "set_precision comes first"
-        return self._accelerator
 
     def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """Autocast around the module's forward, move it to the device, wrap it in DDP; the optimizer with its scaler."""
