@@ -1,7 +1,7 @@
 """Names in configs to things in code, imported only when asked for; a wrong name lists what exists. No torch."""
 
 import difflib
-import importlib
+import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,5 +71,4 @@ def check(kind: str, name: str, key: str) -> None:
 def resolve(kind: str, name: str) -> Any:
     """The thing registered under (kind, name), imported now. Raises ValueError for an unknown name."""
     check(kind, name, kind)
-    module, _, attribute = _ENTRIES[kind][name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return pkgutil.resolve_name(_ENTRIES[kind][name])
