@@ -41,7 +41,10 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     config = _validate(tree, str(path))
     for module in config.imports:
         _import(module)
-    _check(config)
+    _check_names(config)
+    _check_factors(config)
+    for arm in config.arms:
+        _check_run(arm_config(config, arm), arm)
     return config
 
 
@@ -181,13 +184,6 @@ def _sentence(error: Any) -> str:
         return f"{key}: {error['input']!r} is not allowed; {registry.nearest(str(error['input']), allowed)}"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{key}: {error['input']!r}: {message}"
-
-
-def _check(config: ExperimentConfig) -> None:
-    _check_names(config)
-    _check_factors(config)
-    for arm in config.arms:
-        _check_run(arm_config(config, arm), arm)
 
 
 def _check_names(config: ExperimentConfig) -> None:

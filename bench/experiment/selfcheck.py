@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,8 @@ def self_check(device: torch.device) -> dict[str, Any]:
     with cache.locked(path.with_suffix(".lock")):
         if path.is_file():
             return json.loads(path.read_text())
-        checks = {f"loader {name}": _told(partial(_loader, name, device)) for name in loaders}
-        checks["compiled steps"] = _told(partial(_steps, device))
+        checks = {f"loader {name}": _told(_loader, name, device) for name in loaders}
+        checks["compiled steps"] = _told(_steps, device)
         red = [f"{name}: {told}" for name, told in checks.items() if told != "ok"]
         if red:
             raise RuntimeError(f"self-check of {facts['gpu'] or 'this machine'}: {'; '.join(red)}; nothing is timed here")
@@ -62,9 +61,9 @@ def self_check(device: torch.device) -> dict[str, Any]:
     return record
 
 
-def _told(check: Callable[[], str]) -> str:
+def _told(check: Callable[..., str], *of: Any) -> str:
     try:
-        return check()
+        return check(*of)
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 

@@ -43,7 +43,7 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
         return random_start()
     if weights.source == "hub":
         found = hub_weights(config.name, weights)
-        return file_start(fetch(found), network, source="hub", tag=found.tag, license=found.license, sha256=weights.sha256)
+        return file_start(fetch(found), network, source="hub", tag=found.tag, terms=found.license, sha256=weights.sha256)
     assert weights.source == "file"
     assert weights.file
     return file_start(find_file(weights.file), network, source="file", tag=weights.tag, sha256=weights.sha256)
@@ -62,18 +62,12 @@ def find_file(name: str) -> Path:
 
 
 def file_start(
-    path: Path,
-    network: nn.Module,
-    *,
-    source: str,
-    tag: str | None,
-    license: str | None = None,  # noqa: A002
-    sha256: str | None = None,
+    path: Path, network: nn.Module, *, source: str, tag: str | None, terms: str | None = None, sha256: str | None = None
 ) -> Start:
     """Read a safetensors file for a network: every tensor must fit except the head, which is left random.
 
-    Raises ValueError for a file that is not safetensors, whose keys or shapes are not the network's, or whose digest is
-    not the given one.
+    `terms` is the licence, for the record. Raises ValueError for a file that is not safetensors, whose keys or shapes are
+    not the network's, or whose digest is not the given one.
     """
     file = f"weights.source {source}: {str(path)!r}"
     try:
@@ -89,7 +83,7 @@ def file_start(
     tensors = {key: value for key, value in given.items() if key not in skipped}
     wanted = {key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")}
     _check_keys(file, wanted, tensors, own)
-    record = {"source": source, "tag": tag, "license": license, "sha256": digest, "loaded": len(tensors), "skipped": skipped}
+    record = {"source": source, "tag": tag, "license": terms, "sha256": digest, "loaded": len(tensors), "skipped": skipped}
     return Start(tensors=tensors, record=record)
 
 
