@@ -1,7 +1,7 @@
 """Names in configs to things in code, imported only when asked for; a wrong name lists what exists. No torch."""
 
 import difflib
-import importlib
+import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,8 +19,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "torch": "bench.data.loaders:TorchLoader",
     },
     "network": {
-        "small_cnn": "bench.models.cnn:SmallCNN",
-        "maxpool_cnn": "bench.models.cnn:MaxPoolCNN",
+        "small_cnn": "bench.models.cnn:small_cnn",
+        "maxpool_cnn": "bench.models.cnn:maxpool_cnn",
     },
     "optimizer": {
         "adamw": "bench.training.optimizers:adamw",
@@ -28,8 +28,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "sgd": "bench.training.optimizers:sgd",
     },
     "schedule": {
-        "constant": "bench.training.schedules:constant",
-        "cosine": "bench.training.schedules:cosine",
+        "constant": "bench.training.optimizers:constant",
+        "cosine": "bench.training.optimizers:cosine",
     },
     "tracker": {
         "console": "bench.trackers.console:ConsoleTracker",
@@ -71,5 +71,4 @@ def check(kind: str, name: str, key: str) -> None:
 def resolve(kind: str, name: str) -> Any:
     """The thing registered under (kind, name), imported now. Raises ValueError for an unknown name."""
     check(kind, name, kind)
-    module, _, attribute = _ENTRIES[kind][name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return pkgutil.resolve_name(_ENTRIES[kind][name])

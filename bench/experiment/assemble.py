@@ -18,8 +18,8 @@ from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs, augmentation, make_order
 from bench.models.networks import Preprocessing, build, preprocessing, wrap
 from bench.models.weights import Start, initial_state
+from bench.runtime.compute import probe_step_s
 from bench.runtime.distributed import World
-from bench.runtime.precision import probe_step_s
 from bench.training.program import Program
 
 FindSelfTrained = Callable[[ExperimentConfig], Start]

@@ -15,7 +15,7 @@ from bench.results.store import RunStore, write_json, write_text
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts, process_age_s
 from bench.runtime.phases import PhaseTimer
-from bench.trackers.protocol import Tracker
+from bench.trackers import Tracker
 from bench.training import checkpoint
 from bench.training.loop import Progress, Training
 from bench.training.recorder import Recorder

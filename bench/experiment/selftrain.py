@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.config.schema import ExperimentConfig
 from bench.data.cache import cache_root
-from bench.experiment.assemble import Assembler, Assembly
+from bench.experiment.assemble import Assembler
 from bench.experiment.execute import execute
 from bench.experiment.inputs import Inputs
 from bench.experiment.plan import RunSpec, recipe_run
@@ -16,7 +16,7 @@ from bench.models.weights import Start, file_start, save_weights, sha256_of
 from bench.results.fold import RunResult
 from bench.results.store import RunStore
 from bench.runtime.distributed import World
-from bench.trackers.protocol import Tracker
+from bench.trackers import Tracker
 
 TrackersFor = Callable[[ExperimentConfig], list[Tracker]]
 
@@ -31,32 +31,31 @@ def self_trained(config: ExperimentConfig, world: World, facts: dict[str, Any], 
 
 
 def _train(spec: RunSpec, path: Path, world: World, facts: dict[str, Any], trackers_for: TrackersFor) -> None:
-    store = RunStore(path.parent / "runs")
     assembly = Assembler(world, Inputs(), _refuse).assemble(spec.config)
     trackers = trackers_for(spec.config) if world.is_main else []
-    result = execute(spec, assembly, world, store=store, trackers=trackers, facts=facts, once_s={})
+    result = execute(spec, assembly, world, store=RunStore(path.parent / "runs"), trackers=trackers, facts=facts, once_s={})
     for tracker in trackers:
         tracker.close()
     if result is not None:
-        _save(path, assembly, result, facts)
+        with assembly.program.average.applied():
+            save_weights(path, assembly.program.raw.state_dict(), _card(result, facts))
     world.barrier()
 
 
-def _save(path: Path, assembly: Assembly, result: RunResult, facts: dict[str, Any]) -> None:
+def _card(result: RunResult, facts: dict[str, Any]) -> dict[str, Any]:
+    """How the weights were made. Raises RuntimeError where the training did not complete, so that none are saved."""
     if result.status != "completed" or not result.test_total:
         raise RuntimeError(f"training of the weights of {result.run_id} ended as {result.status}; no weights were saved")
-    with assembly.program.average.applied():
-        card = {
-            "network": assembly.config.model.name,
-            "source": result.start["dataset"],
-            "steps": result.looks[-1].step,
-            "samples": result.looks[-1].samples,
-            "test_accuracy": (result.test_correct or 0) / result.test_total,
-            "train_s": result.segments_s["train"],
-            "precision": facts["precision"]["name"],
-            "recipe": result.start["config"],
-        }
-        save_weights(path, assembly.program.raw.state_dict(), card)
+    return {
+        "network": result.start["network"]["name"],
+        "source": result.start["dataset"],
+        "steps": result.looks[-1].step,
+        "samples": result.looks[-1].samples,
+        "test_accuracy": (result.test_correct or 0) / result.test_total,
+        "train_s": result.segments_s["train"],
+        "precision": facts["precision"]["name"],
+        "recipe": result.start["config"],
+    }
 
 
 def _is_whole(path: Path) -> bool:

@@ -20,11 +20,10 @@ from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore
 from bench.results.verdict import is_enough
-from bench.runtime.compiling import check_compiler
+from bench.runtime.compute import check_compiler, check_precision, resolve
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
-from bench.runtime.precision import check_precision, resolve
-from bench.trackers.protocol import Guarded, Tracker
+from bench.trackers import Guarded, Tracker
 
 
 class Suite:

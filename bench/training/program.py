@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
-from bench.runtime.compiling import compile_module, compile_record, no_recompile
+from bench.runtime.compute import compile_module, compile_record, no_recompile
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.events import Event, EventLog
-from bench.trackers.protocol import Tracker
+from bench.trackers import Tracker
 
 
 class Recorder:

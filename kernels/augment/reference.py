@@ -1,4 +1,4 @@
-"""What the op `augment` means, in plain torch; cpu.py and kernel.py compute the same faster."""
+"""What the op `augment` means, in plain torch; op.py's `compiled_batch` and kernel.py compute the same faster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

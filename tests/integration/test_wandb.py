@@ -26,7 +26,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 DRIVER = """
 import json, sys
-from bench.trackers.protocol import Guarded
+from bench.trackers import Guarded
 from bench.trackers.wandb import WandbTracker
 from tests.unit.results_factory import make_config, make_look, make_looks, make_result, make_run_start
 

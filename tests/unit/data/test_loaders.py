@@ -165,7 +165,7 @@ def test_loaders_are_interchangeable(flip, compiled):
 @pytest.mark.parametrize("allowed", [False, True])
 def test_resident_compiles_where_it_is_allowed_to(monkeypatch, allowed):
     asked = []
-    monkeypatch.setattr("kernels.augment.cpu.compiled_batch", lambda height, recipe: asked.append((height, recipe.cutout)))
+    monkeypatch.setattr("kernels.augment.op.compiled_batch", lambda height, recipe: asked.append((height, recipe.cutout)))
     ResidentLoader(make_split(), make_spec(cutout=3, compiled=allowed))
     assert asked == ([(HEIGHT, 3)] if allowed else [])
 

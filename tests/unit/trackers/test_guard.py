@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.trackers.protocol import Guarded
+from bench.trackers import Guarded
 from tests.unit.results_factory import make_config, make_look, make_result, make_run_start
 
 
