@@ -12,9 +12,10 @@ from wandb.sdk.lib import wbauth
 
 from bench import registry
 from bench.results.clocks import read_clock
-from bench.results.comparison import accuracy_label, time_to_accuracy_s
+from bench.results.comparison import time_to_accuracy_s
 from bench.results.events import Event
 from bench.results.fold import RunResult
+from bench.results.verdict import accuracy_label
 
 MODES = ("online", "offline", "disabled")
 AXES = {"val/*": "time/train_s", "so_far/*": "time/train_s", "val_by_epoch/*": "trainer/epoch"}
@@ -169,6 +170,7 @@ class WandbTracker:
 
     def _summary(self, result: RunResult) -> dict[str, Any]:
         values: dict[str, Any] = {"status": result.status, "images_per_s": result.images_per_s}
+        values["ledger_sha256"] = result.ledger_sha256
         values["compile_s"] = result.start["compile"]["compile_s"]
         if result.test_correct is not None and result.test_total:
             values["test/accuracy"] = result.test_correct / result.test_total
