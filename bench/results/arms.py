@@ -112,6 +112,8 @@ def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
 
 def _area(run: RunResult) -> float | None:
     flops = run.start["network"]["flops_per_image"]
+    if not flops:
+        return None
     return statistics.log_area([3 * flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
 
 
