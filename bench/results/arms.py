@@ -58,10 +58,10 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
         "samples_to_accuracy": spread([look.samples for look in looks]),
         "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
         "joules_to_accuracy": spread([]),  # no meter
-        "mean_s": {"value": statistics.rmst(spans, tau_s), "tau": tau_s},
+        "mean_s": {"value": statistics.rmst(spans, tau_s) if tau_s else None, "tau": tau_s},
         "restarts_s": {
-            "value": statistics.ert(spans, own_s),
-            **ends(statistics.ert_interval(spans, own_s, 0.05)),
+            "value": statistics.ert(spans, own_s) if own_s else None,
+            **ends(statistics.ert_interval(spans, own_s, 0.05) if own_s else None),
             "floor": floor,
         },
     }

@@ -185,7 +185,7 @@ def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dic
             order.append((plain.median(span.by for span in spans) if spans else math.inf, arm))
         order.sort(key=lambda pair: pair[0])
         told = [{"arm": arm, "median_s": time_s if math.isfinite(time_s) else None} for time_s, arm in order]
-        same = [row["arm"] for row in told] == [row["arm"] for row in rankings[0]["arms"]] if rankings else True
+        same = [row["arm"] for row in told] == [row["arm"] for row in rankings[0]["arms"] or ()] if rankings else True
         rankings.append(
             {"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same if told else None}
         )
