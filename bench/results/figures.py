@@ -178,8 +178,8 @@ def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> Non
     """Thresholds across, and up a logarithm with numbers that a person would write."""
     axes.set(xlabel="threshold", ylabel=label, xlim=(-0.6, len(thresholds) - 0.4), yscale="log")
     axes.set_xticks(range(len(thresholds)), thresholds, rotation=0 if len(thresholds) < 12 else 90)
+    axes.margins(y=0.1)
     low, high = axes.get_ylim()
-    axes.set_ylim(low / 1.1, high * 1.1)
     few, many = ticker.MaxNLocator(6, steps=[1, 2, 5, 10]), ticker.LogLocator(subs=(1, 2, 5))
     axes.yaxis.set(major_locator=few if high < 20 * low else many, minor_locator=ticker.NullLocator(), major_formatter=form)
 
