@@ -37,8 +37,8 @@ def verify(directory: Path) -> list[str]:
     problems += [f"{name}: no run of the plan" for name in results.keys() - set(planned)]
     seeds = Counter((run.arm, run.seed, run.start["config"]["train"]["samples"]) for run in results.values())
     problems += [f"{arm}: seed {seed} is there {count} times" for (arm, seed, _), count in seeds.items() if count > 1]
-    told = [results[name] for name in planned if name in results]
-    return problems or [told for rules in RULES for told in _report_problems(directory, plan, told, rules)]
+    runs = [results[name] for name in planned if name in results]
+    return problems or [told for rules in RULES for told in _report_problems(directory, plan, runs, rules)]
 
 
 def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
