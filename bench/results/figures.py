@@ -107,8 +107,7 @@ def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
     """[seconds, epochs, FLOPs if known, accuracy] by look."""
     looks, each = run.looks_on(split), 3 * run.start["network"]["flops_per_image"] if flops else 0
     columns = [[read_clock(clock, look.segments_s) for look in looks], [look.epoch for look in looks]]
-    columns += [[each * look.samples for look in looks]] if flops else []
-    return np.array([*columns, [look.accuracy for look in looks]])
+    return np.array([*columns, *([[each * look.samples for look in looks]] if flops else []), [look.accuracy for look in looks]])
 
 
 def _thinned(count: int, most: int) -> np.ndarray:
@@ -124,8 +123,7 @@ def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:
     for group in groups.values():
         shortest = min(track.shape[1] for track in group)
         stacked = np.stack([track[:, :shortest] for track in group])
-        same = np.allclose(stacked[:, 1], stacked[:1, 1])
-        found += [stacked] if same else [track[None] for track in group[:SINGLE_RUNS]]
+        found += [stacked] if np.allclose(stacked[:, 1], stacked[:1, 1]) else [track[None] for track in group[:SINGLE_RUNS]]
     return found
 
 
@@ -176,12 +174,14 @@ def _reach(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence[
 
 def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> None:
     """Thresholds across, and up a logarithm with numbers that a person would write."""
-    axes.set(xlabel="threshold", ylabel=label, xlim=(-0.6, len(thresholds) - 0.4), yscale="log")
+    told, wide = np.isfinite(axes.dataLim.minposy), (-0.6, len(thresholds) - 0.4)
+    axes.set(xlabel="threshold", ylabel=label, xlim=wide, ymargin=0.1, yscale="log" if told else "linear")
     axes.set_xticks(range(len(thresholds)), thresholds, rotation=0 if len(thresholds) < 12 else 90)
-    axes.margins(y=0.1)
     low, high = axes.get_ylim()
     few, many = ticker.MaxNLocator(6, steps=[1, 2, 5, 10]), ticker.LogLocator(subs=(1, 2, 5))
-    axes.yaxis.set(major_locator=few if high < 20 * low else many, minor_locator=ticker.NullLocator(), major_formatter=form)
+    axes.yaxis.set(
+        major_locator=many if told and high > 20 * low else few, minor_locator=ticker.NullLocator(), major_formatter=form
+    )
 
 
 def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -189,16 +189,18 @@ def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any
     xs = [place + shift for place in range(len(rows))]
     axes.plot(xs, [np.nan if row["median"] is None else row["median"] for row in rows], **arm.line(linewidth=1.1, alpha=0.6))
     for x, row in zip(xs, rows, strict=True):
-        low, high = (row["bound"] or {}).get("low") or 0, (row["bound"] or {}).get("high") or np.inf
+        bound = [((row["bound"] or {}).get(end) or 0, marker) for end, marker in (("low", "^"), ("high", "v"))]
+        bound = [(end, marker) for end, marker in bound if 0.02 < end < 50]  # beyond, it tells nothing and hides the rest
         if row["median"] is not None:
             whole = row["runs"] in (0, row["reached"])
             axes.plot([x], [row["median"]], **arm.mark(markerfacecolor=arm.colour if whole else "none"))
             if row["low"] is not None:
                 axes.plot([x, x], [row["low"], row["high"]], color=arm.colour, linewidth=1.6, marker="_", markersize=7)
-        elif low > 1 or high < 1:
-            axes.plot([x], [low if low > 1 else high], **arm.mark(marker="^" if low > 1 else "v"))
         elif row["runs"]:
             axes.plot([x], [1], **arm.mark(marker="^"), transform=axes.get_xaxis_transform(), clip_on=False)
+        axes.plot([x] * len(bound), [end for end, _ in bound], color=arm.colour, linestyle=":", linewidth=1.2)
+        for end, marker in bound:
+            axes.plot([x], [end], **arm.mark(marker=marker))
 
 
 def _classes(arms: Sequence[_Arm]) -> Figure | None:
