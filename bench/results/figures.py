@@ -46,8 +46,7 @@ class _Arm:
         return {"color": self.colour, "linestyle": self.dashes, "linewidth": 2.2, **options}
 
     def mark(self, **options: Any) -> dict[str, Any]:
-        shape = {"marker": self.marker, "markersize": 6, "markeredgewidth": 1.5, "markerfacecolor": "none"}
-        return {"color": self.colour, **shape, **options}
+        return {"color": self.colour, "marker": self.marker, "markeredgewidth": 1.5, "markerfacecolor": "none", **options}
 
 
 def draw(config: Mapping[str, Any], report: Mapping[str, Any], results: Sequence[RunResult]) -> tuple[dict[str, Markup], bytes]:
@@ -177,8 +176,7 @@ def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> Non
     told, wide = np.isfinite(axes.dataLim.minposy), (-0.6, len(thresholds) - 0.4)
     axes.set(xlabel="threshold", ylabel=label, xlim=wide, ymargin=0.1, yscale="log" if told else "linear")
     axes.set_xticks(range(len(thresholds)), thresholds, rotation=0 if len(thresholds) < 12 else 90)
-    low, high = axes.get_ylim()
-    few, many = ticker.MaxNLocator(6, steps=[1, 2, 5, 10]), ticker.LogLocator(subs=(1, 2, 5))
+    few, many, (low, high) = ticker.MaxNLocator(6, steps=[1, 2, 5, 10]), ticker.LogLocator(subs=(1, 2, 5)), axes.get_ylim()
     axes.yaxis.set(
         major_locator=many if told and high > 20 * low else few, minor_locator=ticker.NullLocator(), major_formatter=form
     )
