@@ -47,8 +47,7 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
     flops = runs[0].start["network"]["flops_per_image"] if runs else None
     short = [span.after for span in spans if not span.reached and math.isfinite(span.after)]
     own_s = min(short) if short else max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
-    floor = None if looks or not spans else statistics.ert_floor(len(spans), own_s)
-    interval = statistics.ert_interval(spans, own_s, 0.05) if spans else None
+    floor = None if looks or not own_s else statistics.ert_floor(len(spans), own_s)
     return {
         "threshold": threshold,
         "runs": len(judged),
@@ -60,10 +59,10 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
         "samples_to_accuracy": spread([look.samples for look in looks]),
         "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
         "joules_to_accuracy": spread([]),  # no meter
-        "mean_s": {"value": statistics.rmst(spans, tau_s) if spans else None, "tau": tau_s},
+        "mean_s": {"value": statistics.rmst(spans, tau_s) if tau_s else None, "tau": tau_s},
         "restarts_s": {
-            "value": statistics.ert(spans, own_s) if spans else None,
-            **ends(interval),
+            "value": statistics.ert(spans, own_s) if own_s else None,
+            **ends(statistics.ert_interval(spans, own_s, 0.05) if own_s else None),
             "floor": floor,
         },
     }
@@ -114,6 +113,8 @@ def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
 
 def _area(run: RunResult) -> float | None:
     flops = run.start["network"]["flops_per_image"]
+    if not flops:
+        return None
     return statistics.log_area([3 * flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
 
 

@@ -29,7 +29,7 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
     grid = _grid(config, finished, rules)
     first = results[0].start if results else None
     clock = judged_by.clock or config["clock"]
-    tau_s = min((read_clock(clock, run.segments_s) for run in finished), default=0.0)
+    tau_s = min((read_clock(clock, run.segments_s) for run in finished if run.status == "completed"), default=0.0)
     arms = [
         describe_arm(config, arm, [run for run in results if run.arm == arm], grid[arm], clock=clock, tau_s=tau_s)
         for arm in config["arms"]
@@ -177,7 +177,9 @@ def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dic
     rankings: list[dict[str, Any]] = []
     threshold = config["primary"]["threshold"]
     for name, rules in RULES.items():
-        can = bool(finished) and all(run.looks_on(rules.split) for run in finished if run.status == "completed")
+        whole = [run for run in finished if run.status == "completed"]
+        least = {id(run): 1 if rules.reached == "mean" else len(run.looks) for run in whole}
+        can = bool(finished) and all(len(run.looks_on(rules.split)) >= least[id(run)] for run in whole)
         clock = rules.clock or config["clock"]
         order: list[tuple[float, str]] = []
         for arm in config["arms"] if can else []:
@@ -185,7 +187,7 @@ def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dic
             order.append((plain.median(span.by for span in spans) if spans else math.inf, arm))
         order.sort(key=lambda pair: pair[0])
         told = [{"arm": arm, "median_s": time_s if math.isfinite(time_s) else None} for time_s, arm in order]
-        same = [row["arm"] for row in told] == [row["arm"] for row in rankings[0]["arms"]] if rankings else True
+        same = [row["arm"] for row in told] == [row["arm"] for row in rankings[0]["arms"] or ()] if rankings else True
         rankings.append(
             {"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same if told else None}
         )
