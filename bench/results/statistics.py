@@ -44,7 +44,14 @@ def sooner(a: Span, b: Span) -> float:
 
 def win_probability(a: Sequence[Span], b: Sequence[Span]) -> float | None:
     """Mean of `sooner` over all pairs (Mann-Whitney's U over its greatest value); None where a side is empty."""
-    return fmean(sooner(x, y) for x in a for y in b) if a and b else None
+    return (1 + (_certainly(a, b) - _certainly(b, a)) / (len(a) * len(b))) / 2 if a and b else None
+
+
+def _certainly(a: Sequence[Span], b: Sequence[Span]) -> int:
+    """In how many pairs `sooner` is 1, by sorting; exact times that are equal do not count."""
+    by, exact = np.array([x.by for x in a]), np.sort([y.by for y in b if y.after == y.by])
+    after = len(b) - np.searchsorted(np.sort([y.after for y in b]), by)
+    return int((after - np.searchsorted(exact, by, "right") + np.searchsorted(exact, by)).sum())
 
 
 def rmst(spans: Sequence[Span], tau: float) -> float | None:

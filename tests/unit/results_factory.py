@@ -53,7 +53,7 @@ def make_run_start(arm: str = "pretrained", *, seed: int = 0, block: int = 0, **
         "arm": arm,
         "seed": seed,
         "block": block,
-        "config": {"optim": {"name": "adamw", "lr": 1e-3}, "seed": 0},
+        "config": {"optim": {"name": "adamw", "lr": 1e-3}, "seed": 0, "train": {"samples": 12_800}},
         "config_digest": "1a2b3c4d",
         "method_version": METHOD_VERSION,
         "plan_sha256": "p" * 64,
