@@ -69,10 +69,11 @@ def test_correlation_is_that_of_log_times_within_blocks():
 
 
 def test_where_a_run_missed_there_is_a_bound_and_no_ratio():
-    runs = [run for block in range(7) for run in pair(block, 1.0, 4.0, baseline=RISING if block else FLAT)]
+    paces = (4.0, 9.0, 4.0, 4.0, 4.0, 4.0, 4.0)  # 0 and 1 miss, at 16 and at 36 s
+    runs = [run for block, pace in enumerate(paces) for run in pair(block, 1.0, pace, baseline=RISING if block > 1 else FLAT)]
     row = comparison(told(runs))
-    assert (row["ratio"], row["low"], row["high"], row["correlation"], row["reached"]) == (None, None, None, None, [7, 6])
-    own, other = [Span(after=2, by=3)] * 7, [Span(after=16, by=math.inf), *[Span(after=8, by=12)] * 6]
+    assert (row["ratio"], row["low"], row["high"], row["correlation"], row["reached"]) == (None, None, None, None, [7, 5])
+    own, other = [Span(after=2, by=3)] * 7, [Span(after=16, by=math.inf)] * 2 + [Span(after=8, by=12)] * 5
     arm, baseline = (statistics.ert_interval(spans, 16.0, 0.025) for spans in (own, other))
     assert row["bound"] == {"low": pytest.approx(baseline[0] / arm[1]), "high": pytest.approx(baseline[1] / arm[0])}
     assert row["blocks_sooner"] == 7
@@ -113,7 +114,7 @@ def test_mean_time_and_time_with_restarts_by_hand():
 
 
 def test_where_none_reached_there_is_a_floor():
-    row = threshold_of(told([timed(FLAT, block=block) for block in range(3)]), "pretrained")
+    row = threshold_of(told([timed(FLAT, block=block, step_s=1.0 + block) for block in range(3)]), "pretrained")
     p = 1 - 0.05 ** (1 / 3)
     assert row["restarts_s"] == {"value": None, "low": pytest.approx(row["restarts_s"]["low"]), "high": None,
                                  "floor": pytest.approx(4 * (1 - p) / p)}  # fmt: skip
@@ -250,6 +251,12 @@ def test_arms_are_ranked_under_every_set_of_rules():
 def test_runs_without_looks_on_test_have_no_ranking_by_test():
     ranked = told(pair(0, 1.0, 2.0))["rankings"]
     assert [(row["arms"] is None, row["same"]) for row in ranked] == [(False, True), (True, None), (True, None)]
+
+
+def test_a_run_that_diverged_before_its_look_on_test_leaves_the_ranking():
+    runs = [timed(RISING, arm, block, test=RISING[-1:]) for block in (0, 1) for arm in ("pretrained", "random")]
+    ranked = told([*runs, timed(FLAT, "random", 2, status="diverged")])["rankings"]
+    assert [row["arms"][0]["median_s"] for row in ranked] == [3.0, 4.0, 9.0]
 
 
 def test_the_report_is_judged_by_the_rules_that_are_asked_for():

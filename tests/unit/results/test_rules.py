@@ -129,8 +129,9 @@ def test_a_crossing_at_the_first_look_begins_where_the_run_did():
 
 def test_of_a_resumed_run_only_its_looks_tell_when_it_crossed():
     run = dataclasses.replace(timed((0.95, 0.95, 0.95)), resumed=True)
-    run.start["segments_s"] = {"train": 2.0}
-    assert ends(one([run])) == (0.0, 1.0)
+    for checkpoint_s in (1.0, 2.0):
+        run.start["segments_s"] = {"train": checkpoint_s}
+        assert ends(one([run])) == (0.0, 1.0)
 
 
 def test_where_the_second_process_paid_less_nothing_is_known_of_the_time_before():
