@@ -92,12 +92,12 @@ def _run(args: argparse.Namespace) -> int:
 
     config = load(args.experiment, [*args.overrides, *(["--until_decided=true"] if args.until_decided else [])])
     blocks = plan(config)
-    record, ids = plan_record(config, blocks), run_ids(blocks)
-    store = RunStore(Path(config.output) / config.name)
+    ids, store = run_ids(blocks), RunStore(Path(config.output) / config.name)
+    record = store.amended(plan_record(config, blocks))
     is_main = os.environ.get("RANK", "0") == "0"
     stored = store.results(ids)
     missing = set(ids) - {result.run_id for result in stored if result.is_finished}
-    if config.until_decided and stored and is_enough(summarize({**record, "amended": []}, stored)):
+    if config.until_decided and stored and is_enough(summarize(record, stored)):
         missing = set()
     if is_main:
         print(plan_text(config, cost(config, arm_counts(config))), flush=True)
@@ -157,9 +157,16 @@ def _report(args: argparse.Namespace) -> int:
         raise ValueError(f"--rules: no rules {args.rules!r}; {registry.nearest(args.rules, RULES)}")
     store = RunStore(args.directory)
     if args.curves:
+        if args.wandb or (store.root / "plan.json").is_file():
+            raise ValueError(
+                f"--curves: their report cannot go {'to W&B' if args.wandb else f'beside the study in {store.root}'}"
+            )
         plan, results = _curves(args)
+    elif unused := [f"--{name}" for name in ("clock", "thresholds", "baseline", "arm") if getattr(args, name)]:
+        raise ValueError(f"{unused[0]}: needs --curves; the runs of a study are judged by its plan")
     else:
         plan, results = store.plan(), store.planned_results()
+    store.check_writable()
     if not results:
         raise ValueError(f"{args.directory}: no run has begun yet")
     report = write_report(store.root, plan, results, args.rules)
@@ -167,7 +174,8 @@ def _report(args: argparse.Namespace) -> int:
     if args.wandb:
         from bench.trackers.wandb_report import publish
 
-        print(f"W&B:     {publish(report, (store.root / report_name(args.rules, 'md')).read_text(), plan['config'])}", flush=True)
+        page = store.root / report_name(args.rules, "html")
+        print(f"W&B:     {publish(report, page.with_suffix('.md').read_text(), plan['config'], page)}", flush=True)
     return 0
 
 
@@ -191,7 +199,8 @@ def _verify(args: argparse.Namespace) -> int:
     problems = verify(args.directory)
     for problem in problems:
         print(problem, file=sys.stderr, flush=True)
-    print(f"{args.directory}: {f'{len(problems)} problems' if problems else 'every number is as its ledger has it'}", flush=True)
+    told = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "every number is as its ledger has it"
+    print(f"{args.directory}: {told}", flush=True)
     return 1 if problems else 0
 
 

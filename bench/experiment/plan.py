@@ -1,10 +1,8 @@
 """An experiment's config to blocks of runs: pure and without torch, so that `bench plan` answers at once."""
 
-import hashlib
-import json
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import registry
@@ -12,6 +10,7 @@ from bench.config.load import arm_config, as_dict, load, run_digest
 from bench.config.schema import ExperimentConfig
 from bench.models.counts import Counts, stored_counts
 from bench.results.clocks import CLOCKS, METHOD_VERSION
+from bench.results.store import plan_sha256, primary_record
 from bench.runtime.streams import Stream, permutation
 
 COLUMNS = 130
@@ -93,24 +92,15 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
 
 def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]:
     """The plan as plain data, for plan.json: the config, every run's id and the one primary comparison with its hash."""
-    primary = {
-        **asdict(config.primary),
-        "baseline": config.baseline,
-        "clock": config.clock,
-        "kind": config.kind,
-        "confirm_looks": config.confirm_looks,
-        "budget_samples": list(config.budgets) or config.train.samples,
-        "blocks": len(blocks),
-        "method_version": METHOD_VERSION,
-        "first_block": sorted(run.run_id for run in blocks[0].runs),
-    }
+    tree, ids = as_dict(config), [[run.run_id for run in block.runs] for block in blocks]
+    primary = primary_record(tree, ids)
     return {
         "schema_version": 2,
         "primary": primary,
-        "sha256": hashlib.sha256(json.dumps(primary, sort_keys=True).encode()).hexdigest(),
+        "sha256": plan_sha256(primary),
         "amended": [],
-        "config": as_dict(config),
-        "blocks": [[run.run_id for run in block.runs] for block in blocks],
+        "config": tree,
+        "blocks": ids,
     }
 
 
@@ -168,13 +158,13 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     """The plan for a person: question, arms, cost."""
     against = f" against {config.baseline}" if config.primary.arm != config.baseline else ""
     networks = [_network_text(row) for row in rows]
-    blocks, runs = block_count(config), len(config.arms) * max(1, len(config.budgets))
+    threshold, blocks, runs = config.primary.threshold, block_count(config), len(config.arms) * max(1, len(config.budgets))
     arm_width, network_width = max(16, *(len(arm) + 2 for arm in config.arms)), max(26, *(len(n) + 2 for n in networks))
     lines = [
         textwrap.fill(f"{config.name}: {config.question}", COLUMNS),
         f"{'at most ' if config.until_decided else ''}{blocks} blocks of {runs} runs ({blocks * runs} runs), "
         f"seeds {config.seed} to {config.seed + blocks - 1}; {config.kind}; primary: {config.primary.arm}{against} "
-        f"at {config.primary.threshold:.2f} on the {config.clock} clock",
+        f"at {max(f'{threshold:.2f}', repr(threshold), key=len)} on the {config.clock} clock",
         *([_enough_text(config)] if config.primary.spread else []),
         textwrap.fill(f"cost: {config.cost}", COLUMNS),
         f"{'arm':<{arm_width}}{'network':<{network_width}}{'weights':<9}"

@@ -19,6 +19,7 @@ def describe_arm(
     """All of an arm's runs, failed ones too, and its judged blocks by threshold. `tau_s`: the budget that all arms had."""
     start = runs[0].start if runs else None
     own = [run for run in runs if run.is_finished]
+    whole = at_longest(own)
     waiting = spread([run.data_wait_fraction for run in own])["median"]
     primary = rows[config["primary"]["threshold"]]
     return {
@@ -33,12 +34,18 @@ def describe_arm(
         "images_per_s": spread([run.images_per_s for run in own])["median"],
         "step": _step(start["compile"], waiting) if start else None,
         "compile": _compile(start["compile"], config) if start else None,
-        "final_accuracy": spread([run.test_accuracy for run in own]),
-        "optimism_gap": spread([run.looks[-1].accuracy - run.test_accuracy for run in own if run.test_accuracy is not None]),
-        "area_log_flops": spread([_area(run) for run in own]),
+        "final_accuracy": spread([run.test_accuracy for run in whole]),
+        "optimism_gap": spread([run.looks[-1].accuracy - run.test_accuracy for run in whole if run.test_accuracy is not None]),
+        "area_log_flops": spread([_area(run) for run in whole]),
         "reference": _reference(config["reference"].get(arm), primary),
-        "classes": _classes(own),
+        "classes": _classes(whole),
     }
+
+
+def at_longest(runs: Sequence[RunResult]) -> list[RunResult]:
+    """An arm's runs with the longest of its budgets."""
+    longest = max((run.budget for run in runs), default=0)
+    return [run for run in runs if run.budget == longest]
 
 
 def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunResult], clock: str, tau_s: float) -> dict[str, Any]:
@@ -47,7 +54,9 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
     flops = runs[0].start["network"]["flops_per_image"] if runs else None
     short = [span.after for span in spans if not span.reached and math.isfinite(span.after)]
     own_s = min(short) if short else max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
-    floor = None if looks or not own_s else statistics.ert_floor(len(spans), own_s)
+    timed = spans if own_s else []  # a run may diverge before any of its time was counted
+    floor = None if looks or not timed else statistics.ert_floor(len(timed), own_s)
+    interval = statistics.ert_interval(timed, own_s, 0.05) if timed else None
     return {
         "threshold": threshold,
         "runs": len(judged),
@@ -56,13 +65,13 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
         **{name: sum(getattr(row, name) for row in judged) for name in ("touched", "fell_back", "ended_below")},
         "time_to_accuracy_s": spread([span.by for span in spans if span.reached]),
         "epochs_to_accuracy": spread([look.epoch for look in looks]),
-        "samples_to_accuracy": spread([look.samples for look in looks]),
+        "samples_to_accuracy": spread([look.samples for look in looks] if flops else []),  # curves from elsewhere do not tell
         "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
         "joules_to_accuracy": spread([]),  # no meter
-        "mean_s": {"value": statistics.rmst(spans, tau_s) if tau_s else None, "tau": tau_s},
+        "mean_s": {"value": statistics.rmst(spans, tau_s) if tau_s else None, "tau": tau_s or None},
         "restarts_s": {
-            "value": statistics.ert(spans, own_s) if own_s else None,
-            **ends(statistics.ert_interval(spans, own_s, 0.05) if own_s else None),
+            "value": statistics.ert(timed, own_s) if timed else None,
+            **ends(interval),
             "floor": floor,
         },
     }

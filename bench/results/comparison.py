@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.results import statistics
-from bench.results.arms import describe_arm, ends
+from bench.results.arms import at_longest, describe_arm, ends
 from bench.results.clocks import METHOD_VERSION, read_clock
 from bench.results.fold import RunResult
 from bench.results.rules import RULES, Judged, judge
@@ -29,7 +29,7 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
     grid = _grid(config, finished, rules)
     first = results[0].start if results else None
     clock = judged_by.clock or config["clock"]
-    tau_s = min((read_clock(clock, run.segments_s) for run in finished if run.status == "completed"), default=0.0)
+    tau_s = _common_budget_s(clock, finished)
     arms = [
         describe_arm(config, arm, [run for run in results if run.arm == arm], grid[arm], clock=clock, tau_s=tau_s)
         for arm in config["arms"]
@@ -53,6 +53,16 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
     }
     report["controls"] = check_controls(config, report)
     return {**report, "verdict": decide(plan, report, results)}
+
+
+def _common_budget_s(clock: str, finished: Sequence[RunResult]) -> float:
+    """The least time that an arm's longest run of a block had, where it did not diverge; 0 where none got to its end."""
+    longest: dict[tuple[str, int], float] = {}
+    for run in finished:
+        if run.status == "completed":
+            end_s = read_clock(clock, run.segments_s)
+            longest[run.arm, run.block] = max(end_s, longest.get((run.arm, run.block), 0.0))
+    return min(longest.values(), default=0.0)
 
 
 def check_comparable(results: Sequence[RunResult]) -> None:
@@ -112,7 +122,7 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
     logs = [math.log(b.by / a.by) for a, b in pairs] if complete else []
     alpha = config["primary"]["alpha"]
     interval = statistics.confidence_sequence(logs, alpha) if complete else None
-    low, high = (math.exp(interval[0]), math.exp(interval[1])) if interval else (None, None)
+    low, high = (math.exp(max(interval[0], -700)), math.exp(min(interval[1], 700))) if interval else (None, None)
     return {
         "arm": arm,
         "baseline": config["baseline"],
@@ -139,9 +149,9 @@ def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: floa
     """The ratio of expected times with restarts lies in it: both arms' composite intervals at alpha / 2."""
     budgets = [span.after for pair in pairs for span in pair if not span.reached and math.isfinite(span.after)]
     times = [span.by for pair in pairs for span in pair if span.reached]
-    if not pairs or not (budgets or times):
+    tau_s = min(budgets) if budgets else max(times, default=0.0)
+    if not tau_s:
         return None
-    tau_s = min(budgets) if budgets else max(times)
     arm, baseline = (statistics.ert_interval(spans, tau_s, alpha / 2) for spans in zip(*pairs, strict=True))
     if arm is None or baseline is None:
         return None
@@ -150,10 +160,8 @@ def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: floa
 
 def _final(config: dict[str, Any], arm: str, finished: Sequence[RunResult]) -> dict[str, Any]:
     """Test accuracy at the same budget, arm less baseline, paired by block: mean and t interval."""
-    own, other = (
-        {run.block: run.test_accuracy for run in finished if run.arm == name and run.test_accuracy is not None}
-        for name in (arm, config["baseline"])
-    )
+    runs = (at_longest([run for run in finished if run.arm == name]) for name in (arm, config["baseline"]))
+    own, other = ({run.block: run.test_accuracy for run in some if run.test_accuracy is not None} for some in runs)
     differences = [own[block] - other[block] for block in sorted(own.keys() & other.keys())]
     mean, low, high = statistics.mean_interval(differences, config["primary"]["alpha"]) or (None, -math.inf, math.inf)
     return {"arm": arm, "baseline": config["baseline"], "blocks": len(differences), "difference": mean, **ends((low, high))}
@@ -166,9 +174,9 @@ def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
         (threshold, statistics.win_probability(*([row.span for row in grid[name][threshold]] for name in (arm, baseline))))
         for threshold in config["thresholds"]
     ]
-    known = [(threshold, chance) for threshold, chance in chances if chance is not None and chance != 0.5]
-    begun = any(chance > 0.5 for _, chance in known)
-    overtaken = next((t for t, chance in known if chance < 0.5), None) if begun and known[0][1] > 0.5 else None
+    known = [(threshold, chance > 0.5) for threshold, chance in chances if chance is not None and chance != 0.5]
+    below = [place for place, (_, sooner) in enumerate(known) if sooner]
+    overtaken = known[below[-1] + 1][0] if below and below[-1] + 1 < len(known) else None
     return {"arm": arm, "baseline": baseline, "accuracy": overtaken}
 
 
@@ -187,10 +195,9 @@ def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dic
             order.append((plain.median(span.by for span in spans) if spans else math.inf, arm))
         order.sort(key=lambda pair: pair[0])
         told = [{"arm": arm, "median_s": time_s if math.isfinite(time_s) else None} for time_s, arm in order]
-        same = [row["arm"] for row in told] == [row["arm"] for row in rankings[0]["arms"] or ()] if rankings else True
-        rankings.append(
-            {"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same if told else None}
-        )
+        first = [row["arm"] for row in (rankings[0]["arms"] if rankings else told) or ()]
+        same = [row["arm"] for row in told] == first if told else None
+        rankings.append({"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same})
     return rankings
 
 

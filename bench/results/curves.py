@@ -29,8 +29,10 @@ def read_curves(
     for key, name in (("--baseline", baseline), ("--arm", arm)):
         if name is not None and name not in arms:
             raise ValueError(f"{key}: no arm {name!r} in {path}; {registry.nearest(name, arms)}")
-    baseline = baseline or arms[-1]
+    baseline = baseline or next((name for name in reversed(arms) if name != arm), arms[-1])
     arm = arm or next((name for name in arms if name != baseline), baseline)
+    if arm == baseline and len(arms) > 1:
+        raise ValueError(f"--arm: {arm!r} is the baseline; {registry.nearest(arm, [name for name in arms if name != baseline])}")
     blocks = {run: place for place, run in enumerate(dict.fromkeys(run for _, run in curves))}
     config = {
         "name": path.stem, "question": f"How soon do the curves of {path.name} reach an accuracy?", "kind": "anytime",
@@ -50,21 +52,23 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
                 raise ValueError(f"{path}: no column {', '.join(missing)}; expected the columns {', '.join(COLUMNS)}")
             rows = [(table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"--curves: {str(path)!r} cannot be read: {error}") from None
+        raise ValueError(f"--curves: {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not rows:
         raise ValueError(f"{path}: no rows")
     return rows
 
 
 def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
+    if not (row["arm"] and row["run"]):
+        raise ValueError(f"{where}: arm and run must be named, not {row['arm']!r} and {row['run']!r}")
     try:
         epoch, seconds, accuracy = (float(row[name]) for name in COLUMNS[2:])
     except (TypeError, ValueError):
         raise ValueError(f"{where}: epoch, seconds and accuracy must be numbers, not {[row[n] for n in COLUMNS[2:]]}") from None
     if not (0 <= accuracy <= 1):
         raise ValueError(f"{where}: accuracy {row['accuracy']} is no fraction; allowed: 0 to 1")
-    if not (math.isfinite(epoch) and math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{where}: epoch {row['epoch']} and seconds {row['seconds']} must be finite, seconds not below 0")
+    if not (math.isfinite(epoch) and 0 < seconds < math.inf):
+        raise ValueError(f"{where}: epoch {row['epoch']} and seconds {row['seconds']} must be finite, seconds above 0")
     if earlier and seconds <= earlier[-1].segments_s["train"]:
         raise ValueError(f"{where}: {row['seconds']} seconds do not follow the {earlier[-1].segments_s['train']:g} before")
     return Look(
@@ -75,7 +79,8 @@ def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
 
 def _result(arm: str, run: str, block: int, looks: list[Look], path: Path) -> RunResult:
     start = {
-        "segments_s": {}, "process_runs": 0, "plan_sha256": None, "method_version": None, "world_size": None,
+        "config": {"train": {"samples": 1}}, "segments_s": {}, "process_runs": 0, "plan_sha256": None, "method_version": None,
+        "world_size": None,
         "dataset": {"name": f"curves of {path.name}", "sha256": None, "classes": []},
         "network": {"name": None, "parameters": None, "flops_per_image": None},
         "weights": {"source": None, "tag": None, "sha256": None}, "precision": {"name": None}, "self_check": None,

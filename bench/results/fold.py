@@ -67,6 +67,12 @@ class RunResult:
         return self.status in ("completed", "diverged")
 
     @property
+    def budget(self) -> int:
+        """Training images that the run was given."""
+        samples: int = self.start["config"]["train"]["samples"]
+        return samples
+
+    @property
     def test_accuracy(self) -> float | None:
         """Share of the test images classified rightly at the end; None for a run that did not get there."""
         return self.test_correct / self.test_total if self.test_correct is not None and self.test_total else None

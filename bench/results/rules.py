@@ -1,6 +1,7 @@
 """What it takes to have reached a threshold: crossings, and the sets of rules that runs can be judged by (METHOD, section 2)."""
 
 import math
+import statistics as plain
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -75,12 +76,15 @@ def judge(config: dict[str, Any], runs: Sequence[RunResult], threshold: float, r
     """One arm's finished runs, a row a block. Runs of one block differ in their budget; the soonest that reached counts."""
     clock = rules.clock or config["clock"]
     found = {id(run): _find(config, run, threshold, rules) for run in runs}
-    if rules.reached == "mean" and runs:
-        last = [run.looks_on(rules.split)[-1].accuracy for run in runs if run.looks_on(rules.split)]
-        if len(last) < len(runs) or sum(last) / len(last) < threshold:
-            found = dict.fromkeys(found)
-    blocks = sorted({run.block for run in runs})
-    return [_block([run for run in runs if run.block == block], found, threshold, rules.split, clock) for block in blocks]
+    for budget in {run.budget for run in runs} if rules.reached == "mean" else ():
+        alike = [run for run in runs if run.budget == budget]
+        last = [run.looks_on(rules.split)[-1] for run in alike if found[id(run)]]
+        if len(last) < len(alike) or plain.mean(x.correct for x in last) / plain.mean(x.total for x in last) < threshold:
+            found |= dict.fromkeys(map(id, alike))
+    blocks: dict[int, list[RunResult]] = {}
+    for run in runs:
+        blocks.setdefault(run.block, []).append(run)
+    return [_block(blocks[block], found, threshold, rules.split, clock) for block in sorted(blocks)]
 
 
 def _find(config: dict[str, Any], run: RunResult, threshold: float, rules: Rules) -> Crossing | None:
@@ -91,13 +95,12 @@ def _find(config: dict[str, Any], run: RunResult, threshold: float, rules: Rules
         touch = first_touch(accuracies, threshold)
         return None if touch is None else Crossing(look=touch, kind="touch")
     if rules.reached == "mean" or config["kind"] == "annealed":
-        reached = rules.reached == "mean" or accuracies[-1] >= threshold
+        reached = run.status == "completed" and (rules.reached == "mean" or accuracies[-1] >= threshold)
         return Crossing(look=len(accuracies) - 1, kind="end") if reached else None
     return crossing(accuracies, threshold, confirm_looks=config["confirm_looks"], completed=run.status == "completed")
 
 
 def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: float, split: str, clock: str) -> Judged:
-    ends_s = {id(run): read_clock(clock, run.segments_s) for run in runs}
     reached = [(run, at) for run in runs if (at := found[id(run)]) is not None]
     looks = [[look.accuracy for look in run.looks_on(split)] for run in runs]
     touches = [(curve, first_touch(curve, threshold)) for curve in looks]
@@ -108,14 +111,19 @@ def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: 
         "ended_below": any(touch is not None and curve[-1] < threshold for curve, touch in touches),
     }
     if not reached:
-        diverged = any(run.status == "diverged" for run in runs)
-        span = Span(after=math.inf if diverged else max(ends_s.values()), by=math.inf)
+        last = max(runs, key=lambda run: run.budget)
+        after_s = math.inf if last.status == "diverged" else read_clock(clock, last.segments_s)
+        span = Span(after=after_s, by=math.inf)
         return Judged(block=block, span=span, look=None, kind=None, **beside)
     run, at = min(reached, key=lambda pair: read_clock(clock, pair[0].looks_on(split)[pair[1].look].segments_s))
     curve = run.looks_on(split)
     by_s = read_clock(clock, curve[at.look].segments_s)
     if at.kind == "end":  # a shorter budget that failed is all that is known about less time
-        after_s = max((ends_s[id(other)] for other in runs if found[id(other)] is None and ends_s[id(other)] < by_s), default=0.0)
-    else:
-        after_s = read_clock(clock, curve[at.look - 1].segments_s if at.look else run.start["segments_s"])
-    return Judged(block=block, span=Span(after=after_s, by=by_s), look=curve[at.look], kind=at.kind, **beside)
+        shorter = [r for r in runs if r.budget < run.budget and found[id(r)] is None and r.status == "completed"]
+        after_s = max((read_clock(clock, other.segments_s) for other in shorter), default=0.0)
+    else:  # a resumed run's own start is later than its first look
+        start_s = {} if run.resumed else run.start["segments_s"]
+        after_s = read_clock(clock, curve[at.look - 1].segments_s if at.look else start_s)
+    # What a process pays once may read less after a run was resumed: then nothing is known of the time before.
+    span = Span(after=after_s if after_s <= by_s else 0.0, by=by_s)
+    return Judged(block=block, span=span, look=curve[at.look], kind=at.kind, **beside)

@@ -44,15 +44,14 @@ def sooner(a: Span, b: Span) -> float:
 
 def win_probability(a: Sequence[Span], b: Sequence[Span]) -> float | None:
     """Mean of `sooner` over all pairs (Mann-Whitney's U over its greatest value); None where a side is empty."""
-    return (1 + (_before(a, b) - _before(b, a)) / (len(a) * len(b))) / 2 if a and b else None
+    return (1 + (_certainly(a, b) - _certainly(b, a)) / (len(a) * len(b))) / 2 if a and b else None
 
 
-def _before(a: Sequence[Span], b: Sequence[Span]) -> int:
-    """Pairs in which a's certainly crossed before b's; from sorted times, so that thousands of runs cost no more than a sort."""
-    ends = np.sort([span.by for span in a if span.reached])
-    exact = [span.by for span in b if span.after == span.by]
-    ties = np.searchsorted(ends, exact, "right") - np.searchsorted(ends, exact) if exact else np.zeros(1)
-    return int(np.searchsorted(ends, [span.after for span in b], "right").sum() - ties[np.isfinite(exact or [0.0])].sum())
+def _certainly(a: Sequence[Span], b: Sequence[Span]) -> int:
+    """In how many pairs `sooner` is 1, by sorting; exact times that are equal do not count."""
+    by, exact = np.array([x.by for x in a]), np.sort([y.by for y in b if y.after == y.by])
+    after = len(b) - np.searchsorted(np.sort([y.after for y in b]), by)
+    return int((after - np.searchsorted(exact, by, "right") + np.searchsorted(exact, by)).sum())
 
 
 def rmst(spans: Sequence[Span], tau: float) -> float | None:

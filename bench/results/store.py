@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.results.clocks import METHOD_VERSION
 from bench.results.events import read_events
 from bench.results.fold import RunResult, fold
 
@@ -60,6 +61,23 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def primary_record(config: Mapping[str, Any], blocks: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """What a plan promises before its first run: the comparison that decides, by which rules, and of which runs."""
+    return {
+        **config["primary"],
+        **{key: config[key] for key in ("baseline", "clock", "kind", "confirm_looks", "controls", "reference")},
+        "budget_samples": config["budgets"] or config["train"]["samples"],
+        "blocks": len(blocks),
+        "method_version": METHOD_VERSION,
+        "first_block": sorted(blocks[0]),
+    }
+
+
+def plan_sha256(primary: Mapping[str, Any]) -> str:
+    """The hash by which every run names the plan that it was made under."""
+    return hashlib.sha256(json.dumps(primary, sort_keys=True).encode()).hexdigest()
+
+
 class RunStore:
     """One experiment's directory: `<output>/<experiment>/<run_id>/`."""
 
@@ -76,7 +94,10 @@ class RunStore:
         if not path.is_file():
             return None
         events = read_events(path)
-        return fold(events, sha256_of(path)) if any(event.kind == "run_start" for event in events) else None
+        try:
+            return fold(events, sha256_of(path)) if any(event.kind == "run_start" for event in events) else None
+        except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            raise ValueError(f"{path}: not the events of a run: {type(error).__name__}: {error}") from None
 
     def results(self, run_ids: Iterable[str]) -> list[RunResult]:
         """Results of those of the named runs that have begun."""
@@ -87,24 +108,33 @@ class RunStore:
         """Results of the planned runs that have begun. Raises ValueError when the directory holds no plan."""
         return self.results(run_id for block in self.plan()["blocks"] for run_id in block)
 
-    def write_plan(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """Put the plan record beside the runs, and with it every other one that runs were begun under; the record as written."""
+    def amended(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """The plan record, with it every other one that runs were begun under."""
         old = self.plan() if (self.root / "plan.json").is_file() else plan
         begun = old is not plan and any(self.run_dir(run_id).exists() for block in old["blocks"] for run_id in block)
         earlier = old["amended"] if begun else []
         if begun and old["sha256"] != plan["sha256"]:
             earlier = [*earlier, {key: old[key] for key in ("sha256", "primary")}]
-        plan = {**plan, "amended": [record for record in earlier if record["sha256"] != plan["sha256"]]}
+        return {**plan, "amended": [record for record in earlier if record["sha256"] != plan["sha256"]]}
+
+    def write_plan(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Put the plan record beside the runs, amended; the record as written."""
+        plan = self.amended(plan)
         write_json(self.root / "plan.json", plan)
         return plan
 
     def plan(self) -> dict[str, Any]:
-        """The plan record. Raises ValueError when the directory holds none."""
+        """The plan record. Raises ValueError when the directory holds none that can be read."""
         path = self.root / "plan.json"
         if not path.is_file():
             raise ValueError(f"{self.root}: no plan.json, so no experiment was started here")
-        plan: dict[str, Any] = json.loads(path.read_text())
-        return plan
+        try:
+            plan: dict[str, Any] = json.loads(path.read_bytes())
+            if {"config", "blocks", "primary", "sha256", "amended"} <= plan.keys():
+                return plan
+        except (ValueError, AttributeError):
+            pass
+        raise ValueError(f"{path}: not a plan record of this headstart; give another --output")
 
     def check_writable(self) -> None:
         """Raise ValueError, before any work, when the directory cannot be written to."""

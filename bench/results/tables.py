@@ -84,7 +84,7 @@ def ratio(row: Mapping[str, Any]) -> str:
 
 
 def _ways(report: Report) -> Table:
-    budget = f"mean s, budget {seconds(report['arms'][0]['thresholds'][0]['mean_s']['tau'])} s"
+    budget = f"mean s, budget {seconds(report['arms'][0]['thresholds'][0]['mean_s']['tau'] or 0.0)} s"
 
     def cells(row: Any, compared: Any) -> dict[str, str]:
         again, held = row["restarts_s"], row["confirmed"] + row["terminal"]

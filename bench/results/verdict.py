@@ -8,6 +8,7 @@ from bench.results.fold import RunResult
 from bench.results.statistics import deciding_blocks
 
 VERDICTS = ("arm sooner", "baseline sooner", "equivalent", "never reached", "undecided")
+HARMLESS = {"blocks", "max_blocks", "spread", "interval_width"}  # of a plan: the evidence holds at every look
 Report = Mapping[str, Any]
 
 
@@ -35,15 +36,14 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"judged by {report['rules']}'s rules, which describe"
     if plan["sha256"] is None:
         return "no comparison was planned before these runs"
-    # More or fewer blocks than first planned do no harm: the evidence holds at every look.
-    known = {plan["sha256"], *(old["sha256"] for old in plan["amended"] if _changed(old, plan) <= {"blocks", "max_blocks"})}
+    known = {plan["sha256"], *(old["sha256"] for old in plan["amended"] if _changed(old, plan) <= HARMLESS)}
     if other := sum(run.start["plan_sha256"] not in known for run in results if run.is_finished):
         return f"{other} runs were made before the plan was changed to this one"
     if failed := [control["arm"] for control in report["controls"] if control["told"].startswith("failed")]:
         return f"the control {', '.join(failed)} failed"
     if leaks := [arm["name"] for arm in report["arms"] if arm["reference"] and arm["reference"]["told"] == "too good"]:
         return f"{', '.join(leaks)} converged in fewer epochs than its stored reference: is there a leak?"
-    seen = [(run.arm, run.block) for run in results if plan["config"]["kind"] == "anytime"]
+    seen = [(run.arm, run.block, run.budget) for run in results]
     return "a run is there twice" if len(set(seen)) < len(seen) else None
 
 
@@ -90,7 +90,8 @@ def answer(report: Report) -> str:
         return f"{goal} reached by {_reached(report, primary['arm'])}; nothing to compare with"
     if row["blocks"] == 0:
         return f"{row['arm']} against {row['baseline']}: no block is complete yet"
-    verdict = report["verdict"]["verdict"].replace("baseline", row["baseline"]).replace("arm sooner", f"{row['arm']} sooner")
+    told = report["verdict"]["verdict"]
+    verdict = {"arm sooner": f"{row['arm']} sooner", "baseline sooner": f"{row['baseline']} sooner"}.get(told, told)
     ending = f"sooner in {row['blocks_sooner']} of {row['blocks']} block{'' if row['blocks'] == 1 else 's'}; verdict: {verdict}"
     if row["ratio"] is None:
         told = ", ".join(_reached(report, name) for name in (row["arm"], row["baseline"]))

@@ -11,7 +11,7 @@ from bench.results.events import SCHEMA_VERSION, read_events
 from bench.results.fold import RunResult, segment_gaps
 from bench.results.report import report_name, report_texts
 from bench.results.rules import RULES
-from bench.results.store import RunStore
+from bench.results.store import RunStore, json_text, plan_sha256, primary_record
 
 
 def verify(directory: Path) -> list[str]:
@@ -21,28 +21,46 @@ def verify(directory: Path) -> list[str]:
     """
     store = RunStore(directory)
     plan = store.plan()
-    planned = [run_id for block in plan["blocks"] for run_id in block]
-    problems: list[str] = []
+    problems, planned = _plan_problems(plan)
     results: dict[str, RunResult] = {}
-    for folder in sorted(path.parent for path in directory.glob("*/events.rank0.jsonl")):
+    seeds: Counter[tuple[str, int, int]] = Counter()
+    folders = {path.parent.name: path.parent for path in sorted(directory.glob("*/events.rank0.jsonl"))}
+    for name, folder in folders.items():
         try:
-            result = store.result(folder.name)
-            problems += [f"{folder.name}: {told}" for told in _run_problems(folder, result)]
-        except ValueError as error:
-            problems.append(f"{folder.name}: {error}")
-            continue
-        if result is not None:
-            results[folder.name] = result
-    problems += [f"{name}: the report counts this run, and it has no ledger" for name in _published(directory) - results.keys()]
-    problems += [f"{name}: no run of the plan" for name in results.keys() - set(planned)]
-    seeds = Counter((run.arm, run.seed, run.start["config"]["train"]["samples"]) for run in results.values())
+            problems += [f"{name}: {told}" for told in _line_problems(folder / "events.rank0.jsonl")]
+            result = store.result(name)
+            problems += [f"{name}: {told}" for told in _run_problems(folder, result)]
+            if result is not None:
+                seeds[result.arm, result.seed, result.budget] += 1
+                results[name] = result
+        except Exception as error:  # an edited line may say anything
+            problems.append(f"{name}: its ledger cannot be read: {type(error).__name__}: {error}")
+    later = max((place for place, name in enumerate(planned) if name in folders), default=0)
+    gone = {*_published(directory), *planned[:later]} - folders.keys()
+    problems += [f"{name}: no ledger, though the report or later runs tell of it" for name in sorted(gone)]
+    problems += [f"{name}: no run of the plan" for name in sorted(folders.keys() - set(planned))]
     problems += [f"{arm}: seed {seed} is there {count} times" for (arm, seed, _), count in seeds.items() if count > 1]
     found = [results[name] for name in planned if name in results]
     return problems or [told for rules in RULES for told in _report_problems(directory, plan, found, rules)]
 
 
-def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
-    path = folder / "events.rank0.jsonl"
+def _plan_problems(plan: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What is wrong with the plan record, and the ids of its runs."""
+    try:
+        planned = [run_id for block in plan["blocks"] for run_id in block]
+        problems = [
+            f"plan.json: {record['sha256']} is not the hash of its primary comparison"
+            for record in (plan, *plan["amended"])
+            if plan_sha256(record["primary"]) != record["sha256"]
+        ]
+        if plan["primary"] != primary_record(plan["config"], plan["blocks"]):
+            problems.append("plan.json: its primary comparison is not that of its config and blocks")
+        return problems, planned
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"plan.json cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _line_problems(path: Path) -> Iterator[str]:
     if not path.read_bytes().endswith(b"\n"):
         yield "its ledger ends within a line"
     events = read_events(path)
@@ -52,51 +70,60 @@ def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
         if event.seq != place:
             yield f"line {place + 1} has the number {event.seq}: a line is missing, repeated or out of order"
             break
+    yield from segment_gaps(events)
+
+
+def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
     if result is None:
         yield "its ledger has no run_start"
         return
     if result.run_id != folder.name:
         yield f"its ledger is run {result.run_id}'s"
-    yield from segment_gaps(events)
     stored = folder / "result.json"
     if not stored.is_file():
         if result.status != "interrupted":
             yield "it has no result.json"
         return
-    published, made = _read(stored) or {}, json.loads(json.dumps(result.to_dict()))
-    if changed := sorted(key for key in made | published if published.get(key) != made.get(key)):
-        yield f"result.json is not what its ledger folds to: {', '.join(changed)} differ"
+    published, text = _read(stored), json_text(result.to_dict())
+    made = json.loads(text)
+    went_on = result.status == "interrupted" and published.get("status") == "failed"  # the file is an earlier attempt's
+    if stored.read_bytes() != text.encode() and not went_on:
+        changed = sorted(key for key in made | published if published.get(key) != made.get(key))
+        yield f"result.json is not what its ledger folds to: {', '.join(changed) or 'its digits'} differ"
 
 
 def _published(directory: Path) -> set[str]:
     """Ids of the runs that the report tells of."""
-    report = _read(directory / "report.json") or {}
-    return {run["run_id"] for run in report.get("runs", [])}
+    runs = _read(directory / "report.json").get("runs")
+    return {str(run["run_id"]) for run in runs if "run_id" in run} if isinstance(runs, list) else set()
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _report_problems(directory: Path, plan: dict[str, Any], results: list[RunResult], rules: str) -> Iterator[str]:
     """Where a report's files differ from the same made again; a report that was never written is none, but the first."""
-    present = [kind for kind in ("json", "md", "html") if (directory / report_name(rules, kind)).is_file()]
-    if not present and rules != "headstart":
+    paths = {kind: directory / report_name(rules, kind) for kind in ("json", "md", "html")}
+    if rules != "headstart" and not any(path.is_file() for path in paths.values()):
         return
     try:
         made = report_texts(plan, results, rules)
-    except ValueError as error:
-        yield f"{report_name(rules, 'json')} cannot be made again: {error}"
+    except Exception as error:
+        yield f"{paths['json'].name} cannot be made again: {type(error).__name__}: {error}"
         return
-    for kind, text in made.items():
-        name = report_name(rules, kind)
-        there = (directory / name).read_text() if kind in present else ""
-        # The picture is drawn from the same numbers, by libraries that may change its paths.
-        if re.sub(r"<svg.*?</svg>", "", there, flags=re.S) != re.sub(r"<svg.*?</svg>", "", text, flags=re.S):
-            line = next(
-                (n for n, (a, b) in enumerate(zip(there.splitlines(), text.splitlines(), strict=False), 1) if a != b), None
-            )
-            yield f"{name} is not what the ledgers give" + (f", from line {line} on" if line else "")
+    for kind, path in paths.items():
+        if not path.is_file():
+            yield f"{path.name} is missing"
+            continue
+        there, text = path.read_bytes().decode(errors="replace"), made[kind]
+        if kind == "html":  # pictures are drawn from the same numbers, by libraries that may change their paths
+            there, text = (re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.S) for page in (there, text))
+        if there != text:
+            lines = zip(f"{there}\n".splitlines(), f"{text}\n".splitlines(), strict=False)
+            line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), None)
+            yield f"{path.name} is not what the ledgers give" + (f", from line {line} on" if line else "")

@@ -1,4 +1,4 @@
-"""Hand-made configs, plan records, events and results for tests: pure Python, no training."""
+"""Hand-made configs, events and results for tests: pure Python, no training."""
 
 import dataclasses
 import math
@@ -6,12 +6,14 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bench.results.clocks import METHOD_VERSION
 from bench.results.events import SCHEMA_VERSION, Event
 from bench.results.fold import LOOK_FIELDS, Look, RunResult
 
 EVERY_SAMPLES, BATCH, TRAIN_SAMPLES, VAL_SAMPLES, TEST_SAMPLES = 320, 64, 1200, 1000, 500
-CLASSES = [f"class {letter}" for letter in "abcdefghij"]
-PLAN_SHA256 = "ab12" * 16
+CLASSES = [f"class {letter}" for letter in "abcdefghij"]  # of make_study's runs
+PLAN_SHA256 = "p" * 64
+RULE = {"alpha": 0.05, "max_blocks": 21, "spread": None, "smallest_ratio": 1.05, "interval_width": None}
 
 
 def make_config(**changes: Any) -> dict[str, Any]:
@@ -25,14 +27,12 @@ def make_config(**changes: Any) -> dict[str, Any]:
         "kind": "anytime",
         "arms": {"pretrained": {"weights.source": "file"}, "random": {}},
         "baseline": "random",
-        "primary": {
-            "arm": "pretrained", "threshold": 0.9, "alpha": 0.05, "max_blocks": 21, "spread": None, "smallest_ratio": 1.05,
-            "interval_width": None,
-        },
+        "primary": {"arm": "pretrained", "threshold": 0.9, **RULE},
         "thresholds": [0.8, 0.9],
         "confirm_looks": 2,
         "clock": "train",
         "blocks": 7,
+        "until_decided": False,
         "budgets": [],
         "controls": {},
         "reference": {},
@@ -41,7 +41,7 @@ def make_config(**changes: Any) -> dict[str, Any]:
         "weights": {"source": "random", "tag": None},
         "optim": {"name": "adamw", "lr": 0.001},
         "schedule": {"name": "constant", "lr_warmup_steps": 10},
-        "train": {"global_batch_size": BATCH, "samples": 18 * EVERY_SAMPLES},
+        "train": {"global_batch_size": BATCH, "samples": 12_800},
         "evaluation": {"every_samples": EVERY_SAMPLES, "batch_size": 500, "test_every_look": False},
         "precision": "auto",
         "compile": {"enabled": True, "mode": "default"},
@@ -51,8 +51,9 @@ def make_config(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def make_plan(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """An experiment's plan record, as stored in plan.json."""
+def make_plan(config: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The plan record that the runs of make_run_start were made under."""
+    config = config or make_config()
     primary = {**config["primary"], **{key: config[key] for key in ("baseline", "clock", "kind", "confirm_looks", "blocks")}}
     record = {"schema_version": 2, "primary": primary, "sha256": PLAN_SHA256, "amended": [], "config": config, "blocks": []}
     return {**record, **changes}
@@ -70,28 +71,28 @@ def make_run_start(arm: str = "pretrained", *, seed: int = 0, block: int = 0, **
         "arm": arm,
         "seed": seed,
         "block": block,
-        "config": {"optim": {"name": "adamw", "lr": 1e-3}, "train": {"samples": 18 * EVERY_SAMPLES}, "seed": 0},
-        "method_version": "1.0",
-        "experiment": "probe",
+        "config": {"optim": {"name": "adamw", "lr": 1e-3}, "seed": 0, "train": {"samples": 12_800}},
+        "config_digest": "1a2b3c4d",
+        "method_version": METHOD_VERSION,
         "plan_sha256": PLAN_SHA256,
-        "dataset": {
-            "name": "digits", "sha256": "d" * 64, "train": TRAIN_SAMPLES, "val": VAL_SAMPLES, "test": TEST_SAMPLES,
-            "classes": CLASSES, "val_by_class": [VAL_SAMPLES // len(CLASSES)] * len(CLASSES),
-        },
+        "process_runs": 14,
+        "segments_s": {},
+        "experiment": "probe",
+        "dataset": {"name": "digits", "sha256": "d" * 64, "train": TRAIN_SAMPLES, "val": VAL_SAMPLES, "test": 500,
+                    "classes": ["cat", "dog"], "val_by_class": [500, 500]},
         "network": {
-            "name": "resnet18", "stem": "stock", "parameters": 11_181_642, "buffers": 9_600, "flops_per_image": 74_033_152,
-            "input_size": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "normalization_of": "weights",
+            "name": "resnet18", "parameters": 11_181_642, "buffers": 9_600, "flops_per_image": 37_000_000,
+            "input_size": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
         },
-        "weights": {"source": "file" if arm == "pretrained" else "random", "tag": None, "sha256": None, "loaded": 0},
-        "precision": {"name": "fp32"}, "self_check": None, "process_runs": 6,
+        "weights": {"source": "file" if arm == "pretrained" else "random", "tag": None, "sha256": None},
+        "precision": {"name": "fp32"}, "self_check": None,
         "compile": {
-            "enabled": True, "mode": "default", "compile_s": 21.5, "cache_hits": 3, "cache_misses": 0, "step_s": 0.06,
-            "eager_step_s": 0.08, "communication_fraction": 0.0,
+            "enabled": True, "mode": "default", "compile_s": 21.5, "cache_hits": 0, "cache_misses": 3,
+            "step_s": 0.1, "eager_step_s": 0.2, "communication_fraction": 0.0,
         },
-        "environment": {"device": "cpu", "cpu": "a CPU", "threads_per_rank": 2, "gpu": None, "torch": "2.14.1"},
+        "environment": {"device": "cpu", "gpu": None},
         "world_size": 1,
         "resumed_step": 0,
-        "segments_s": {"startup": 4.0, "compile": 21.5, "train": 0.0},
     }  # fmt: skip
     return make_event("run_start", **{**data, **changes})
 
@@ -105,10 +106,10 @@ def make_look(number: int, accuracy: float, *, train_s: float | None = None, spl
         "correct": round(accuracy * VAL_SAMPLES),
         "total": VAL_SAMPLES,
         "loss": 2.3 * (1 - accuracy),
-        "class_correct": None,
-        "confusion": None,
         "segments_s": {"train": float(number) if train_s is None else train_s, "evaluate": 0.1 * number},
         "data_wait_s": 0.05 * number,
+        "class_correct": [round(accuracy * VAL_SAMPLES / 2)] * 2,
+        "confusion": None,
     }
     return make_event("eval_stop", epoch=samples / TRAIN_SAMPLES, step=samples // BATCH, **{**data, **changes})
 
@@ -123,14 +124,12 @@ def make_result(
 ) -> RunResult:
     """A completed run's result from its curve."""
     start = make_run_start(arm, seed=seed, block=block)
-    looks = [
-        Look(step=event.step, epoch=event.epoch, **{name: event.data[name] for name in LOOK_FIELDS})
-        for event in make_looks(accuracies)
-    ]
+    looks = [Look(step=e.step, epoch=e.epoch, **{name: e.data[name] for name in LOOK_FIELDS}) for e in make_looks(accuracies)]
     values = {
-        "status": "completed", "attempts": 1, "resumed": False, "error": None, "looks": looks, "test_looks": [],
-        "segments_s": looks[-1].segments_s if looks else {}, "confusion": None, "ledger_sha256": "c" * 64,
-        "test_correct": 460, "test_total": TEST_SAMPLES, "test_loss": 0.3, "images_per_s": 320.0, "data_wait_fraction": 0.05,
+        "status": "completed", "attempts": 1, "resumed": False, "error": None, "looks": looks,
+        "segments_s": looks[-1].segments_s if looks else {},
+        "test_correct": 460, "test_total": 500, "test_loss": 0.3, "confusion": [[240, 10], [30, 220]],
+        "test_looks": [], "images_per_s": 320.0, "data_wait_fraction": 0.05, "ledger_sha256": "e" * 64,
     }  # fmt: skip
     return RunResult(run_id=start.data["run_id"], arm=arm, seed=seed, block=block, start=start.data, **{**values, **changes})
 
@@ -156,7 +155,9 @@ def make_study(config: dict[str, Any], *, blocks: int = 7, looks: int = 18, test
                 for n, look in enumerate(run.looks, 1)
             ]
             split = told if test_looks else []
-            yield dataclasses.replace(run, looks=told, test_looks=split, segments_s=told[-1].segments_s)
+            dataset = {**run.start["dataset"], "classes": CLASSES, "val_by_class": [VAL_SAMPLES // len(CLASSES)] * len(CLASSES)}
+            start = {**run.start, "dataset": dataset}
+            yield dataclasses.replace(run, looks=told, test_looks=split, segments_s=told[-1].segments_s, start=start)
 
 
 def _by_class(correct: float, draw: random.Random) -> list[int]:

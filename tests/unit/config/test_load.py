@@ -185,12 +185,27 @@ def test_a_bare_name_is_an_experiment_that_is_shipped():
         ("--schedule.lr_warmup_steps=32", r"arm slow: schedule.lr_warmup_steps: 32 leaves none of 32 steps"),
         ("--weights.source=file", r"arm slow: weights.source: 'file' needs weights.file, which is null"),
         ("--weights.source=self", r"arm slow: weights.source: 'self' needs weights.recipe, which is null"),
+        ("--controls={fast: equal}", r"controls: no arm 'fast' that could be one; allowed: $"),
+        ("--controls={slow: never}", r"controls: no arm 'slow' that could be one"),
+        ("--controls={other: never}", r"controls: no arm 'other' that could be one"),
+        ("--controls={slow: same}", r"controls.slow: 'same' is not allowed; allowed: equal, never"),
+        ("--reference={fsat: [1]}", r"reference: no arm 'fsat' .*; allowed: fast, slow; did you mean 'fast'\?"),
+        ("--reference={fast: [0]}", r"reference.fast.0: 0: .*greater than 0"),
+        ("--budgets=[512, 1024]", r"budgets: \[512, 1024\] are for kind annealed; anytime runs are judged at every look"),
         ("--imports=[no_such_module]", r"imports: cannot import 'no_such_module': ModuleNotFoundError"),
         ("--optim.lr='a\nb'", r"optim.lr: 'a b': "),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_refused_in_one_line(tmp_path, override, said):
     assert re.search(said, refusal(write(tmp_path), override))
+
+
+@pytest.mark.parametrize("budgets", ["[1024, 512]", "[512, 512, 1024]", "[100, 1024]", "[128, 512]", "[1024, 2048]"])
+def test_budgets_are_looks_that_rise_to_the_whole_run(tmp_path, budgets):
+    path = write(tmp_path, kind="annealed")
+    said = f"budgets: {budgets} must be multiples of evaluation.every_samples 128 that rise to train.samples 1024"
+    assert refusal(path, f"--budgets={budgets}") == said
+    assert load(path, ["--budgets=[128, 512, 1024]"]).budgets == (128, 512, 1024)
 
 
 def test_a_factor_that_starts_alike_does_not_cover_another_key(tmp_path):

@@ -1,6 +1,7 @@
 """The plan: which runs, in which order, under which names, and what they cost."""
 
 import collections
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 import yaml
 
 from bench.config.load import load
-from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text, run_ids
+from bench.experiment.plan import arm_counts, block_count, cost, plan, plan_record, plan_text, run_ids
 from bench.models.counts import Counts
+from bench.results.store import plan_sha256, primary_record
 
 ROOT = Path(__file__).parents[3]
 EMBEDDED = "configs/experiments/embedded.yaml"
@@ -220,3 +222,99 @@ def test_one_arm_alone_is_compared_with_nothing():
     text = plan_text(config, cost(config, arm_counts(config)))
     assert "primary: small_cnn at 0.80 on the train clock" in text
     assert "against" not in text
+
+
+def record_of(*overrides: str) -> dict[str, Any]:
+    config = load(EMBEDDED, overrides)
+    return plan_record(config, plan(config))
+
+
+def test_the_hash_of_a_plan_is_that_of_its_primary_comparison_and_stays():
+    record = record_of()
+    assert record["sha256"] == plan_sha256(record["primary"]) == record_of()["sha256"]
+    assert record["primary"] == primary_record(record["config"], record["blocks"])
+    again = json.loads(json.dumps(record))
+    assert plan_sha256(again["primary"]) == record["sha256"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["--primary.arm=small_cnn", "--baseline=small_cnn", "--primary.threshold=0.8", "--primary.alpha=0.01",
+     "--primary.max_blocks=9", "--primary.smallest_ratio=1.1", "--primary.interval_width=1.5", "--primary.spread=0.2",
+     "--clock=mlperf", "--kind=annealed",
+     "--confirm_looks=2", "--train.samples=11520", "--blocks=9", "--seed=1", "--optim.lr=2e-3", "--controls={small_cnn: equal}",
+     "--reference={random: [2.0]}", "--until_decided=true"],
+)  # fmt: skip
+def test_the_hash_of_a_plan_changes_with_each_part_of_the_primary_comparison(override):
+    assert record_of(override)["sha256"] != record_of()["sha256"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["--question=Why?", "--expected=nothing", "--trackers=[]", "--output=x", "--wandb.project=x", "--thresholds=[0.9]",
+     "--name=x", "--hardware.loader_threads=1", "--data.dir=x"],
+)  # fmt: skip
+def test_the_hash_of_a_plan_does_not_change_with_what_is_shown(override):
+    assert record_of(override)["sha256"] == record_of()["sha256"]
+
+
+ANNEALED = ("--kind=annealed", "--schedule.name=cosine", "--budgets=[1920, 3840, 5760]")
+
+
+def test_every_arm_runs_at_every_budget_in_each_block():
+    for block in plan(load(EMBEDDED, ANNEALED)):
+        made = [(run.arm, run.config.train.samples) for run in block.runs]
+        assert sorted(made) == [(arm, n) for arm in ("pretrained", "random", "small_cnn") for n in (1920, 3840, 5760)]
+        assert {run.seed for run in block.runs} == {block.seed}
+    assert len(set(run_ids(plan(load(EMBEDDED, ANNEALED))))) == 63
+
+
+def test_the_longest_budget_alone_is_the_run_without_budgets():
+    several = {run.run_id for run in plan(load(EMBEDDED, ANNEALED))[0].runs if run.config.train.samples == 5760}
+    assert several == set(ids_of(*ANNEALED[:2]).values())
+
+
+def test_budgets_are_in_the_record_and_in_the_cost():
+    config = load(EMBEDDED, ANNEALED)
+    assert plan_record(config, plan(config))["primary"]["budget_samples"] == [1920, 3840, 5760]
+    row, alone = (cost(c, arm_counts(c))[0]["train_pflop_all_runs"] for c in (config, load(EMBEDDED)))
+    assert row == pytest.approx(2 * alone)
+    text = plan_text(config, cost(config, arm_counts(config)))
+    assert "7 blocks of 9 runs (63 runs), seeds 0 to 6; annealed; primary" in text
+
+
+def test_until_decided_plans_as_many_blocks_as_there_may_be():
+    config = load(EMBEDDED, ["--until_decided=true", "--primary.max_blocks=12"])
+    assert (block_count(config), len(plan(config)), block_count(load(EMBEDDED))) == (12, 12, 7)
+    assert "at most 12 blocks of 3 runs (36 runs), seeds 0 to 11" in plan_text(config, cost(config, arm_counts(config)))
+    assert run_ids(plan(config))[:21] == run_ids(plan(load(EMBEDDED)))
+
+
+def test_an_arm_with_a_seed_of_its_own_has_its_own_seeds():
+    config = load("controls")
+    for block in plan(config):
+        seeds = {run.arm: run.seed for run in block.runs}
+        assert seeds == {
+            "pretrained": block.index,
+            "random": block.index,
+            "shuffled": block.index,
+            "random_again": 1000 + block.index,
+        }
+    digests = {run.arm: run.run_id.rpartition("-")[2] for run in plan(config)[0].runs}
+    assert digests["random_again"] == digests["random"] != digests["shuffled"]
+
+
+def test_the_text_never_shows_a_threshold_as_another():
+    def text(threshold: float) -> str:
+        config = load(EMBEDDED, [f"--thresholds=[{threshold}]", f"--primary.threshold={threshold}"])
+        return plan_text(config, cost(config, arm_counts(config)))
+
+    for threshold, label in ((0.925, "0.925"), (0.9, "0.90"), (0.995, "0.995")):
+        assert f"against random at {label} on the train clock" in text(threshold)
+
+
+def test_the_text_tells_how_many_blocks_decide_where_a_spread_is_stored():
+    config = load(EMBEDDED, ["--primary.spread=0.1", "--primary.smallest_ratio=1.2"])
+    text = plan_text(config, cost(config, arm_counts(config)))
+    assert "by simulation at the stored spread 0.1: 1.2x 12, 1.5x 7, 2x 7, 4x 7" in text
+    assert "by simulation" not in plan_text(load(EMBEDDED), cost(config, arm_counts(config)))

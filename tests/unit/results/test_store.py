@@ -12,7 +12,7 @@ import pytest
 
 from bench.results.events import EventLog
 from bench.results.store import RunStore, write_json, write_text
-from tests.unit.results_factory import make_look, make_run_start
+from tests.unit.results_factory import make_look, make_plan, make_run_start
 
 ROOT = Path(__file__).parents[3]
 
@@ -126,8 +126,55 @@ def test_the_plan_comes_back_and_its_absence_is_told(tmp_path):
     store = RunStore(tmp_path)
     with pytest.raises(ValueError, match=r"no plan\.json"):
         store.plan()
-    store.write_plan({"arms": ["random"]})
-    assert store.plan() == {"arms": ["random"]}
+    assert store.write_plan(make_plan()) == make_plan() == store.plan()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b'{"schema_version": 1, "config": {}, "blocks": []}'])
+def test_what_is_no_plan_of_this_version_is_refused_by_name(tmp_path, content):
+    (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"plan\.json: not a plan record of this headstart; give another --output$"):
+        RunStore(tmp_path).plan()
+
+
+def plan_of(digit, run="a", **changes):
+    return make_plan(sha256=digit * 64, blocks=[[f"{run}-0", f"{run}-1"]], primary={"threshold": digit}, **changes)
+
+
+def test_an_earlier_plan_is_kept_only_where_runs_were_begun_under_it(tmp_path):
+    store = RunStore(tmp_path)
+    store.write_plan(plan_of("1"))
+    assert store.write_plan(plan_of("2"))["amended"] == []
+    store.run_dir("a-1").mkdir()
+    kept = [{"sha256": "2" * 64, "primary": {"threshold": "2"}}]
+    assert store.amended(plan_of("3"))["amended"] == kept
+    assert store.plan()["sha256"] == "2" * 64  # which only asked
+    assert store.write_plan(plan_of("3"))["amended"] == kept
+    assert store.write_plan(plan_of("3"))["amended"] == kept
+    assert [old["sha256"][0] for old in store.write_plan(plan_of("4"))["amended"]] == ["2", "3"]
+    assert store.plan()["amended"] == store.amended(plan_of("4"))["amended"]
+
+
+def test_a_plan_that_is_taken_up_again_is_not_its_own_earlier_one(tmp_path):
+    store = RunStore(tmp_path)
+    store.run_dir("a-0").mkdir()
+    for digit in "121":
+        store.write_plan(plan_of(digit))
+    assert [old["sha256"][0] for old in store.plan()["amended"]] == ["2"]
+
+
+def test_what_a_plan_record_says_of_others_is_not_taken_over(tmp_path):
+    assert RunStore(tmp_path).write_plan(plan_of("1", amended=[{"sha256": "9" * 64}]))["amended"] == []
+
+
+@pytest.mark.parametrize("data", [{}, {"run_id": "x", "segments_s": {}}])
+def test_a_ledger_that_lacks_what_a_run_has_is_refused_by_name(tmp_path, data):
+    store = RunStore(tmp_path)
+    store.run_dir("x").mkdir()
+    log = EventLog(store.run_dir("x"))
+    log.emit("run_start", **data)
+    log.flush()
+    with pytest.raises(ValueError, match=r"events\.rank0\.jsonl: not the events of a run: KeyError: "):
+        store.result("x")
 
 
 def test_a_result_is_folded_from_the_runs_own_events(tmp_path):

@@ -1,0 +1,171 @@
+"""Made-up runs for the tests of results: in memory, from a curve and a pace; whole studies on disk, through the real ledger."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.config.load import as_dict, load
+from bench.experiment.plan import RunSpec, plan, plan_record
+from bench.results.comparison import summarize
+from bench.results.events import EventLog
+from bench.results.fold import RunResult
+from bench.results.store import RunStore, write_json
+from tests.unit.results_factory import BATCH, EVERY_SAMPLES, make_config, make_look, make_plan, make_result, make_run_start
+
+ROOT = Path(__file__).parents[3]
+RISING = (0.5, 0.85, 0.95, 0.95)  # reaches 0.8 at its second look and 0.9 at its third
+FLAT = (0.1, 0.1, 0.1, 0.1)
+OVERRIDES = (
+    "--name=study", "--arms={pretrained: {model.name: small_cnn}, random: {}}", "--factors=[model]", "--thresholds=[0.8, 0.9]",
+    "--train.samples=1280", "--confirm_looks=2",
+)  # fmt: skip
+ONCE_S = {"startup": 1.5, "data_setup": 0.5, "compile": 21.5}
+
+
+def timed(
+    curve: Sequence[float],
+    arm: str = "pretrained",
+    block: int = 0,
+    *,
+    step_s: float = 1.0,
+    budget: int = 12_800,
+    test: Sequence[float] | None = None,
+    **changes: Any,
+) -> RunResult:
+    """A run whose looks lie `step_s` seconds of training apart; `test`: its looks on test, beside those on val."""
+    broke = {} if changes.get("status", "completed") == "completed" else {"test_correct": None, "confusion": None}
+    run = make_result(curve, arm, seed=block, block=block, **{**broke, **changes})
+    run.start["config"] = {"train": {"samples": budget}}
+    seconds = [{"train": n * step_s, "init": 5.0} for n in range(1, 1 + len(curve))]
+    looks = [dataclasses.replace(look, segments_s=s) for look, s in zip(run.looks, seconds, strict=True)]
+    scored = [
+        dataclasses.replace(look, correct=round(accuracy * 10_000), total=10_000)
+        for look, accuracy in zip(looks[len(looks) - len(test or ()) :], test or (), strict=True)
+    ]
+    end = changes.get("segments_s", seconds[-1] if seconds else {})
+    return dataclasses.replace(run, looks=looks, test_looks=scored, segments_s=end)
+
+
+def pair(block: int, arm_s: float, baseline_s: float, arm: Sequence[float] = RISING, baseline: Sequence[float] = RISING):
+    """One block: both arms, at their paces."""
+    return [timed(arm, "pretrained", block, step_s=arm_s), timed(baseline, "random", block, step_s=baseline_s)]
+
+
+def wins(count: int, first: int = 0) -> list[RunResult]:
+    """Blocks that the arm wins by about three to one, no two alike."""
+    return [run for block in range(first, first + count) for run in pair(block, 1.0, 3.0 + 0.1 * block)]
+
+
+def losses(count: int, first: int = 0) -> list[RunResult]:
+    """Blocks that the baseline wins."""
+    return [run for block in range(first, first + count) for run in pair(block, 3.0 + 0.1 * block, 1.0)]
+
+
+def told(results: Sequence[RunResult], rules: str = "headstart", **changes: Any) -> dict[str, Any]:
+    """The report of runs under the config of the factory, with changes."""
+    return summarize(make_plan(make_config(**changes)), results, rules)
+
+
+def primary(**changes: Any) -> dict[str, Any]:
+    """The factory's primary comparison, with changes."""
+    return {**make_config()["primary"], **changes}
+
+
+class Clock:
+    """Stands for the module `time` in the ledger: passes only when told to."""
+
+    def __init__(self) -> None:
+        self.ns = 1_000_000_007
+
+    def monotonic_ns(self) -> int:
+        return self.ns
+
+    def spend(self, segments_s: dict[str, float], name: str, seconds: float) -> None:
+        """Let time pass in one segment."""
+        self.ns += round(seconds * 1e9)
+        segments_s[name] = segments_s.get(name, 0.0) + seconds
+
+
+@contextlib.contextmanager
+def own_clock() -> Iterator[Clock]:
+    """Ledgers written inside are stamped by this clock."""
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock()
+        patch.setattr("bench.results.events.time", clock)
+        yield clock
+
+
+def study_plan(output: Path, *overrides: str) -> SimpleNamespace:
+    """A real plan, small: `specs` in order, `record`, `store` with the plan written."""
+    with contextlib.chdir(ROOT):
+        config = load("configs/experiments/embedded.yaml", [*OVERRIDES, f"--output={output}", *overrides])
+        blocks = plan(config)
+    store = RunStore(output / config.name)
+    record = store.write_plan(plan_record(config, blocks))
+    return SimpleNamespace(config=config, record=record, store=store, specs=[spec for block in blocks for spec in block.runs])
+
+
+def write_run(
+    made: SimpleNamespace,
+    spec: RunSpec,
+    clock: Clock,
+    curve: Sequence[float] = RISING,
+    *,
+    step_s: float = 1.0,
+    status: str | None = "completed",
+    resumed_from: int = 0,
+    once_s: dict[str, float] | None = None,
+    result: bool = True,
+    **start: Any,
+) -> Path:
+    """One attempt of a run, event by event: every segment takes time. `status` None: it was killed after its last look.
+
+    `resumed_from` looks lie in an earlier attempt. Writes result.json as a run does when it ends.
+    """
+    store: RunStore = made.store
+    store.run_dir(spec.run_id).mkdir(parents=True, exist_ok=True)
+    log = EventLog(store.run_dir(spec.run_id))
+    segments_s = {**(once_s or ONCE_S), "build": 0.25, "train": step_s * resumed_from, "init": 0.125}
+    data = make_run_start(
+        spec.arm, seed=spec.seed, block=spec.block, run_id=spec.run_id, config=as_dict(spec.config), segments_s={**segments_s},
+        plan_sha256=made.record["sha256"], resumed_step=resumed_from * EVERY_SAMPLES // BATCH, **start,
+    ).data  # fmt: skip
+    log.emit("run_start", **data)
+
+    def look(number: int, accuracy: float, split: str, segment: str, confusion: Any = None) -> None:
+        clock.spend(segments_s, segment, 0.1)
+        event = make_look(number, accuracy, split=split, segments_s={**segments_s}, confusion=confusion)
+        log.emit("eval_stop", epoch=event.epoch, step=event.step, **event.data)
+        clock.spend(segments_s, "log", 0.01)
+
+    for number, accuracy in list(enumerate(curve, 1))[resumed_from:]:
+        clock.spend(segments_s, "train", step_s)
+        look(number, accuracy, "val", "evaluate")
+        log.emit("epoch_stop", epoch=float(number), step=number * EVERY_SAMPLES // BATCH)
+    if status == "completed":
+        look(len(curve), curve[-1] - 0.01, "test", "evaluate_final", [[400, 100], [60, 440]])
+    if status:
+        clock.spend(segments_s, "log", 0.02)
+        error = None if status == "completed" else "loss is nan"
+        log.emit("run_stop", step=len(curve) * 5, status=status, error=error, segments_s={**segments_s})
+    log.flush()
+    if status and result:
+        folded = store.result(spec.run_id)
+        assert folded is not None
+        write_json(store.run_dir(spec.run_id) / "result.json", folded.to_dict())
+    return log.path
+
+
+def write_study(output: Path, *overrides: str, pace: Callable[[RunSpec], float] | None = None) -> SimpleNamespace:
+    """A finished study on disk, without its report; the random arm is about three times as slow."""
+    made = study_plan(output, *overrides)
+    with own_clock() as clock:
+        for spec in made.specs:
+            slow = 3.0 + 0.1 * spec.block if spec.arm == "random" else 1.0
+            write_run(made, spec, clock, step_s=pace(spec) if pace else slow)
+    return made
