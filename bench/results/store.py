@@ -112,9 +112,7 @@ class RunStore:
         """The plan record, with it every other one that runs were begun under."""
         old = self.plan() if (self.root / "plan.json").is_file() else plan
         begun = old is not plan and any(self.run_dir(run_id).exists() for block in old["blocks"] for run_id in block)
-        earlier = old["amended"] if begun else []
-        if begun and old["sha256"] != plan["sha256"]:
-            earlier = [*earlier, {key: old[key] for key in ("sha256", "primary")}]
+        earlier = [*old["amended"], {key: old[key] for key in ("sha256", "primary")}] if begun else []
         return {**plan, "amended": [record for record in earlier if record["sha256"] != plan["sha256"]]}
 
     def write_plan(self, plan: dict[str, Any]) -> dict[str, Any]:

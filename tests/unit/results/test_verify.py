@@ -114,6 +114,12 @@ def test_a_deleted_ledger_and_a_deleted_run(study):
     assert f"{name}: no ledger, though the report or later runs tell of it" in verify(study)
 
 
+def test_the_last_run_is_missed_by_the_report(study):
+    last = RunStore(study).plan()["blocks"][-1][-1]
+    shutil.rmtree(study / last)
+    assert verify(study) == [f"{last}: no ledger, though the report or later runs tell of it"]
+
+
 def test_a_lost_block_cannot_be_dropped_from_the_study_by_a_new_report(study):
     """Without its ledgers the report is consistent again, but later blocks tell that it was there."""
     for folder in study.glob("*-s2-*"):
