@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.source import Pools, Split, content_sha256
-from bench.results.store import sync
+from bench.results.store import sha256_of, sync
 
 
 def cache_root() -> Path:
@@ -27,9 +27,8 @@ def files_sha256(files: Iterable[Path], root: Path | None = None) -> str:
     """Hex digest over the files' names, or their places below `root`, and their bytes, in the given order."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            name = path.relative_to(root) if root else path.name
-            digest.update(f"{name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        name = path.relative_to(root) if root else path.name
+        digest.update(f"{name}\n{sha256_of(path)}\n".encode())
     return digest.hexdigest()
 
 
