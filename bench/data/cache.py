@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -68,25 +67,22 @@ def _read(path: Path) -> Pools | None:
     """The pools in a file, or None unless it is whole: every pixel is hashed, which costs less than a second."""
     try:
         with np.load(path) as held:
-            names = held["pools"].tolist()
+            names = [name for name in ("train", "test") if f"{name}_images" in held]
             splits = {name: Split(images=held[f"{name}_images"], labels=held[f"{name}_labels"]) for name in names}
-            pools = Pools(sha256=str(held["sha256"]), train=splits["train"], test=splits.get("test"))
+            pools = Pools(sha256=str(held["sha256"]), **splits)
         return pools if content_sha256(*splits.values()) == pools.sha256 else None
     except Exception:  # a damaged file makes its reader fail in many ways
         return None
 
 
 def _write(pools: Pools, path: Path) -> None:
-    splits = {"train": pools.train} | ({"test": pools.test} if pools.test is not None else {})
-    held: dict[str, Any] = {"sha256": pools.sha256, "pools": list(splits)}
-    for name, split in splits.items():
-        held |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
+    splits = {"train": pools.train} | ({"test": pools.test} if pools.test else {})
+    arrays = {f"{name}_{part}": array for name, split in splits.items() for part, array in vars(split).items()}
     building = path.with_name(f".building-{uuid.uuid4().hex}")
     try:
         with building.open("wb") as file:
-            np.savez(file, **held)
-            file.flush()
-            os.fsync(file.fileno())
+            np.savez(file, sha256=pools.sha256, **arrays)
+        sync(building)
         os.replace(building, path)
         sync(path.parent)
     finally:
