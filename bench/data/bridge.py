@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from bench import registry
 from bench.data.batches import Batch, Loader, LoaderSpec
@@ -9,7 +10,7 @@ from bench.data.order import Order
 from bench.data.source import Split
 
 
-class EpochLoader:
+class EpochLoader(AbstractContextManager["EpochLoader"]):
     """One rank's training batches, an epoch at each `for`. Nothing for `accelerator.prepare`, which would hand it back as it is.
 
     Give it to `accelerator.register_for_checkpointing`: its state is one number, the same on all ranks. Batches that were
@@ -68,9 +69,6 @@ class EpochLoader:
         if self._batches is not None:
             self._batches.close()  # type: ignore[attr-defined]
         self._batches = None
-
-    def __enter__(self) -> "EpochLoader":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

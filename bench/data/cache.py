@@ -7,12 +7,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench.data.source import Pools, Split, content_sha256
-from bench.results.store import sync
+from bench.results.store import sha256_of, sync
 
 
 def cache_root() -> Path:
@@ -27,9 +26,8 @@ def files_sha256(files: Iterable[Path], root: Path | None = None) -> str:
     """Hex digest over the files' names, or their places below `root`, and their bytes, in the given order."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            name = path.relative_to(root) if root else path.name
-            digest.update(f"{name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        name = path.relative_to(root) if root else path.name
+        digest.update(f"{name}\n{sha256_of(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -69,25 +67,22 @@ def _read(path: Path) -> Pools | None:
     """The pools in a file, or None unless it is whole: every pixel is hashed, which costs less than a second."""
     try:
         with np.load(path) as held:
-            names = held["pools"].tolist()
+            names = [name for name in ("train", "test") if f"{name}_images" in held]
             splits = {name: Split(images=held[f"{name}_images"], labels=held[f"{name}_labels"]) for name in names}
-            pools = Pools(sha256=str(held["sha256"]), train=splits["train"], test=splits.get("test"))
+            pools = Pools(sha256=str(held["sha256"]), **splits)
         return pools if content_sha256(*splits.values()) == pools.sha256 else None
     except Exception:  # a damaged file makes its reader fail in many ways
         return None
 
 
 def _write(pools: Pools, path: Path) -> None:
-    splits = {"train": pools.train} | ({"test": pools.test} if pools.test is not None else {})
-    held: dict[str, Any] = {"sha256": pools.sha256, "pools": list(splits)}
-    for name, split in splits.items():
-        held |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
+    splits = {"train": pools.train} | ({"test": pools.test} if pools.test else {})
+    arrays = {f"{name}_{part}": array for name, split in splits.items() for part, array in vars(split).items()}
     building = path.with_name(f".building-{uuid.uuid4().hex}")
     try:
         with building.open("wb") as file:
-            np.savez(file, **held)
-            file.flush()
-            os.fsync(file.fileno())
+            np.savez(file, sha256=pools.sha256, **arrays)
+        sync(building)
         os.replace(building, path)
         sync(path.parent)
     finally:

@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.cifar10_files import ACCEPTED, BINARY, MAX_FILE_BYTES, PYTHON, read_packed, read_shards, require
+from bench.data.cifar10_files import ACCEPTED, BINARY, MAX_FILE_BYTES, MAX_MEMBER_BYTES, PYTHON, read_packed, read_shards
 from bench.data.download import RemoteFile, fetch, md5
 from bench.data.source import Dataset, Split, cut, gather
 
@@ -25,6 +25,7 @@ KNOWN_MD5 = {
     "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
     "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
 }
+Reader = Callable[[], tuple[Split, Split]]
 ARCHIVE = RemoteFile(name=PYTHON.archive, size_bytes=170_498_071, md5=KNOWN_MD5[PYTHON.archive])
 
 
@@ -36,8 +37,9 @@ def load(data: DataConfig) -> Dataset:
     """
     files, read = _find(_place(data))
     for path in files:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES}; {ACCEPTED}")
+        most = MAX_FILE_BYTES if path.suffix in (".gz", ".parquet") else MAX_MEMBER_BYTES
+        if path.stat().st_size > most:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {most}; {ACCEPTED}")
     pools = cache.load(cache.files_sha256(files), lambda: gather(*read()))
     original = all(path.name in KNOWN_MD5 and md5(path) == KNOWN_MD5[path.name] for path in files)
     name = "cifar10" if original else f"cifar10-unverified:{pools.sha256[:12]}"
@@ -54,11 +56,7 @@ def downloaded() -> Path | None:
 def _place(data: DataConfig) -> Path:
     """The folder or archive to look in. What somebody named is never replaced by a download."""
     if named := data.dir or os.environ.get("CIFAR10_DIR"):
-        place = Path(named).expanduser()
-        if not (place.is_dir() or (place.is_file() and place.name in (PYTHON.archive, BINARY.archive))):
-            key = "data.dir" if data.dir else "CIFAR10_DIR"
-            raise ValueError(f"{key}: {named!r} is neither a folder nor an archive of CIFAR-10; {ACCEPTED}")
-        return place
+        return Path(named).expanduser()
     if kept := downloaded():
         return kept
     why = "data.download is false"
@@ -73,25 +71,27 @@ def _place(data: DataConfig) -> Path:
     )
 
 
-def _find(place: Path) -> tuple[list[Path], Callable[[], tuple[Split, Split]]]:
-    """The files, and what reads train and test from them. Those come first that can be proven to be the original."""
+def _find(place: Path) -> tuple[list[Path], Reader]:
+    """The files, and what reads train and test from them, of the first layout that lies there."""
+    for files, read in _layouts(place):
+        absent = [path.name for path in files if not path.is_file()]
+        if len(absent) < len(files):
+            if absent:
+                raise ValueError(f"{files[0].parent} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}")
+            return files, read
+    found = ", ".join(sorted(path.name for path in place.glob("*"))[:10]) or "nothing"
+    raise ValueError(f"{place} (data.dir or CIFAR10_DIR) holds no CIFAR-10: found {found}; {ACCEPTED}")
+
+
+def _layouts(place: Path) -> Iterator[tuple[list[Path], Reader]]:
+    """The files that each layout asks for; those first that can be proven to be the original."""
     for packed in (PYTHON, BINARY):
-        for folder in (place, place / packed.folder):
-            files = [folder / name for name in packed.files if (folder / name).is_file()]
-            if files:
-                require(folder, [name for name in packed.files if folder / name not in files])
-                return files, partial(read_packed, files, packed)
-        for archive in (place, place / packed.archive):
-            if archive.name == packed.archive and archive.is_file():
-                return [archive], partial(read_packed, [archive], packed)
+        archive = place if place.name == packed.archive else place / packed.archive
+        for files in (*([folder / name for name in packed.files] for folder in (place, place / packed.folder)), [archive]):
+            yield files, partial(read_packed, files, packed)
     for folder in (place, place / "plain_text"):
         train, test = _shards(folder, "train"), _shards(folder, "test")
-        absent = [path.name for path in (*train, *test) if not path.is_file()]
-        if len(absent) < len(train + test):
-            require(folder, absent)
-            return [*train, *test], partial(read_shards, train, test)
-    found = sorted(path.name for path in place.iterdir())
-    raise ValueError(f"{place} holds no CIFAR-10: found {', '.join(found[:10]) or 'nothing'}; {ACCEPTED}")
+        yield [*train, *test], partial(read_shards, train, test)
 
 
 def _shards(folder: Path, pool: str) -> list[Path]:

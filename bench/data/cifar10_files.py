@@ -7,7 +7,7 @@ import gzip
 import io
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import dropwhile, islice, pairwise, takewhile
 from pathlib import Path
@@ -21,7 +21,7 @@ from bench.data.source import Images, Split, join
 SIZE, CLASS_COUNT, MAX_IMAGES = 32, 10, 60_000
 PLANES_BYTES = 3 * SIZE * SIZE
 MAX_MEMBER_BYTES = 32 << 20  # of the original's files the largest has 31.04 MB
-MAX_MEMBERS, MAX_PADDING_BYTES = 24, 1 << 20  # of an archive, pax headers among them; the originals have 9 and 10 kB
+MAX_PADDING_BYTES = 1 << 20  # of an archive; the originals have 10 kB
 MAX_FILE_BYTES = MAX_PARQUET_BYTES = 1 << 30
 MAX_IMAGE_BYTES = 1 << 20
 EXTRAS = ("batches.meta", "batches.meta.txt", "readme.html")
@@ -40,7 +40,7 @@ class Packed:
     archive: str
     folder: str
     files: tuple[str, ...]
-    decode: Callable[[bytes, str], Split]
+    decode: Callable[[bytes], tuple[Images, list[int]]]
 
 
 def read_packed(files: list[Path], packed: Packed) -> tuple[Split, Split]:
@@ -48,38 +48,42 @@ def read_packed(files: list[Path], packed: Packed) -> tuple[Split, Split]:
     if files[0].name == packed.archive:
         held = ((name, f"{files[0]}, {name}", raw) for name, raw in _members(files[0], packed))
     else:
-        held = ((path.name, str(path), _read(path)) for path in files)
-    parts = {name: packed.decode(raw, where) for name, where, raw in held}
-    require(files[0], [name for name in packed.files if name not in parts])
+        held = ((path.name, str(path), path.read_bytes()) for path in files)
+    parts = {}
+    for name, where, raw in held:
+        with _refusing(where, "batch"):
+            planes, labels = packed.decode(raw)
+            parts[name] = _split(np.ascontiguousarray(planes.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1)), labels)
     return join([parts[name] for name in packed.files[:-1]]), parts[packed.files[-1]]
-
-
-def require(place: Path, absent: list[str]) -> None:
-    """Raise ValueError when anything is absent."""
-    if absent:
-        raise ValueError(f"{place} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}")
 
 
 def read_shards(train: list[Path], test: list[Path]) -> tuple[Split, Split]:
     """Train and test from parquet files. Raises ValueError, with the file and the row where there is one, for others."""
     parts: list[Split] = []
     for path in (*train, *test):
-        parts.append(_read_parquet(path))
-        if sum(len(part.labels) for part in parts) > MAX_IMAGES:
-            raise ValueError(f"{path} and the files before it hold more than {MAX_IMAGES} images; {ACCEPTED}")
+        with _refusing(str(path), "parquet"):
+            parts.append(_split(*_read_parquet(path, MAX_IMAGES - sum(len(part.labels) for part in parts))))
     return join(parts[: len(train)]), join(parts[len(train) :])
 
 
-def _read_parquet(path: Path) -> Split:
+def _read_parquet(path: Path, most: int) -> tuple[Images, list[Any]]:
+    """Its images and labels; few rows at a time, for a file's dictionary repeats a large value at no cost."""
+    import pyarrow.parquet as pq
+
     images, labels = [], []
-    for row, (file, label) in enumerate(_parquet_rows(path)):
-        try:
-            images.append(decode_image(file))
-        # Decoders fail in many ways on what is no image.
-        except Exception as error:
-            raise ValueError(f"{path}, row {row}: {_line(error)}; accepted: PNG or JPEG, 32x32 RGB") from None
-        labels.append(label)
-    return _split(str(path), np.array(images, dtype=np.uint8).reshape(-1, SIZE, SIZE, 3), labels)
+    with pq.ParquetFile(path) as file:
+        held = file.metadata
+        size_bytes = sum(held.row_group(i).total_byte_size for i in range(held.num_row_groups))
+        if held.num_rows > most or size_bytes > MAX_PARQUET_BYTES:
+            raise ValueError(f"{held.num_rows} rows in {size_bytes} bytes; at most {most} in {MAX_PARQUET_BYTES}")
+        for rows in file.iter_batches(16, columns=["img.bytes", "label"], use_threads=False):
+            for image in rows["img"].field("bytes"):
+                try:
+                    images.append(decode_image(image.as_py()))
+                except Exception as error:  # decoders fail in many ways
+                    raise ValueError(f"row {len(images)} is no PNG or JPEG, 32x32 RGB: {_line(error)}") from None
+            labels += rows["label"].to_pylist()
+    return np.array(images, dtype=np.uint8).reshape(-1, SIZE, SIZE, 3), labels
 
 
 def decode_image(file: bytes) -> Images:
@@ -94,15 +98,13 @@ def decode_image(file: bytes) -> Images:
         return np.asarray(image)
 
 
-def decode_batch(raw: bytes, where: str) -> Split:
-    """The images and labels of one python batch, as published or as Python 3 pickles it. Its opcodes are read, never run."""
-    with _refusing(where, "batch"):
-        codes = [(code.name, argument) for code, argument, _ in islice(genops(raw), MAX_OPCODES)]
-        if codes[-1][0] != "STOP":
-            raise ValueError(f"it has more than {MAX_OPCODES} opcodes")
-        codes = [code for code in codes if code[0] not in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")]
-        images, labels = _from_planes(_pixels(codes)), _labels(codes)
-    return _split(where, images, labels)
+def decode_batch(raw: bytes) -> tuple[Images, list[int]]:
+    """The planes [N, 3072] and labels of one python batch, of Python 2 or 3. Its opcodes are read, never run."""
+    codes = [(code.name, argument) for code, argument, _ in islice(genops(raw), MAX_OPCODES)]
+    if codes[-1][0] != "STOP":
+        raise ValueError(f"it has more than {MAX_OPCODES} opcodes")
+    codes = [code for code in codes if code[0] not in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")]
+    return _pixels(codes), _labels(codes)
 
 
 def _pixels(codes: list[tuple[str, Any]]) -> Images:
@@ -127,13 +129,12 @@ def _labels(codes: list[tuple[str, Any]]) -> list[int]:
     return [value for name, value in listed if name == "BININT1"]
 
 
-def decode_records(raw: bytes, where: str) -> Split:
-    """The images and labels of one binary batch: records of a label's byte and 3 planes of 32x32 bytes."""
-    with _refusing(where, "binary batch"):
-        if not raw or len(raw) % (1 + PLANES_BYTES):
-            raise ValueError(f"{len(raw)} bytes are no whole number of {1 + PLANES_BYTES}")
-        records = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 1 + PLANES_BYTES)
-    return _split(where, _from_planes(records[:, 1:]), records[:, 0].tolist())
+def decode_records(raw: bytes) -> tuple[Images, list[int]]:
+    """The planes [N, 3072] and labels of one binary batch: records of a label's byte and 3 planes of 32x32 bytes."""
+    if not raw or len(raw) % (1 + PLANES_BYTES):
+        raise ValueError(f"{len(raw)} bytes are no whole number of {1 + PLANES_BYTES}")
+    records = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 1 + PLANES_BYTES)
+    return records[:, 1:], records[:, 0].tolist()
 
 
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
@@ -160,21 +161,9 @@ def _line(error: Exception) -> str:
     return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
 
 
-def _read(path: Path) -> bytes:
-    with _refusing(str(path), "batch"), path.open("rb") as file:
-        raw = file.read(MAX_MEMBER_BYTES + 1)
-        if len(raw) > MAX_MEMBER_BYTES:
-            raise ValueError(f"it has more than {MAX_MEMBER_BYTES} bytes")
-    return raw
-
-
-def _from_planes(pixels: Images) -> Images:
-    return np.ascontiguousarray(pixels.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1))
-
-
-def _split(where: str, images: Images, labels: list[Any]) -> Split:
+def _split(images: Images, labels: list[Any]) -> Split:
     if len(labels) != len(images) or not all(type(label) is int and 0 <= label < CLASS_COUNT for label in labels):
-        raise ValueError(f"{where}: {len(images)} images with other labels; accepted: one integer each, 0 to {CLASS_COUNT - 1}")
+        raise ValueError(f"{len(images)} images with other labels than one integer each, 0 to {CLASS_COUNT - 1}")
     return Split(images=images, labels=np.array(labels, dtype=np.int64))
 
 
@@ -182,46 +171,31 @@ def _members(path: Path, packed: Packed) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each batch in an archive.
 
     The headers are walked here, for tarfile follows the extended ones before it can be asked whether to: their sizes, sparse
-    maps and names. pax headers are skipped unread, since none that changes the meaning of these members is honest.
+    maps and names. The originals have none.
     """
-    left = {f"{packed.folder}/{name}" for name in (*packed.files, *EXTRAS)}
+    left = {packed.folder, *(f"{packed.folder}/{name}" for name in (*packed.files, *EXTRAS))}
     with _refusing(str(path), "archive"), gzip.open(path) as stream:
-        for count in range(MAX_MEMBERS + 1):
-            try:
+        with suppress(tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+            while True:
                 entry = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "replace")
-            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-                break
-            if why := _why_refused(entry, packed, left) or ("is one too many" if count == MAX_MEMBERS else None):
-                raise ValueError(f"member {entry.name!r} {why}")
-            left.discard(entry.name)
-            raw = stream.read(entry.size + -entry.size % tarfile.BLOCKSIZE)[: entry.size]
-            if len(raw) < entry.size:
-                raise EOFError(f"it ends within member {entry.name!r}")
-            if (name := entry.name.removeprefix(f"{packed.folder}/")) in packed.files:
-                yield name, raw
+                if why := _why_refused(entry, packed, left):
+                    raise ValueError(f"member {entry.name!r} {why}")
+                left.discard(entry.name)
+                raw = stream.read(entry.size + -entry.size % tarfile.BLOCKSIZE)[: entry.size]
+                if len(raw) < entry.size:
+                    raise EOFError(f"it ends within member {entry.name!r}")
+                if (name := entry.name.removeprefix(f"{packed.folder}/")) in packed.files:
+                    yield name, raw
         if len(stream.read(MAX_PADDING_BYTES + 1)) > MAX_PADDING_BYTES:  # to the end, where gzip compares its checksum
             raise ValueError(f"it has more than {MAX_PADDING_BYTES} bytes after its last member")
+        if absent := [name for name in packed.files if f"{packed.folder}/{name}" in left]:
+            raise ValueError(f"it is without {', '.join(absent)}")
 
 
 def _why_refused(entry: tarfile.TarInfo, packed: Packed, left: set[str]) -> str | None:
     if not 0 <= entry.size <= MAX_MEMBER_BYTES:
         return f"has {entry.size} bytes; at most {MAX_MEMBER_BYTES}"
-    if entry.type in (tarfile.XHDTYPE, tarfile.XGLTYPE) or (entry.isdir() and entry.name == packed.folder):
-        return None
     if entry.name not in left:
         return f"is none of {packed.archive}, or comes twice"
-    return None if entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else "is no plain file"
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Each row's image file and label; few rows at a time, for a file's dictionary repeats a large value at no cost."""
-    import pyarrow.parquet as pq
-
-    with _refusing(str(path), "parquet"), pq.ParquetFile(path) as file:
-        held = file.metadata
-        size_bytes = sum(held.row_group(i).total_byte_size for i in range(held.num_row_groups))
-        if held.num_rows > MAX_IMAGES or size_bytes > MAX_PARQUET_BYTES:
-            raise ValueError(f"{held.num_rows} rows in {size_bytes} bytes; at most {MAX_IMAGES} in {MAX_PARQUET_BYTES}")
-        for rows in file.iter_batches(16, columns=["img.bytes", "label"], use_threads=False):
-            for image, label in zip(rows["img"].field("bytes"), rows["label"], strict=True):
-                yield image.as_py(), label.as_py()
+    plain = entry.isdir() if entry.name == packed.folder else entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+    return None if plain else "is no plain file"

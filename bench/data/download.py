@@ -40,7 +40,7 @@ def fetch(file: RemoteFile, urls: Sequence[str], folder: Path) -> Path:
     """`folder/<name>`, whole: what lies there already, else from the first url (http, https) that gives it; progress on stderr.
 
     Of several processes one downloads, the others wait for it. A transfer that was cut is gone on with, by any url.
-    Urls that were too slow are asked again, without haste, when all others failed.
+    Urls that were too slow are asked again, without haste, when all others failed. What is there damaged is replaced.
     Raises ValueError with each url's reason when none gives the file, or when the folder cannot be written.
     """
     path = folder / file.name
@@ -64,7 +64,7 @@ def md5(path: Path) -> str:
 def answering(urls: Sequence[str], silence_s: float = 3.0) -> str | None:
     """The first url whose server answers a request for its file, as it may be shown; None where none does."""
     for url in urls:
-        with suppress(_FailedError), _network_failures(), _open(url, 0, silence_s):
+        with suppress(_FailedError), _open(url, 0, silence_s):
             return _shown(url)
     return None
 
@@ -74,15 +74,12 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
 
 
 def _publish(file: RemoteFile, urls: Sequence[str], path: Path, alone: bool) -> None:
-    if path.exists():
-        _say(f"{path} is damaged: its size or md5 is wrong; it is fetched again")
-        path.unlink()
     # Without a lock another process may be writing to the usual part, even when that has got its final name.
     part = path.with_name(f"{file.name}.part" if alone else f"{file.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("ab") as out:
             _complete(file, urls, out)
-            os.fsync(out.fileno())
+        sync(part)
         os.replace(part, path)
         sync(path.parent)
     finally:
@@ -94,12 +91,12 @@ class _FailedError(Exception):
     """Why a url is given up, in brief."""
 
 
-class _TooSlowError(_FailedError):
-    """It gives the file, but others may be faster."""
+class _NotNowError(_FailedError):
+    """It is worth asking again, without haste, when all others failed."""
 
 
 def _complete(file: RemoteFile, urls: Sequence[str], out: BinaryIO) -> None:
-    """Bring a part, open for appending, to its end. The last url is not hurried, nor are slow ones asked again after it."""
+    """Bring a part, open for appending, to its end. The last url is not hurried."""
     waiting, reasons = [(url, place < len(urls)) for place, url in enumerate(urls, 1)], dict[str, str]()
     for url, hurry in waiting:
         try:
@@ -107,81 +104,46 @@ def _complete(file: RemoteFile, urls: Sequence[str], out: BinaryIO) -> None:
         except _FailedError as error:
             reasons[_shown(url)] = str(error)
             _say(f"  given up: {error}")
-            waiting += [(url, False)] * isinstance(error, _TooSlowError)
+            waiting += [(url, False)] * isinstance(error, _NotNowError)
     tried = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
     raise ValueError(f"{file.name} could not be fetched: {tried or 'no url is given'}")
 
 
 def _from_one(file: RemoteFile, url: str, out: BinaryIO, hurry: bool) -> None:
-    """Complete the part from one url; from zero once more when it was wrong and another attempt had begun it."""
-    while True:
-        begun = out.tell()
-        if begun < file.size_bytes:
-            onward = f", going on at {begun / 1e6:.1f} MB" if begun else ""
-            _say(f"fetching {file.name} ({file.size_bytes / 1e6:.1f} MB) from {_shown(url)}{onward}")
-            _append(file, url, out, hurry)
-        if _is_whole(Path(out.name), file):
-            return
-        _discard(out, "its size or md5 is wrong")
-        if not begun:
-            raise _FailedError("what it sends has another md5")
+    begun, size = out.tell(), file.size_bytes
+    if begun < size:
+        onward = f", going on at {begun / 1e6:.1f} MB" if begun else ""
+        _say(f"fetching {file.name} ({size / 1e6:.1f} MB) from {_shown(url)}{onward}")
+        with _open(url, begun, SILENCE_S) as response:
+            if response.status == 200 and response.length not in (None, size):
+                raise _FailedError(f"its file has {response.length} bytes instead of {size}")
+            if response.status == 200 and begun:
+                out.truncate(out.seek(0))
+            elif response.status != 200 and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
+                raise _FailedError(f"HTTP {response.status} without the file from byte {begun} on")
+            _append(response, size, out, hurry)
+        if (have := out.tell()) < size:
+            raise _FailedError(f"it broke off after {have / 1e6:.1f} MB")
+    if not _is_whole(Path(out.name), file):
+        out.truncate(out.seek(0))
+        raise (_NotNowError if begun else _FailedError)("the whole has another size or md5")  # perhaps what had begun it
 
 
-def _append(file: RemoteFile, url: str, out: BinaryIO, hurry: bool) -> None:
-    have = out.tell()
-    from_s, from_bytes = time.monotonic(), have
-    for place, chunk in _chunks(file, url, have):
-        if place != have:
-            have = from_bytes = _discard(out, "the source does not go on with it")
-        have += len(chunk)
-        if have > file.size_bytes:
-            _discard(out, "it is too long")
-            raise _FailedError(f"it sends more than {file.size_bytes} bytes")
+def _append(response: HTTPResponse, size: int, out: BinaryIO, hurry: bool) -> None:
+    """What is sent, to its end or until it is too long."""
+    read = _network_failures()(response.read1)
+    since_s, since_bytes = time.monotonic(), out.tell()
+    while out.tell() <= size and (chunk := read(CHUNK_BYTES)):
         out.write(chunk)
-        if (window_s := time.monotonic() - from_s) >= WINDOW_S:
-            bytes_per_s = (have - from_bytes) / window_s
-            rate, left_s = f"{bytes_per_s / 1e6:.2f} MB/s", (file.size_bytes - have) / max(bytes_per_s, 1.0)
-            _say(f"  {have / 1e6:.1f} of {file.size_bytes / 1e6:.1f} MB, {rate}, {left_s / 60:.1f} minutes left")
+        window_s, have = time.monotonic() - since_s, out.tell()
+        if window_s >= WINDOW_S:
+            bytes_per_s = (have - since_bytes) / window_s
+            rate, left_s = f"{bytes_per_s / 1e6:.2f} MB/s", (size - have) / max(bytes_per_s, 1.0)
+            _say(f"  {have / 1e6:.1f} of {size / 1e6:.1f} MB, {rate}, {left_s / 60:.1f} minutes left")
             if hurry and bytes_per_s < MIN_BYTES_PER_S:
-                raise _TooSlowError(f"{rate} is too slow while there are others")
-            from_s, from_bytes = time.monotonic(), have
+                raise _NotNowError(f"{rate} is too slow while there are others")
+            since_s, since_bytes = time.monotonic(), have
     out.flush()
-    if have < file.size_bytes:
-        raise _FailedError(f"it broke off after {have / 1e6:.1f} MB")
-
-
-def _discard(out: BinaryIO, why: str) -> int:
-    _say(f"  what was there is thrown away: {why}")
-    out.truncate(0)
-    return out.seek(0)
-
-
-def _chunks(file: RemoteFile, url: str, have: int) -> Iterator[tuple[int, bytes]]:
-    """What the url sends, in pieces, each with its place in the file: from `have` on, or from 0 where that is not to be had."""
-    for start in dict.fromkeys((have, 0)):
-        with _network_failures(), _open(url, start, SILENCE_S) as response:
-            span = response.headers.get("Content-Range", "")
-            onward = response.status == 206 and span.startswith(f"bytes {start}-") and span.endswith(f"/{file.size_bytes}")
-            if not onward and response.status != 200:
-                continue
-            if not onward and response.length not in (None, file.size_bytes):
-                raise _FailedError(f"its file has {response.length} bytes instead of {file.size_bytes}")
-            place = start if onward else 0
-            while chunk := response.read1(CHUNK_BYTES):
-                yield place, chunk
-                place += len(chunk)
-            return
-    raise _FailedError(f"HTTP {response.status} without the file")
-
-
-def _open(url: str, have: int, silence_s: float) -> HTTPResponse:
-    """The answer to a request for the file from byte `have` on, after redirects."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise _FailedError("neither http nor https, or with a login")
-    request = Request(url, headers={"User-Agent": "headstart"} | ({"Range": f"bytes={have}-"} if have else {}))
-    response: HTTPResponse = build_opener().open(request, timeout=silence_s)
-    return response
 
 
 @contextmanager
@@ -196,6 +158,17 @@ def _network_failures() -> Iterator[None]:
         cause = error.reason if isinstance(error, URLError) else error
         told = "it is silent" if isinstance(cause, TimeoutError) else getattr(cause, "strerror", None)
         raise _FailedError(told or f"no valid url or answer ({type(error).__name__})") from None
+
+
+@_network_failures()
+def _open(url: str, have: int, silence_s: float) -> HTTPResponse:
+    """The answer to a request for the file from byte `have` on, after redirects."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc:
+        raise _FailedError("neither http nor https, or with a login")
+    request = Request(url, headers={"User-Agent": "headstart"} | ({"Range": f"bytes={have}-"} if have else {}))
+    response: HTTPResponse = build_opener().open(request, timeout=silence_s)
+    return response
 
 
 def _shown(url: str) -> str:

@@ -33,7 +33,7 @@ class Pools:
 
     sha256: str
     train: Split
-    test: Split | None
+    test: Split | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,8 +67,8 @@ def content_sha256(*pools: Split) -> str:
 
 def gather(train: Split, test: Split | None = None) -> Pools:
     """Sort the images of a source by the sha256 of their pixels, equal ones by label, and name all by their digest."""
-    held = [split.take(np.lexsort(_keys(split).T[::-1])) for split in (train, test) if split is not None]
-    return Pools(sha256=content_sha256(*held), train=held[0], test=held[1] if test is not None else None)
+    held = [split.take(np.lexsort(_keys(split).T[::-1])) for split in (train, test) if split]
+    return Pools(sha256=content_sha256(*held), train=held[0], test=held[1] if test else None)
 
 
 def cut(pools: Pools, *, val: int, test: int = 0) -> dict[str, Split]:
@@ -78,10 +78,9 @@ def cut(pools: Pools, *, val: int, test: int = 0) -> dict[str, Split]:
     """
     order = permutation(len(pools.train.labels), SPLIT_SEED, Stream.SPLIT)
     train = len(order) - val - test
-    if pools.test is not None:
+    held_out = pools.train.take(order[train + val :])
+    if pools.test:
         held_out = pools.test.take(permutation(len(pools.test.labels), SPLIT_SEED, Stream.SPLIT))
-    else:
-        held_out = pools.train.take(order[train + val :])
     if min(train, val, len(held_out.labels)) < 1:
         raise ValueError(f"{len(order)} images cannot be cut into train, {val} val and {len(held_out.labels)} test: one is empty")
     return {"train": pools.train.take(order[:train]), "val": pools.train.take(order[train : train + val]), "test": held_out}

@@ -27,6 +27,7 @@ from bench.results.store import write_json
 from bench.runtime.compute import compile_module
 from bench.runtime.environment import environment_facts
 from kernels.augment.op import augment
+from kernels.augment.reference import Recipe
 
 FACTS = ("gpu", "gpu_driver", "cuda", "python", "torch", "triton", "nvidia-dali-cuda130")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -86,8 +87,8 @@ def _loader(name: str, device: torch.device) -> str:
             wanted = torch.from_numpy(rows.samples)
             if not (torch.equal(samples.cpu(), wanted) and np.array_equal(labels.cpu(), split.labels[rows.samples])):
                 return f"other samples or labels than asked for at step {step}"
-            recipe = {**vars(how), "mean": MEAN, "std": STD, "dtype": torch.float32}
-            expected = augment(torch.from_numpy(split.images), wanted, seed=rows.seed, epoch=rows.epoch, **recipe)
+            recipe = Recipe(**vars(how), mean=MEAN, std=STD, dtype=torch.float32)
+            expected = augment(torch.from_numpy(split.images), wanted, recipe, seed=rows.seed, epoch=rows.epoch)
             error = float((images.cpu().float() - expected).abs().max())
             if not error <= tolerance:
                 return f"pixels differ by {error:.2g} in {dtype} at step {step}"

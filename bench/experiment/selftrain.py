@@ -12,9 +12,9 @@ from bench.experiment.execute import execute
 from bench.experiment.inputs import Inputs
 from bench.experiment.plan import RunSpec, recipe_run
 from bench.models.networks import build
-from bench.models.weights import Start, file_start, save_weights, sha256_of
+from bench.models.weights import Start, file_start, save_weights
 from bench.results.fold import RunResult
-from bench.results.store import RunStore
+from bench.results.store import RunStore, sha256_of
 from bench.runtime.distributed import World
 from bench.trackers import Tracker
 

@@ -1,6 +1,5 @@
 """What a network starts from: random weights, or a safetensors file, given or from the hub, without its head."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models.hub import fetch, hub_weights
 from bench.models.networks import build, head_prefixes
-from bench.results.store import write_json
+from bench.results.store import sha256_of, write_json
 from bench.runtime.streams import Stream, derive_seed
 
 State = dict[str, Tensor]
@@ -102,12 +101,6 @@ def save_weights(path: Path, state: State, card: dict[str, Any]) -> None:
     save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part)
     write_json(path.with_suffix(".json"), {**card, "sha256": sha256_of(part)})
     os.replace(part, path)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_keys(file: str, wanted: set[str], given: State, own: State) -> None:

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.models.weights import sha256_of
-from bench.results.store import sync, write_json
+from bench.results.store import sha256_of, sync, write_json
 from bench.training.program import Program
 
 _TENSORS, _META = "state.safetensors", "state.json"

@@ -25,30 +25,16 @@ SCHEMA = (
 )
 
 
-def augment(
-    images_NHWC: Tensor,  # noqa: N803 - shape suffix
-    samples: Tensor,
-    *,
-    seed: int,
-    epoch: int,
-    pad: int,
-    pad_mode: str,
-    flip: str,
-    cutout: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype,
-) -> Tensor:
-    """Images `samples` (int64 [B]) of uint8 [N, H, W, 3] as [B, 3, H, W] of `dtype` in channels-last memory; no host sync.
+def augment(images_NHWC: Tensor, samples: Tensor, recipe: Recipe, *, seed: int, epoch: int) -> Tensor:  # noqa: N803 - shape suffix
+    """Images `samples` (int64 [B]) of uint8 [N, H, W, 3] as [B, 3, H, W] in channels-last memory; no host sync.
 
     Cropped at a random corner after padding by `pad` pixels (zero | reflect), mirrored (none | random | alternating:
-    every other epoch), normalised by `mean` and `std` (fractions of 255), then a square of side `cutout` set to 0.
+    every other epoch), normalised by `mean` and `std` (fractions of 255), then a square of side `cutout` set to 0; of `dtype`.
     The draws are functions of (seed in [0, 2^63), sample, epoch in [0, 2^31)). Sample numbers are not checked on a GPU.
 
     On a CPU this is the reference, eager or in a surrounding torch.compile; `Resident` is the fast way there. Raises
     TypeError for a wrong dtype, ValueError for anything else.
     """
-    recipe = Recipe(pad=pad, pad_mode=pad_mode, flip=flip, cutout=cutout, mean=tuple(mean), std=tuple(std), dtype=dtype)
     check_tensors(images_NHWC, samples)
     check_recipe(recipe, images_NHWC.shape[1:3])
     check_counters(seed, epoch)
@@ -77,7 +63,7 @@ class Resident:
         """Images `samples` (int64 [B]) as [B, 3, H, W] in channels-last memory; no host sync."""
         if self._windows is None:
             with torch.cuda.device_of(self._images):  # Triton launches on the current device
-                return augment(self._images, samples, seed=seed, epoch=epoch, **vars(self._recipe))
+                return augment(self._images, samples, self._recipe, seed=seed, epoch=epoch)
         check_tensors(self._images, samples)
         check_counters(seed, epoch)
         views = self._windows.view(self._windows.shape), samples.view(-1)  # the marks stay on a tensor, so they go on views

@@ -12,7 +12,7 @@ _WORD = 0xFFFFFFFF
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What all batches of a run share; the words are those of op.py. Hashable, for a cache of compiled code."""
+    """What all batches of a run share, as op.augment says. Hashable, for a cache of compiled code: mean and std are tuples."""
 
     pad: int
     pad_mode: str

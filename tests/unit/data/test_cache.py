@@ -118,8 +118,8 @@ DAMAGE = {
     "pickled array": lambda at: repack(at, train_labels=np.array([{}], dtype=object)),
     "no images": lambda at: repack(at, test_images=None),
     "no digest": lambda at: repack(at, sha256=None),
-    "fewer pools": lambda at: repack(at, pools=["train"]),
-    "no pools": lambda at: repack(at, pools=[]),
+    "fewer pools": lambda at: repack(at, test_images=None, test_labels=None),
+    "no pools": lambda at: repack(at, **dict.fromkeys(("train_images", "train_labels", "test_images", "test_labels"))),
     "another format": lambda at: np.save(at.open("wb"), build().train.images),
     "no file": Path.unlink,
 }

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.data import cifar10, cifar10_files
 from bench.data.cifar10_files import BINARY, PYTHON
-from bench.data.source import content_sha256, gather
+from bench.data.source import Split, content_sha256
 from tests.unit.data.factory import (
     Python2Pickler,
     data_config,
@@ -115,16 +115,17 @@ def test_a_malicious_batch_is_refused_and_not_run(tmp_path, refused, protocol, f
     assert not mark.exists()
 
 
+def decoded(raw: bytes) -> str:
+    pixels, labels = cifar10_files.decode_batch(raw)
+    return content_sha256(Split(images=pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels=np.array(labels)))
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_good_batch_with_malice_beside_is_read_and_not_run(tmp_path, protocol):
     path = tmp_path / "test_batch"
     write_batch(path, TEST, protocol=protocol, more=Malicious(tmp_path / "run"))
-    assert content_sha256(cifar10_files.decode_batch(path.read_bytes(), "a file")) == content_sha256(TEST)
+    assert decoded(path.read_bytes()) == content_sha256(TEST)
     assert not (tmp_path / "run").exists()
-
-
-def dumped(**changes) -> bytes:
-    return pickle.dumps({b"data": planes(TEST), b"labels": TEST.labels.tolist()} | {k.encode(): v for k, v in changes.items()})
 
 
 def opened(*codes: bytes) -> bytes:
@@ -152,7 +153,6 @@ BOMBS = {
     "deep tuples as a key": (opened(b"}", DEEP, b"K\x01s"), NO_ARRAY),
     "extension registry": (opened(b"\x82\x01"), NO_ARRAY),
     "persistent id": (opened(b"Pfile\n"), NO_ARRAY),
-    "32 MiB": (dumped() + bytes(32 * MB), "it has more than 33554432 bytes"),
     "control characters": (opened(b"cos\x1b[2J\nsystem\n)R"), NO_ARRAY),
     "unknown opcode": (opened(b"\xff\x1b[2J"), "opcode .* unknown"),
 }
@@ -224,7 +224,7 @@ def test_a_pickle_of_cifar100_is_told(tmp_path, refused):
 def test_arrays_in_fortran_order_are_refused(tmp_path, protocol):
     write_batch(tmp_path / "test_batch", TEST, protocol=protocol, data=np.asfortranarray(planes(TEST)))
     with pytest.raises(ValueError, match="in C order"):
-        cifar10_files.decode_batch((tmp_path / "test_batch").read_bytes(), "a file")
+        cifar10_files.decode_batch((tmp_path / "test_batch").read_bytes())
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
@@ -233,7 +233,7 @@ def test_keys_of_text_and_arrays_that_cannot_be_written(protocol, writable):
     pixels = planes(TEST)
     pixels.flags.writeable = writable
     raw = pickle.dumps({"labels": TEST.labels.tolist(), "data": pixels}, protocol=protocol)
-    assert content_sha256(cifar10_files.decode_batch(raw, "a file")) == content_sha256(TEST)
+    assert decoded(raw) == content_sha256(TEST)
 
 
 EDIT = st.tuples(st.integers(0, 200) | st.integers(0), st.binary(max_size=6), st.integers(0, 6))  # where, put, cut
@@ -258,10 +258,12 @@ def or_refusal(read):
 @settings(max_examples=200, deadline=None)
 @given(st.integers(2, 5), EDITS)
 def test_no_edit_of_a_batch_makes_another_error(tmp_path_factory, protocol, edits):
-    path = tmp_path_factory.getbasetemp() / "an edited batch"
-    write_batch(path, TEST.take(slice(2)), protocol=protocol)
-    held = or_refusal(lambda: cifar10_files.decode_batch(edited(path.read_bytes(), edits), "a file"))
-    assert held.startswith("a file") if isinstance(held, str) else held.images.shape[1:] == (32, 32, 3)
+    folder = tmp_path_factory.getbasetemp() / "edited"
+    write_batches(folder, TRAIN.take(slice(5)), TEST.take(slice(2)), protocol=protocol)
+    path = folder / PYTHON.files[-1]
+    path.write_bytes(edited(path.read_bytes(), edits))
+    held = or_refusal(lambda: cifar10_files.read_packed([folder / name for name in PYTHON.files], PYTHON))
+    assert held.startswith(f"{path} is damaged") if isinstance(held, str) else held[1].images.shape[1:] == (32, 32, 3)
 
 
 # Binary batches
@@ -273,7 +275,7 @@ def test_no_edit_of_a_batch_makes_another_error(tmp_path_factory, protocol, edit
         (b"", "0 bytes are no whole number of 3073"),
         (bytes(3072), "3072 bytes are no"),
         (b"\x0a" + bytes(3072), "1 images with other"),
-        (bytes(3073 * 11_000), "more than 33554432 bytes"),
+        (bytes(3073 * 11_000), "has 33803000 bytes; at most 33554432"),
     ],
 )
 def test_a_wrong_binary_batch(tmp_path, refused, raw, told):
@@ -298,8 +300,11 @@ EVIL = {
     "33 MiB": (member(f"{ROOT}/readme.html", size=33 * MB), f"readme.html' has {33 * MB} bytes; at most"),
     "2^60 bytes": (member(f"{ROOT}/readme.html", size=1 << 60), "readme.html' has 1152921504606846976 bytes; at most"),
     "-1 bytes": (member(f"{ROOT}/readme.html", size=-1), "readme.html' has -1 bytes; at most"),
-    "folder 25 times": (25 * member(ROOT, type=tarfile.DIRTYPE), f"'{ROOT}' is one too many"),
-    "pax 25 times": (25 * member("pax", b"9 a=bcde\n", type=tarfile.XHDTYPE), "'pax' is one too many"),
+    "folder twice": (2 * member(ROOT, type=tarfile.DIRTYPE), f"'{ROOT}' is none of .*, or comes twice"),
+    "file for a folder": (member(ROOT, b"x"), f"'{ROOT}' is no plain file"),
+    "pax": (member("pax", b"9 a=bcde\n", type=tarfile.XHDTYPE), "'pax' is none of"),
+    "pax by an allowed name": (member(f"{ROOT}/readme.html", b"9 a=bcde\n", type=tarfile.XHDTYPE), "is no plain file"),
+    "pax for all": (member("pax", b"9 a=bcde\n", type=tarfile.XGLTYPE), "'pax' is none of"),
 } | {
     f"type {kind}": (member(f"{ROOT}/readme.html", type=kind, linkname="/etc/passwd"), "readme.html' is no plain file")
     for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"S", b"Z")
@@ -321,22 +326,13 @@ def test_a_batch_twice_or_never(tmp_path, refused, i):
     write_tar(tmp_path, [*parts, parts[i]])
     refused(f"{ARCHIVE}member '{ROOT}/{PYTHON.files[i]}' is none of .*, or comes twice")
     write_tar(tmp_path, parts[:i] + parts[i + 1 :])
-    refused(rf"{PYTHON.archive} holds a part of CIFAR-10, without {PYTHON.files[i]}; accepted: ")
+    refused(rf"{ARCHIVE}it is without {PYTHON.files[i]}; accepted: ")
 
 
-@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_pax_headers_change_nothing(tmp_path, kind):
-    sly = member("pax", b"24 path=/etc/cron.d/job\n12 size=9999\n", type=kind)
-    path = write_tar(tmp_path, [sly, *archived(tmp_path)])
-    assert gather(*cifar10_files.read_packed([path], PYTHON)).sha256 == content_sha256(TRAIN, TEST)
-
-
-@pytest.mark.parametrize(("pax", "told"), [(True, "member 'pax' is one too many"), (False, "it has more than 1048576 bytes")])
-def test_a_gzip_bomb(tmp_path, refused, pax, told):
-    path = write_tar(tmp_path, archived(tmp_path), end=b"" if pax else bytes(1024))
-    header, zeros = member("pax", type=tarfile.XHDTYPE, size=32 * MB), gzip.compress(bytes(32 * MB), 1)
-    path.write_bytes(path.read_bytes() + 20 * ((gzip.compress(header) if pax else b"") + zeros))
-    refused(f"{ARCHIVE}{told}")
+def test_a_gzip_bomb(tmp_path, refused):
+    path = write_tar(tmp_path, archived(tmp_path))
+    path.write_bytes(path.read_bytes() + 20 * gzip.compress(bytes(32 * MB), 1))
+    refused(f"{ARCHIVE}it has more than 1048576 bytes")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 9, 100, 60_000, -9, -1])
