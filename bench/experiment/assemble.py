@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,7 @@ import torch
 from bench import registry
 from bench.config.load import as_dict
 from bench.config.schema import ExperimentConfig
-from bench.data.batches import Batch, EvaluationSet, Loader, LoaderSpec
-from bench.data.order import Order
+from bench.data.batches import EvaluationSet, Loader, LoaderSpec
 from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs, augmentation, make_order
 from bench.models.networks import build, preprocessing, wrap
@@ -69,7 +67,10 @@ class Assembler:
         program = Program(raw, wrap(raw, config.model), config, world, len(dataset.classes))
         program.reset(raw.state_dict())
         order = make_order(config, dataset, seed=config.seed, rank=world.rank, world_size=world.size)
-        record = program.warm_up(_each_shape(loader, order), next(iter(val)))
+        # Every shape that training will meet: a whole batch and, where it is partial, an epoch's last.
+        steps = {0, order.steps_per_epoch - 1} if order.last_batch == "partial" else {0}
+        shapes = (batch for step in steps for batch in loader.batches(order, step, step + 1))
+        record = program.warm_up(shapes, next(iter(val)))
         network = {
             **self._inputs.network_counts(config), "mean": list(prepared.mean), "std": list(prepared.std),
             "normalization_of": prepared.of,
@@ -86,10 +87,3 @@ def probe(config: ExperimentConfig, dataset: Dataset) -> dict[str, float]:
     height, width = dataset.train.images.shape[1:3]
     images = torch.randn(config.train.global_batch_size, 3, height, width).contiguous(memory_format=torch.channels_last)
     return probe_step_s(lambda: network(images).float().square().mean().backward())
-
-
-def _each_shape(loader: Loader, order: Order) -> Iterator[Batch]:
-    """One batch of every shape that training will meet: a whole one and, where it is partial, an epoch's last."""
-    last = order.steps_per_epoch - 1
-    for step in {0, last} if order.last_batch == "partial" else {0}:
-        yield from loader.batches(order, step, step + 1)

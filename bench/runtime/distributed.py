@@ -99,5 +99,4 @@ class World:
 def _die_with_launcher() -> None:
     """Have the kernel end this process with accelerate's launcher, which passes no signal on and would leave an orphan."""
     if "ACCELERATE_MIXED_PRECISION" in os.environ and sys.platform == "linux":  # set by accelerate launch alone
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
