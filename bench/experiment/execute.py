@@ -19,6 +19,7 @@ from bench.results.clocks import METHOD_VERSION, SEGMENTS
 from bench.results.events import Event, EventLog
 from bench.results.fold import RunResult
 from bench.results.store import RunStore, write_json, write_text
+from bench.runtime.compute import no_recompile
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts, process_age_s
 from bench.runtime.phases import PhaseTimer
@@ -41,7 +42,7 @@ def execute(spec: RunSpec, assembly: Assembly, study: Study) -> RunResult | None
     """Train one run and store its result (returned on rank 0). An error is recorded as `failed` and raised on."""
     run = _Run(spec, assembly, study)
     try:
-        with assembly.program.guard():
+        with no_recompile(spec.config.compile.enabled):
             status = run.train()
     except Exception as failure:
         told = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
@@ -99,20 +100,18 @@ class _Run:
             "method_version": METHOD_VERSION,
             "config": as_dict(spec.config),
             "dataset": {
-                "name": dataset.name,
-                "sha256": dataset.sha256,
+                "name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes),
                 **{split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")},
-                "classes": list(dataset.classes),
                 "val_by_class": np.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist(),
             },
             "network": assembly.network,
             "weights": assembly.start.record,
-            **self._study.facts,
             "compile": assembly.compile,
+            **self._study.facts,
             "environment": environment_facts(world.device, world.size),
             "world_size": world.size,
             "resumed_step": self._step,
-        }
+        }  # fmt: skip
 
     def train(self) -> str:
         """Train to the budget. Returns the status: completed or diverged."""
@@ -182,8 +181,7 @@ class _Run:
 
     def _emit(self, kind: str, **data: Any) -> None:
         if self._log is not None:
-            epoch = self._step / self._order.steps_per_epoch
-            self._pending.append(self._log.emit(kind, epoch=epoch, step=self._step, **data))
+            self._pending.append(self._log.emit(kind, epoch=self._step / self._order.steps_per_epoch, step=self._step, **data))
 
     def _deliver(self) -> None:
         if self._log is not None:

@@ -23,7 +23,9 @@ def self_trained(config: ExperimentConfig, study: Study) -> Start:
     """The recipe's weights, from the cache or trained now. Raises RuntimeError where that training does not complete."""
     spec = recipe_run(config)
     path = cache_root() / "weights" / f"{spec.run_id}-{study.facts['precision']['name']}.safetensors"
-    if not study.world.from_main(_is_whole(path)):
+    card = path.with_suffix(".json")
+    is_whole = path.is_file() and card.is_file() and json.loads(card.read_text())["sha256"] == sha256_of(path)
+    if not study.world.from_main(is_whole):
         _train(spec, path, study)
     return file_start(path, build(config.model.name, 10, config.model.stem), source="self", tag=spec.config.name)
 
@@ -46,18 +48,7 @@ def _card(result: RunResult) -> dict[str, Any]:
     if result.status != "completed":
         raise RuntimeError(f"training of the weights of {result.run_id} ended as {result.status}; no weights were saved")
     return {
-        "network": result.start["network"]["name"],
-        "source": result.start["dataset"],
-        "steps": result.looks[-1].step,
-        "samples": result.looks[-1].samples,
-        "test_accuracy": result.test_accuracy,
-        "train_s": result.segments_s["train"],
-        "precision": result.start["precision"]["name"],
-        "recipe": result.start["config"],
-    }
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether the file is there and is what its card says."""
-    card = path.with_suffix(".json")
-    return path.is_file() and card.is_file() and json.loads(card.read_text())["sha256"] == sha256_of(path)
+        "network": result.start["network"]["name"], "source": result.start["dataset"], "recipe": result.start["config"],
+        "steps": result.looks[-1].step, "samples": result.looks[-1].samples, "test_accuracy": result.test_accuracy,
+        "train_s": result.segments_s["train"], "precision": result.start["precision"]["name"],
+    }  # fmt: skip

@@ -34,8 +34,7 @@ class Suite:
         self._inputs = Inputs()
         self._sha256: dict[str, list[str | None]] = {}  # by arm, of today's images and weights
         self._store = RunStore(Path(config.output) / config.name)
-        facts = {"self_check": None, "plan_sha256": self._plan["sha256"]}
-        once_s = {"startup": world.startup_s}
+        facts, once_s = {"self_check": None, "plan_sha256": self._plan["sha256"]}, {"startup": world.startup_s}
         self._study = Study(world=world, store=self._store, trackers=Guarded({}), facts=facts, once_s=once_s)
 
     def run(self) -> dict[str, Any] | None:
@@ -64,8 +63,8 @@ class Suite:
         self._sha256 = self._inputs.check(config, world.size)
         main = world.from_main(self._sha256)
         if world.sums([int(self._sha256 != main)])[0]:
-            here = f"sha256 by arm here {self._sha256}, on the first {main}"
-            raise ValueError(f"images or weights differ between the machines: {here}")
+            told = f"sha256 by arm here {self._sha256}, on the first {main}"
+            raise ValueError(f"images or weights differ between the machines: {told}")
         self._store.check_writable()
         if world.device.type == "cuda":
             self._study.facts["self_check"] = self_check(world.device)["key"]
@@ -84,7 +83,7 @@ class Suite:
         for specs in missing:
             for spec in specs:
                 execute(spec, assemblies[spec.arm], self._study)
-            if specs and world.from_main(self._provisional()) and self._config.until_decided:
+            if specs and world.from_main(world.is_main and self._provisional()) and self._config.until_decided:
                 return
 
     def _prepare(self, arms: set[str]) -> dict[str, Assembly]:
@@ -129,8 +128,6 @@ class Suite:
 
     def _provisional(self) -> bool:
         """Tell what the runs show so far; whether that is enough. On rank 0."""
-        if not self._world.is_main:
-            return False
         report = summarize(self._plan, self._store.results(self._run_ids))
         self._study.trackers.summary(report)
         return is_enough(report)

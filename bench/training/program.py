@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
-from bench.runtime.compute import compile_module, compile_record, no_recompile
+from bench.runtime.compute import compile_module, compile_record
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
 
@@ -146,7 +146,3 @@ class Program:
         counts = self._world.sums(confusion.tolist())
         rows = [counts[first : first + classes] for first in range(0, len(counts), classes)]
         return Score(confusion=rows, loss=self._world.sums([float(loss_sum)])[0] / sum(counts))
-
-    def guard(self) -> Any:
-        """Inside it, a compilation is an error."""
-        return no_recompile(self._config.compile.enabled)
