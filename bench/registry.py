@@ -18,23 +18,14 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "resident": "bench.data.loaders:ResidentLoader",
         "torch": "bench.data.loaders:TorchLoader",
     },
-    "network": {
-        "small_cnn": "bench.models.cnn:small_cnn",
-        "maxpool_cnn": "bench.models.cnn:maxpool_cnn",
-    },
+    "network": {"small_cnn": "bench.models.cnn:small_cnn", "maxpool_cnn": "bench.models.cnn:maxpool_cnn"},
     "optimizer": {
         "adamw": "bench.training.optimizers:adamw",
         "adam": "bench.training.optimizers:adam",
         "sgd": "bench.training.optimizers:sgd",
     },
-    "schedule": {
-        "constant": "bench.training.optimizers:constant",
-        "cosine": "bench.training.optimizers:cosine",
-    },
-    "tracker": {
-        "console": "bench.trackers.console:ConsoleTracker",
-        "wandb": "bench.trackers.wandb:WandbTracker",
-    },
+    "schedule": {"constant": "bench.training.optimizers:constant", "cosine": "bench.training.optimizers:cosine"},
+    "tracker": {"console": "bench.trackers.console:ConsoleTracker", "wandb": "bench.trackers.wandb:WandbTracker"},
 }
 
 

@@ -40,7 +40,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
             _override(tree, text)
     config = _validate(tree, str(path))
     for module in config.imports:
-        _import(module)
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ValueError(f"imports: cannot import {module!r}: {told}") from error
     _check_names(config)
     _check_factors(config)
     _check_budgets(config)
@@ -106,13 +110,6 @@ def _find(path: Path, folder: str) -> Path:
     return Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
 
 
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except Exception as error:
-        raise ValueError(f"imports: cannot import {module!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error
-
-
 def _parse(text: str | bytes, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
@@ -155,13 +152,12 @@ def _override(tree: dict[str, Any], text: str) -> None:
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
-    node = tree
     for depth, parent in enumerate(parents):
-        child = node.setdefault(parent, {})
+        child = tree.setdefault(parent, {})
         if not isinstance(child, dict):
             raise ValueError(f"{key}: {'.'.join(parents[: depth + 1])} has no keys below it")
-        node = child
-    node[leaf] = value
+        tree = child
+    tree[leaf] = value
 
 
 def _validate(tree: dict[str, Any], where: str) -> ExperimentConfig:
@@ -193,31 +189,24 @@ def _check_names(config: ExperimentConfig) -> None:
     for key, arm in (("baseline", config.baseline), ("primary.arm", config.primary.arm)):
         if arm not in config.arms:
             raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, config.arms)}")
-    if len(config.arms) > 1 and config.primary.arm == config.baseline:
-        others = ", ".join(arm for arm in config.arms if arm != config.baseline)
-        raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; allowed: {others}")
+    others = [arm for arm in config.arms if arm not in (config.baseline, config.primary.arm)]
+    if others and config.primary.arm == config.baseline:
+        raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; allowed: {', '.join(others)}")
     if list(config.thresholds) != sorted(set(config.thresholds)):
         raise ValueError(f"thresholds: {list(config.thresholds)} must rise, each once")
-    for key, arms in (("controls", config.controls), ("reference", config.reference)):
-        for arm in arms:
-            if arm not in config.arms or (key == "controls" and arm in (config.baseline, config.primary.arm)):
-                raise ValueError(f"{key}: no arm {arm!r} that could be one; {registry.nearest(arm, _free(config, key))}")
+    for key, named, allowed in (("controls", config.controls, others), ("reference", config.reference, [*config.arms])):
+        if wrong := next((arm for arm in named if arm not in allowed), None):
+            raise ValueError(f"{key}: no arm {wrong!r} that could be one; {registry.nearest(wrong, allowed)}")
     if config.primary.threshold not in config.thresholds:
         raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {list(config.thresholds)}")
 
 
-def _free(config: ExperimentConfig, key: str) -> list[str]:
-    taken = (config.baseline, config.primary.arm) if key == "controls" else ()
-    return [arm for arm in config.arms if arm not in taken]
-
-
 def _check_factors(config: ExperimentConfig) -> None:
     shared = as_dict(config)
+    leaves = [f"{root}.{leaf}" for root in FACTOR_ROOTS if isinstance(shared[root], dict) for leaf in shared[root]]
+    known = [*FACTOR_ROOTS, *leaves]
     for factor in config.factors:
-        root, dot, leaf = factor.partition(".")
-        leaves = {r: shared[r] for r in FACTOR_ROOTS if isinstance(shared[r], dict)}
-        if root not in FACTOR_ROOTS or (dot and leaf not in leaves.get(root, ())):
-            known = [*FACTOR_ROOTS, *(f"{r}.{leaf}" for r, held in leaves.items() for leaf in held)]
+        if factor not in known:
             raise ValueError(f"factors: {factor!r} cannot be one; {registry.nearest(factor, known)}")
     for arm, overrides in config.arms.items():
         for key in overrides:

@@ -77,8 +77,7 @@ def compile_record(synchronize: Callable[[], None]) -> Iterator[dict[str, Any]]:
     before, start_s = _counts(), time.monotonic()
     yield record
     synchronize()
-    record["compile_s"] = time.monotonic() - start_s
-    record.update({name: count - before[name] for name, count in _counts().items()})
+    record |= {"compile_s": time.monotonic() - start_s} | {name: count - before[name] for name, count in _counts().items()}
 
 
 def _counts() -> dict[str, int]:

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list, parse_flag_from_env
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed import ReduceOp
 
 from bench.runtime.environment import process_age_s
@@ -30,6 +31,7 @@ class World:
         self._state = PartialState(cpu=cpu)
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
+        self.is_main = self.rank == 0  # whether this rank writes and prints
         self.device: torch.device = self._state.device
         if launched != self.size:
             raise ValueError(f"{launched} processes were launched but each sees {self.size}")
@@ -45,11 +47,6 @@ class World:
         self.accelerator: Accelerator  # accelerate's own object, for what it owns: autocast, DDP, gradient scaling
         self.startup_s = process_age_s()
 
-    @property
-    def is_main(self) -> bool:
-        """Whether this rank writes and prints."""
-        return self.rank == 0
-
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
         # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
@@ -59,26 +56,18 @@ class World:
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
 
-    def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
-        """Autocast around the module's forward, move it to the device, wrap it in DDP; the optimizer with its scaler."""
-        return self.accelerator.prepare(module, optimizer)
-
     def synchronize(self) -> None:
         """Wait until the device has done what was asked of it, so that the host's clock may be read."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def sum_counts(self, counts: Sequence[int]) -> list[int]:
-        """Exact integer sums over ranks."""
-        return self._reduce(counts, torch.int64, ReduceOp.SUM)
-
-    def sum_values(self, values: Sequence[float]) -> list[float]:
-        """Sums over ranks in double precision."""
-        return self._reduce(values, torch.float64, ReduceOp.SUM)
+    def sums(self, values: Sequence[float]) -> list[Any]:
+        """Sums over ranks: of integers exact integers, of others in double precision."""
+        return self._reduce(values, ReduceOp.SUM)
 
     def slowest(self, values: Sequence[float]) -> list[float]:
         """The largest of each value over ranks: the slowest rank's seconds."""
-        return self._reduce(values, torch.float64, ReduceOp.MAX)
+        return self._reduce(values, ReduceOp.MAX)
 
     def average_(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over ranks, in place."""
@@ -99,10 +88,10 @@ class World:
         """Leave the process group."""
         self._state.destroy_process_group()
 
-    def _reduce(self, values: Sequence[float], dtype: torch.dtype, operation: Any) -> list[Any]:
+    def _reduce(self, values: Sequence[float], operation: Any) -> list[Any]:
         if self.size == 1:
             return list(values)
-        tensor = torch.tensor(values, dtype=dtype, device=self.device)
+        tensor = torch.from_numpy(np.array(values)).to(self.device)  # int64 or float64
         torch.distributed.all_reduce(tensor, op=operation)
         return tensor.tolist()
 
@@ -110,5 +99,4 @@ class World:
 def _die_with_launcher() -> None:
     """Have the kernel end this process with accelerate's launcher, which passes no signal on and would leave an orphan."""
     if "ACCELERATE_MIXED_PRECISION" in os.environ and sys.platform == "linux":  # set by accelerate launch alone
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

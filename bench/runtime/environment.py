@@ -50,11 +50,9 @@ def _first(pattern: str, file: Path) -> str | None:
 
 def _commit() -> str | None:
     """The checkout's commit, marked when files differ from it; null outside a git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, check=True, timeout=5, cwd=Path(__file__).parent,
-        )  # fmt: skip
+        told = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=Path(__file__).parent)
+        return told.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()

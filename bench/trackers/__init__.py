@@ -2,9 +2,11 @@
 
 import contextlib
 import sys
+from collections.abc import Iterable, Mapping
 from functools import partialmethod
 from typing import Any, Protocol
 
+from bench import registry
 from bench.results.events import Event
 from bench.results.fold import RunResult
 
@@ -29,28 +31,42 @@ class Tracker(Protocol):
 
 
 class Guarded:
-    """A tracker whose exceptions end the tracking, never the run. KeyboardInterrupt and SystemExit pass through."""
+    """Trackers by name, whose exceptions end their tracking, never the run. KeyboardInterrupt and SystemExit pass through."""
 
-    def __init__(self, tracker: Tracker, name: str) -> None:
-        self._tracker: Tracker | None = tracker
-        self._name = name
+    def __init__(self, trackers: Mapping[str, Tracker]) -> None:
+        self._trackers = dict(trackers)
 
     def _attempt(self, method: str, *arguments: Any) -> None:
-        tracker = self._tracker
-        if tracker is None:
-            return
-        try:
-            getattr(tracker, method)(*arguments)
-        except Exception as error:
-            self._tracker = None
-            with contextlib.suppress(Exception):  # gives back what it holds, such as the terminal's cursor
-                tracker.close()
-            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            with contextlib.suppress(OSError, ValueError):  # a closed stderr is no reason to fail either
-                print(f"tracker {self._name} is off for the rest of this process: {told}", file=sys.stderr)
+        for name, tracker in list(self._trackers.items()):
+            try:
+                getattr(tracker, method)(*arguments)
+            except Exception as error:
+                del self._trackers[name]
+                with contextlib.suppress(Exception):  # gives back what it holds, such as the terminal's cursor
+                    tracker.close()
+                _tell_off(name, error)
 
     start = partialmethod(_attempt, "start")
     event = partialmethod(_attempt, "event")
     finish = partialmethod(_attempt, "finish")
     summary = partialmethod(_attempt, "summary")
     close = partialmethod(_attempt, "close")
+
+
+def open_trackers(names: Iterable[str], config: dict[str, Any]) -> Guarded:
+    """The named trackers. Raises ValueError for what the user asked of one; any other failure leaves that one out."""
+    opened: dict[str, Tracker] = {}
+    for name in names:
+        try:
+            opened[name] = registry.resolve("tracker", name)(config)
+        except ValueError:
+            raise
+        except Exception as error:
+            _tell_off(name, error)
+    return Guarded(opened)
+
+
+def _tell_off(name: str, error: Exception) -> None:
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    with contextlib.suppress(OSError, ValueError):  # a closed stderr is no reason to fail either
+        print(f"tracker {name} is off for the rest of this process: {told}", file=sys.stderr, flush=True)

@@ -36,7 +36,9 @@ class ConsoleTracker:
         """Name the run and what it trains."""
         run = self._run = event.data
         unknown = dict.fromkeys(("look", "val", "train", "images/s"), NOTHING)
-        self._rows[run["arm"]] |= {"run": f"{self._block()}, seed {run['seed']}", **unknown, "status": "starting"}
+        block = f"block {run['block'] + 1}/{self._config['blocks']}"
+        self._name = f"{block}  {run['arm']} seed {run['seed']}"
+        self._rows[run["arm"]] |= {"run": f"{block}, seed {run['seed']}", **unknown, "status": "starting"}
         weights = " ".join(part for part in (run["weights"]["source"], run["weights"]["tag"]) if part)
         resumed = f"  resumed at step {run['resumed_step']}" if run["resumed_step"] else ""
         self._show(f"{run['network']['name']}  {run['network']['parameters']:,} parameters  weights {weights}{resumed}")
@@ -70,15 +72,12 @@ class ConsoleTracker:
             median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
             row[self._time_to] = f"{median} ({len(reached)}/{len(times_s)} runs)"
         after = "not reached" if time_s is None else f"after {time_s:.1f} s"
-        parts = [result.status, f"{accuracy_label(self._threshold)} {after}"]
-        if result.test_correct is not None and result.test_total:
-            parts.append(f"test {result.test_correct / result.test_total:.4f}")
-        if result.images_per_s is not None:
-            row["images/s"] = f"{result.images_per_s:.0f}"
-            parts.append(f"{row['images/s']} images/s")
-        if result.error and result.error.strip():
-            parts.append(result.error.strip().splitlines()[-1])
-        self._show("  ".join(parts))
+        test = "" if result.test_accuracy is None else f"test {result.test_accuracy:.4f}"
+        rate = "" if result.images_per_s is None else f"{result.images_per_s:.0f} images/s"
+        row["images/s"] = rate.partition(" ")[0] or row["images/s"]
+        error = (result.error or "").strip().rpartition("\n")[2]
+        told = (result.status, f"{accuracy_label(self._threshold)} {after}", test, rate, error)
+        self._show("  ".join(part for part in told if part))
 
     def summary(self, report: dict[str, Any]) -> None:
         """Print the provisional answer."""
@@ -89,13 +88,10 @@ class ConsoleTracker:
         if self._live:
             self._live.stop()
 
-    def _block(self) -> str:
-        return f"block {self._run['block'] + 1}/{self._config['blocks']}"
-
     def _show(self, line: str) -> None:
         """Draw the table again, or print the line, on a console that has no table."""
         if self._live is None:
-            return self._print(f"{self._block()}  {self._run['arm']} seed {self._run['seed']}  {line}")
+            return self._print(f"{self._name}  {line}")
         table = Table("arm", *next(iter(self._rows.values())), title=self._config["name"])
         for arm, row in self._rows.items():
             table.add_row(arm, *row.values())

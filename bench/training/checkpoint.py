@@ -24,6 +24,7 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
     shutil.rmtree(part, ignore_errors=True)  # a killed process had this id: in containers they repeat
     part.mkdir(parents=True)
     save_file(_tensors(program), part / _TENSORS)
+    sync(part / _TENSORS)
     meta = {
         "step": step,
         "sha256": sha256_of(part / _TENSORS),
@@ -31,7 +32,6 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
         "scaler": program.scaler.state_dict() if program.scaler else None,
         **progress,
     }
-    sync(part / _TENSORS)
     write_json(part / _META, meta)
     shutil.rmtree(final, ignore_errors=True)  # damaged, else the run would have gone on from it
     os.replace(part, final)
@@ -88,5 +88,4 @@ def _tensors(program: Program) -> dict[str, Tensor]:
     average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
     state = program.optimizer.state_dict()["state"]
     optimizer = {f"optimizer.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
-    every = network | average | optimizer
-    return {key: value.detach().cpu().contiguous().clone() for key, value in every.items()}
+    return {key: value.detach().cpu().contiguous().clone() for key, value in (network | average | optimizer).items()}

@@ -33,7 +33,7 @@ from tests.unit.results_factory import make_config, make_look, make_looks, make_
 options = json.loads(sys.argv[1])
 config = make_config(output=options["output"])
 config["wandb"]["mode"] = options.get("mode")
-tracker = Guarded(WandbTracker(config, init_timeout_s=2, finish_timeout_s=2), "wandb")
+tracker = Guarded({"wandb": WandbTracker(config, init_timeout_s=2, finish_timeout_s=2)})
 for seed in range(options.get("runs", 1)):
     tracker.start(make_run_start(seed=seed, block=seed, resumed_step=options.get("resumed_step", 0)))
     if options.get("untrained"):

@@ -109,7 +109,7 @@ def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_pa
         is_main=True,
         startup_s=0.0,
         from_main=lambda value: value,
-        sum_counts=lambda counts: counts,
+        sums=lambda counts: counts,
     )
     begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
     with pytest.raises(RuntimeError, match="self-check of cuda") if kind == "cuda" else nullcontext():
@@ -132,7 +132,7 @@ def test_machines_with_other_images_or_weights_do_not_train_together(monkeypatch
         is_main=False,
         startup_s=0.0,
         from_main=lambda value: {"slow": ["same"]},
-        sum_counts=lambda counts: counts,
+        sums=lambda counts: counts,
     )
     begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
     monkeypatch.setattr(begun._inputs, "check", lambda config, world_size: {"slow": [mine]})
