@@ -36,6 +36,13 @@ def _complain(sentence: str, code: int) -> int:
     return code
 
 
+def _accuracies(text: str) -> list[float]:
+    values = [float(part or "nan") for part in text.split(",")]
+    if not all(0 < value < 1 for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected accuracies between 0 and 1, e.g. 0.9,0.94")
+    return values
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{self.prog}: {message}; see python -m {self.prog} --help")
@@ -45,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="bench", description=__doc__, allow_abbrev=False)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    run = verbs.add_parser(
-        "run", help="run an experiment (start it with accelerate launch)", epilog=OVERRIDES, allow_abbrev=False
-    )
+    run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES, allow_abbrev=False)
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
     run.add_argument("--until-decided", action="store_true", help="add blocks until the primary comparison is decided")
     run.set_defaults(call=_run)
@@ -65,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--wandb", action="store_true", help="publish it as a W&B Report too")
     report.add_argument("--curves", type=Path, help="judge curves from elsewhere: a CSV of arm, run, epoch, seconds, accuracy")
     report.add_argument("--clock", help="with --curves: what its seconds were measured by")
-    report.add_argument("--thresholds", default="", help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94")
+    report.add_argument("--thresholds", type=_accuracies, help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94")
     report.add_argument("--baseline", help="with --curves: the arm to compare with; the last one by default")
     report.add_argument("--arm", help="with --curves: the arm to compare; the first one by default")
     report.set_defaults(call=_report)
@@ -149,6 +154,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from bench.results.curves import read_curves
     from bench.results.report import report_name, write_report
     from bench.results.rules import RULES
     from bench.results.store import RunStore
@@ -161,7 +167,10 @@ def _report(args: argparse.Namespace) -> int:
             raise ValueError(
                 f"--curves: their report cannot go {'to W&B' if args.wandb else f'beside the study in {store.root}'}"
             )
-        plan, results = _curves(args)
+        if not args.clock or not args.thresholds:
+            raise ValueError("--curves needs --clock, what its seconds were measured by, and --thresholds, e.g. 0.9,0.94")
+        asked = {name: getattr(args, name) for name in ("clock", "baseline", "arm", "thresholds")}
+        plan, results = read_curves(args.curves, **asked)
     elif unused := [f"--{name}" for name in ("clock", "thresholds", "baseline", "arm") if getattr(args, name)]:
         raise ValueError(f"{unused[0]}: needs --curves; the runs of a study are judged by its plan")
     else:
@@ -177,20 +186,6 @@ def _report(args: argparse.Namespace) -> int:
         page = store.root / report_name(args.rules, "html")
         print(f"W&B:     {publish(report, page.with_suffix('.md').read_text(), plan['config'], page)}", flush=True)
     return 0
-
-
-def _curves(args: argparse.Namespace) -> tuple[dict, list]:
-    from bench.results.curves import read_curves
-
-    try:
-        thresholds = [float(text) for text in args.thresholds.split(",")]
-    except ValueError:
-        thresholds = []
-    if not thresholds or not all(0 < threshold < 1 for threshold in thresholds):
-        raise ValueError(f"--thresholds: {args.thresholds!r}; --curves needs accuracies between 0 and 1, e.g. 0.9,0.94")
-    if not args.clock:
-        raise ValueError("--clock: --curves needs the name of the clock that its seconds were measured by")
-    return read_curves(args.curves, clock=args.clock, baseline=args.baseline, arm=args.arm, thresholds=thresholds)
 
 
 def _verify(args: argparse.Namespace) -> int:

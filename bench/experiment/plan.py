@@ -94,14 +94,8 @@ def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]
     """The plan as plain data, for plan.json: the config, every run's id and the one primary comparison with its hash."""
     tree, ids = as_dict(config), [[run.run_id for run in block.runs] for block in blocks]
     primary = primary_record(tree, ids)
-    return {
-        "schema_version": 2,
-        "primary": primary,
-        "sha256": plan_sha256(primary),
-        "amended": [],
-        "config": tree,
-        "blocks": ids,
-    }
+    whole = {"schema_version": 2, "primary": primary, "sha256": plan_sha256(primary), "amended": []}
+    return {**whole, "config": tree, "blocks": ids}
 
 
 def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dict[str, Any]]:
@@ -144,20 +138,18 @@ def _enough_text(config: ExperimentConfig) -> str:
 
 def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
     """Stored counts of every arm's network; None where the table does not hold it."""
-    own = {arm: arm_config(config, arm) for arm in config.arms}
-    return {arm: stored_counts(c.model, c.data) for arm, c in own.items()}
-
-
-def _network_text(row: dict[str, Any]) -> str:
-    stem = "" if row["stem"] == "stock" else f" {row['stem']} stem"
-    size = f" {row['input_size']} px" if row["input_size"] else ""
-    return f"{row['network']}{stem}{size}"
+    return {arm: stored_counts((own := arm_config(config, arm)).model, own.data) for arm in config.arms}
 
 
 def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     """The plan for a person: question, arms, cost."""
     against = f" against {config.baseline}" if config.primary.arm != config.baseline else ""
-    networks = [_network_text(row) for row in rows]
+    networks = [
+        row["network"]
+        + ("" if row["stem"] == "stock" else f" {row['stem']} stem")
+        + (f" {row['input_size']} px" if row["input_size"] else "")
+        for row in rows
+    ]
     threshold, blocks, runs = config.primary.threshold, block_count(config), len(config.arms) * max(1, len(config.budgets))
     arm_width, network_width = max(16, *(len(arm) + 2 for arm in config.arms)), max(26, *(len(n) + 2 for n in networks))
     lines = [
