@@ -174,7 +174,8 @@ def _report(args: argparse.Namespace) -> int:
     if args.wandb:
         from bench.trackers.wandb_report import publish
 
-        print(f"W&B:     {publish(report, (store.root / report_name(args.rules, 'md')).read_text(), plan['config'])}", flush=True)
+        page = store.root / report_name(args.rules, "html")
+        print(f"W&B:     {publish(report, page.with_suffix('.md').read_text(), plan['config'], page)}", flush=True)
     return 0
 
 

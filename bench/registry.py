@@ -1,40 +1,31 @@
 """Names in configs to things in code, imported only when asked for; a wrong name lists what exists. No torch."""
 
 import difflib
-import importlib
+import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
 _ENTRIES: dict[str, dict[str, str]] = {
     "source": {
         "cifar10": "bench.data.cifar10:load",
-        "digits": "bench.data.digits:load",
+        "digits": "bench.data.builtin:digits",
         "image_folder": "bench.data.image_folder:load",
         "letters": "bench.data.letters:load",
-        "synthetic": "bench.data.synthetic:load",
+        "synthetic": "bench.data.builtin:synthetic",
     },
     "loader": {
         "dali": "bench.data.dali:DaliLoader",
-        "resident": "bench.data.resident:ResidentLoader",
-        "torch": "bench.data.workers:TorchLoader",
+        "resident": "bench.data.loaders:ResidentLoader",
+        "torch": "bench.data.loaders:TorchLoader",
     },
-    "network": {
-        "small_cnn": "bench.models.cnn:SmallCNN",
-        "maxpool_cnn": "bench.models.cnn:MaxPoolCNN",
-    },
+    "network": {"small_cnn": "bench.models.cnn:small_cnn", "maxpool_cnn": "bench.models.cnn:maxpool_cnn"},
     "optimizer": {
         "adamw": "bench.training.optimizers:adamw",
         "adam": "bench.training.optimizers:adam",
         "sgd": "bench.training.optimizers:sgd",
     },
-    "schedule": {
-        "constant": "bench.training.schedules:constant",
-        "cosine": "bench.training.schedules:cosine",
-    },
-    "tracker": {
-        "console": "bench.trackers.console:ConsoleTracker",
-        "wandb": "bench.trackers.wandb:WandbTracker",
-    },
+    "schedule": {"constant": "bench.training.optimizers:constant", "cosine": "bench.training.optimizers:cosine"},
+    "tracker": {"console": "bench.trackers.console:ConsoleTracker", "wandb": "bench.trackers.wandb:WandbTracker"},
 }
 
 
@@ -71,5 +62,4 @@ def check(kind: str, name: str, key: str) -> None:
 def resolve(kind: str, name: str) -> Any:
     """The thing registered under (kind, name), imported now. Raises ValueError for an unknown name."""
     check(kind, name, kind)
-    module, _, attribute = _ENTRIES[kind][name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return pkgutil.resolve_name(_ENTRIES[kind][name])

@@ -35,13 +35,21 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     path, given = _find(Path(path), "experiments"), list(overrides)
     layers = [_find(Path(text.removeprefix(LAYER)), "hardware") for text in given if text.startswith(LAYER)]
     tree = functools.reduce(_merge, (_read(file) for file in (BASE, *layers, path)))
-    for override in (text for text in given if not text.startswith(LAYER)):
-        key, value = _parse_override(override)
-        _override(tree, key, value)
+    for text in given:
+        if not text.startswith(LAYER):
+            _override(tree, text)
     config = _validate(tree, str(path))
     for module in config.imports:
-        _import(module)
-    _check(config)
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ValueError(f"imports: cannot import {module!r}: {told}") from error
+    _check_names(config)
+    _check_factors(config)
+    _check_budgets(config)
+    for arm in config.arms:
+        _check_run(arm_config(config, arm), arm)
     return config
 
 
@@ -55,8 +63,7 @@ def arm_config(config: ExperimentConfig, arm: str) -> ExperimentConfig:
 
 def as_dict(config: ExperimentConfig) -> dict[str, Any]:
     """Plain lists and dicts, as JSON and YAML know them."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def to_yaml(config: ExperimentConfig) -> str:
@@ -67,12 +74,18 @@ def to_yaml(config: ExperimentConfig) -> str:
 def run_digest(config: ExperimentConfig, *extra: str) -> str:
     """Eight hex digits over all that decides a run's numbers (not where its files lie), and `extra`."""
     tree = as_dict(config)
-    decisive: dict[str, Any] = {root: tree[root] for root in RUN_ROOTS}
-    for key in PLACES:
-        root, _, leaf = key.partition(".")
-        decisive[root].pop(leaf)
-    text = json.dumps([decisive, *extra], sort_keys=True)
+    for root, leaf in (key.split(".") for key in PLACES):
+        del tree[root][leaf]
+    text = json.dumps([{root: tree[root] for root in RUN_ROOTS}, *extra], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def known_keys(*above: str) -> list[str]:
+    """Keys of an experiment, or of the section that `above` names."""
+    schema: Any = ExperimentConfig
+    for name in above:
+        schema = {field.name: field.type for field in dataclasses.fields(schema)}[name]
+    return [field.name for field in dataclasses.fields(schema)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -84,9 +97,9 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-        for place, key in enumerate(keys):
-            if key.value in [earlier.value for earlier in keys[:place]]:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for place, (key, _) in enumerate(pairs):
+            if any(key.value == earlier.value for earlier, _ in pairs[:place]):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
@@ -95,13 +108,6 @@ def _find(path: Path, folder: str) -> Path:
     if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
     return Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
-
-
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except Exception as error:
-        raise ValueError(f"imports: cannot import {module!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _parse(text: str | bytes, where: str) -> Any:
@@ -129,34 +135,29 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parse_override(text: str) -> tuple[str, Any]:
+def _override(tree: dict[str, Any], text: str) -> None:
+    """Set a key to a value; `--arms.<arm>.<dotted key>=` sets an override of that arm."""
     key, equals, value = text.removeprefix("--").partition("=")
     if not text.startswith("--") or not equals or not key:
         raise ValueError(f"override {text!r}: expected --dotted.key=value")
-    return key, _parse(value, f"override {text!r}")
-
-
-def _override(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a key; `arms.<arm>.<dotted key>` sets an override of that arm."""
-    root, _, rest = key.partition(".")
-    arm, _, dotted = rest.partition(".")
+    parsed = _parse(value, f"override {text!r}")
+    root, arm, dotted = [*key.split(".", 2), "", ""][:3]
     if root != "arms" or not dotted:
-        return _set(tree, key, value)
-    if arm not in tree["arms"]:
+        _set(tree, key, parsed)
+    elif arm in tree["arms"]:
+        tree["arms"][arm][dotted] = parsed
+    else:
         raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, tree['arms'])}")
-    tree["arms"][arm][dotted] = value
-    return None
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
-    node = tree
     for depth, parent in enumerate(parents):
-        child = node.setdefault(parent, {})
+        child = tree.setdefault(parent, {})
         if not isinstance(child, dict):
             raise ValueError(f"{key}: {'.'.join(parents[: depth + 1])} has no keys below it")
-        node = child
-    node[leaf] = value
+        tree = child
+    tree[leaf] = value
 
 
 def _validate(tree: dict[str, Any], where: str) -> ExperimentConfig:
@@ -165,15 +166,14 @@ def _validate(tree: dict[str, Any], where: str) -> ExperimentConfig:
     except ValidationError as error:
         # An unknown key explains a missing one beside it, so it is told first.
         first = min(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")
-        raise ValueError(f"{where}: {_sentence(tree, first)}") from None
+        raise ValueError(f"{where}: {_sentence(first)}") from None
 
 
-def _sentence(tree: dict[str, Any], error: Any) -> str:
+def _sentence(error: Any) -> str:
     path = [str(part) for part in error["loc"] if part != "[key]"]
     key = ".".join(path)
     if error["type"] == "unexpected_keyword_argument":
-        fields = known_keys() if len(path) == 1 else _children(path[:-1])
-        return f"unknown key {key!r}; {registry.nearest(path[-1], fields)}"
+        return f"unknown key {key!r}; {registry.nearest(path[-1], known_keys(*path[:-1]))}"
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     if error["type"] == "literal_error":
@@ -183,67 +183,36 @@ def _sentence(tree: dict[str, Any], error: Any) -> str:
     return f"{key}: {error['input']!r}: {message}"
 
 
-def _children(path: list[str]) -> list[str]:
-    fields = {f.name: f.type for f in dataclasses.fields(ExperimentConfig)}
-    kind = fields.get(path[0])
-    return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-
-
-def known_keys() -> list[str]:
-    """Top-level keys of an experiment."""
-    return [f.name for f in dataclasses.fields(ExperimentConfig)]
-
-
-def _check(config: ExperimentConfig) -> None:
-    _check_names(config)
-    _check_factors(config)
-    _check_budgets(config)
-    for arm in config.arms:
-        _check_run(arm_config(config, arm), arm)
-
-
 def _check_names(config: ExperimentConfig) -> None:
     for tracker in config.trackers:
         registry.check("tracker", tracker, "trackers")
     for key, arm in (("baseline", config.baseline), ("primary.arm", config.primary.arm)):
         if arm not in config.arms:
             raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, config.arms)}")
-    if len(config.arms) > 1 and config.primary.arm == config.baseline:
-        raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; {_others(config)}")
+    others = [arm for arm in config.arms if arm not in (config.baseline, config.primary.arm)]
+    if others and config.primary.arm == config.baseline:
+        raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; allowed: {', '.join(others)}")
     if list(config.thresholds) != sorted(set(config.thresholds)):
         raise ValueError(f"thresholds: {list(config.thresholds)} must rise, each once")
-    for key, arms in (("controls", config.controls), ("reference", config.reference)):
-        for arm in arms:
-            if arm not in config.arms or (key == "controls" and arm in (config.baseline, config.primary.arm)):
-                raise ValueError(f"{key}: no arm {arm!r} that could be one; {registry.nearest(arm, _free(config, key))}")
+    for key, named, allowed in (("controls", config.controls, others), ("reference", config.reference, [*config.arms])):
+        if wrong := next((arm for arm in named if arm not in allowed), None):
+            raise ValueError(f"{key}: no arm {wrong!r} that could be one; {registry.nearest(wrong, allowed)}")
     if config.primary.threshold not in config.thresholds:
         raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {list(config.thresholds)}")
 
 
-def _free(config: ExperimentConfig, key: str) -> list[str]:
-    taken = (config.baseline, config.primary.arm) if key == "controls" else ()
-    return [arm for arm in config.arms if arm not in taken]
-
-
-def _others(config: ExperimentConfig) -> str:
-    return "allowed: " + ", ".join(arm for arm in config.arms if arm != config.baseline)
-
-
 def _check_factors(config: ExperimentConfig) -> None:
     shared = as_dict(config)
+    leaves = [f"{root}.{leaf}" for root in FACTOR_ROOTS if isinstance(shared[root], dict) for leaf in shared[root]]
+    known = [*FACTOR_ROOTS, *leaves]
     for factor in config.factors:
-        root, dot, leaf = factor.partition(".")
-        leaves = {r: shared[r] for r in FACTOR_ROOTS if isinstance(shared[r], dict)}
-        if root not in FACTOR_ROOTS or (dot and leaf not in leaves.get(root, ())):
-            known = [*FACTOR_ROOTS, *(f"{r}.{leaf}" for r, held in leaves.items() for leaf in held)]
+        if factor not in known:
             raise ValueError(f"factors: {factor!r} cannot be one; {registry.nearest(factor, known)}")
     for arm, overrides in config.arms.items():
         for key in overrides:
             if not any(key == factor or key.startswith(factor + ".") for factor in config.factors):
-                raise ValueError(
-                    f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; "
-                    + registry.nearest(key, config.factors)
-                )
+                declared = registry.nearest(key, config.factors)
+                raise ValueError(f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; {declared}")
 
 
 def _check_budgets(config: ExperimentConfig) -> None:
@@ -264,18 +233,17 @@ def _check_run(config: ExperimentConfig, arm: str) -> None:
     registry.check("optimizer", config.optim.name, where + "optim.name")
     registry.check("schedule", config.schedule.name, where + "schedule.name")
     batch, every, samples = config.train.global_batch_size, config.evaluation.every_samples, config.train.samples
-    if every % batch:
-        near = max(batch, round(every / batch) * batch)
-        raise ValueError(
-            f"{where}evaluation.every_samples: {every} is no multiple of train.global_batch_size {batch}; nearest: {near}"
-        )
-    if samples % every:
-        near = max(every, round(samples / every) * every)
-        raise ValueError(f"{where}train.samples: {samples} is no multiple of evaluation.every_samples {every}; nearest: {near}")
-    if config.schedule.lr_warmup_steps >= samples // batch:
-        raise ValueError(
-            f"{where}schedule.lr_warmup_steps: {config.schedule.lr_warmup_steps} leaves none of {samples // batch} steps"
-        )
+    _check_multiple(f"{where}evaluation.every_samples", every, "train.global_batch_size", batch)
+    _check_multiple(f"{where}train.samples", samples, "evaluation.every_samples", every)
+    rising = config.schedule.lr_warmup_steps
+    if rising >= samples // batch:
+        raise ValueError(f"{where}schedule.lr_warmup_steps: {rising} leaves none of {samples // batch} steps")
     needed = {"file": "file", "self": "recipe"}.get(config.weights.source)
     if needed and not getattr(config.weights, needed):
         raise ValueError(f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null")
+
+
+def _check_multiple(key: str, value: int, of: str, unit: int) -> None:
+    if value % unit:
+        nearest = max(unit, round(value / unit) * unit)
+        raise ValueError(f"{key}: {value} is no multiple of {of} {unit}; nearest: {nearest}")

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from bench import registry
 from bench.data.batches import Batch, Loader, LoaderSpec
@@ -10,7 +10,7 @@ from bench.data.order import Order
 from bench.data.source import Split
 
 
-class EpochLoader:
+class EpochLoader(AbstractContextManager["EpochLoader"]):
     """One rank's training batches, an epoch at each `for`. Nothing for `accelerator.prepare`, which would hand it back as it is.
 
     Give it to `accelerator.register_for_checkpointing`: its state is one number, the same on all ranks. Batches that were
@@ -30,14 +30,14 @@ class EpochLoader:
         last_batch: str = "drop",
     ) -> None:
         """`loader` is dali, resident or torch. Raises ValueError for what the split, its images or the ranks do not allow."""
-        registry.check("loader", loader, "loader")
+        made: type[Loader] = registry.resolve("loader", loader)
         height, width = split.images.shape[1:3]
         spec.augmentation.check((height, width))
         self._order = Order(
             samples=len(split.labels), global_batch_size=batch_size, rank=rank, world_size=world_size, seed=seed,
             last_batch=last_batch,
         )  # fmt: skip
-        self._loader: Loader = registry.resolve("loader", loader)(split, spec)
+        self._loader = made(split, spec)
         self._step = 0
         self._batches: Iterator[Batch] | None = None
 
@@ -70,8 +70,5 @@ class EpochLoader:
             self._batches.close()  # type: ignore[attr-defined]
         self._batches = None
 
-    def __enter__(self) -> "EpochLoader":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

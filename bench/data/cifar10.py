@@ -1,27 +1,16 @@
 """CIFAR-10 in whatever layout it lies here, or downloaded: finds its files, names the dataset and cuts its splits."""
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.cifar10_files import (
-    ACCEPTED,
-    BINARY,
-    MAX_FILE_BYTES,
-    MAX_IMAGES,
-    PYTHON,
-    join,
-    read_archive,
-    read_parquet,
-    read_unpacked,
-)
-from bench.data.download import RemoteFile, fetch
-from bench.data.source import Dataset, Pools, Split, cut, gather, subset
+from bench.data.cifar10_files import ACCEPTED, BINARY, MAX_FILE_BYTES, MAX_MEMBER_BYTES, PYTHON, read_packed, read_shards
+from bench.data.download import RemoteFile, fetch, md5
+from bench.data.source import Dataset, Split, cut, gather
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -36,53 +25,44 @@ KNOWN_MD5 = {
     "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
     "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
 }
-# Pools.sha256 of the original pixels, whatever files hold them. Empty: these digests are this project's own, and it has not yet
-# held files that KNOWN_MD5 proves to be the original.
-KNOWN_SHA256: tuple[str, ...] = ()
+Reader = Callable[[], tuple[Split, Split]]
 ARCHIVE = RemoteFile(name=PYTHON.archive, size_bytes=170_498_071, md5=KNOWN_MD5[PYTHON.archive])
 
 
 def load(data: DataConfig) -> Dataset:
-    """CIFAR-10 from data.dir, else CIFAR10_DIR, else a download: 45,000 / 5,000 / 10,000 images [32, 32, 3], or the first.
+    """CIFAR-10 from data.dir, else CIFAR10_DIR, else a download: 45,000 / 5,000 / 10,000 images [32, 32, 3].
 
     Named `cifar10` when it is proven to be the original, else `cifar10-unverified:` and 12 digits of its sha256.
     Raises ValueError, with what was found and what is accepted, when files are missing, damaged or something else.
     """
     files, read = _find(_place(data))
     for path in files:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES}; {ACCEPTED}")
+        most = MAX_FILE_BYTES if path.suffix in (".gz", ".parquet") else MAX_MEMBER_BYTES
+        if path.stat().st_size > most:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {most}; {ACCEPTED}")
     pools = cache.load(cache.files_sha256(files), lambda: gather(*read()))
-    name = "cifar10" if _is_original(files, pools) else f"cifar10-unverified:{pools.sha256[:12]}"
-    train, val, test = cut(pools, val=len(pools.train.labels) // 10)
-    dataset = Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
-    return subset(dataset, data)
+    original = all(path.name in KNOWN_MD5 and md5(path) == KNOWN_MD5[path.name] for path in files)
+    name = "cifar10" if original else f"cifar10-unverified:{pools.sha256[:12]}"
+    splits = cut(pools, val=len(pools.train.labels) // 10)
+    return Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
 
 
 def downloaded() -> Path | None:
     """The archive that an earlier download left on this machine."""
-    path = _downloads() / ARCHIVE.name
+    path = cache.cache_root() / "downloads" / ARCHIVE.name
     return path if path.is_file() else None
-
-
-def _downloads() -> Path:
-    return cache.cache_root() / "downloads"
 
 
 def _place(data: DataConfig) -> Path:
     """The folder or archive to look in. What somebody named is never replaced by a download."""
     if named := data.dir or os.environ.get("CIFAR10_DIR"):
-        place = Path(named).expanduser()
-        if not (place.is_dir() or (place.is_file() and place.name in (PYTHON.archive, BINARY.archive))):
-            key = "data.dir" if data.dir else "CIFAR10_DIR"
-            raise ValueError(f"{key}: {named!r} is neither a folder nor an archive of CIFAR-10; {ACCEPTED}")
-        return place
+        return Path(named).expanduser()
     if kept := downloaded():
         return kept
     why = "data.download is false"
     if data.download:
         try:
-            return fetch(ARCHIVE, data.urls, _downloads())
+            return fetch(ARCHIVE, data.urls, cache.cache_root() / "downloads")
         except ValueError as error:
             why = str(error)
     raise ValueError(
@@ -91,54 +71,32 @@ def _place(data: DataConfig) -> Path:
     )
 
 
-def _find(place: Path) -> tuple[list[Path], Callable[[], tuple[Split, Split]]]:
-    """The files, and what reads train and test from them. Those come first that can be proven to be the original."""
+def _find(place: Path) -> tuple[list[Path], Reader]:
+    """The files, and what reads train and test from them, of the first layout that lies there."""
+    for files, read in _layouts(place):
+        absent = [path.name for path in files if not path.is_file()]
+        if len(absent) < len(files):
+            if absent:
+                raise ValueError(f"{files[0].parent} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}")
+            return files, read
+    found = ", ".join(sorted(path.name for path in place.glob("*"))[:10]) or "nothing"
+    raise ValueError(f"{place} (data.dir or CIFAR10_DIR) holds no CIFAR-10: found {found}; {ACCEPTED}")
+
+
+def _layouts(place: Path) -> Iterator[tuple[list[Path], Reader]]:
+    """The files that each layout asks for; those first that can be proven to be the original."""
     for packed in (PYTHON, BINARY):
-        for folder in (place, place / packed.folder):
-            files = [folder / name for name in packed.files]
-            if any(path.is_file() for path in files):
-                _require(folder, [path for path in files if not path.is_file()])
-                return files, partial(read_unpacked, files, packed)
-        for archive in (place, place / packed.archive):
-            if archive.name == packed.archive and archive.is_file():
-                return [archive], partial(read_archive, archive, packed)
+        archive = place if place.name == packed.archive else place / packed.archive
+        for files in (*([folder / name for name in packed.files] for folder in (place, place / packed.folder)), [archive]):
+            yield files, partial(read_packed, files, packed)
     for folder in (place, place / "plain_text"):
-        train, test = sorted(folder.glob("train-*.parquet")), sorted(folder.glob("test-*.parquet"))
-        if train or test:
-            absent = [folder / f"{name}-*.parquet" for name, files in (("train", train), ("test", test)) if not files]
-            _require(folder, absent + _absent_shards([*train, *test]))
-            return [*train, *test], partial(_read_shards, train, test)
-    found = sorted(path.name for path in place.iterdir())
-    raise ValueError(f"{place} holds no CIFAR-10: found {', '.join(found[:10]) or 'nothing'}; {ACCEPTED}")
+        train, test = _shards(folder, "train"), _shards(folder, "test")
+        yield [*train, *test], partial(read_shards, train, test)
 
 
-def _read_shards(train: list[Path], test: list[Path]) -> tuple[Split, Split]:
-    parts: list[Split] = []
-    for path in (*train, *test):
-        parts.append(read_parquet(path))
-        if sum(len(part.labels) for part in parts) > MAX_IMAGES:
-            raise ValueError(f"{path} and the files before it hold more than {MAX_IMAGES} images; {ACCEPTED}")
-    return join(parts[: len(train)]), join(parts[len(train) :])
-
-
-def _require(place: Path, absent: list[Path]) -> None:
-    if absent:
-        raise ValueError(f"{place} holds a part of CIFAR-10, without {', '.join(path.name for path in absent)}; {ACCEPTED}")
-
-
-def _absent_shards(files: Iterable[Path]) -> list[Path]:
-    """Shards that the files' own numbering (train-00000-of-00002) says should lie beside them."""
-    due = set()
-    for path in files:
-        if shard := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.parquet", path.name):
-            due |= {path.with_name(f"{shard[1]}-{i:05d}-of-{shard[2]}.parquet") for i in range(int(shard[2]))}
-    return sorted(due - set(files))
-
-
-def _is_original(files: list[Path], pools: Pools) -> bool:
-    return pools.sha256 in KNOWN_SHA256 or all(path.name in KNOWN_MD5 and _md5(path) == KNOWN_MD5[path.name] for path in files)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _shards(folder: Path, pool: str) -> list[Path]:
+    """The parquet files of a pool: those that lie there, and those that their own numbering (train-00000-of-00002) asks for."""
+    found = {path.name for path in folder.glob(f"{pool}-*.parquet")}
+    for shard in filter(None, [re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.parquet", name) for name in found]):
+        found |= {f"{shard[1]}-{i:05d}-of-{shard[2]}.parquet" for i in range(int(shard[2]))}
+    return [folder / name for name in sorted(found or {f"{pool}-*.parquet"})]

@@ -1,18 +1,17 @@
 """Anyone's images: data.dir/train/<class>/ and, where there is one, data.dir/test/<class>/. Decoded once a machine."""
 
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Pools, Split, cut, gather, subset
+from bench.data.source import Dataset, Images, Split, cut, gather
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = "expected data.dir/train/<class>/ with images, and data.dir/test/<class>/ where there is a test set"
 HELD_OUT = 10  # one image in so many goes to val and, without a test folder, one in so many to test
 
@@ -27,22 +26,15 @@ def load(data: DataConfig) -> Dataset:
     root = Path(data.dir).expanduser()
     classes = _classes(root / "train")
     if (root / "test").is_dir() and (other := _classes(root / "test")) != classes:
-        raise ValueError(
-            f"{root}: test has the classes {', '.join(other)}, train has {', '.join(classes)}; they must be the same"
-        )
-    files = {pool: _files(root / pool, classes) for pool in ("train", "test") if (root / pool).is_dir()}
-
-    def build() -> Pools:
-        pools = {pool: _read(paths, data.image_size) for pool, paths in files.items()}
-        return gather(pools["train"], pools.get("test"))
-
-    pools = cache.load(_digest(root, files, data.image_size), build)
+        raise ValueError(f"{root}: test has the classes {', '.join(other)}, train has {', '.join(classes)}; allowed: the same")
+    files = [_files(root / pool, classes) for pool in ("train", "test") if (root / pool).is_dir()]
+    held = cache.files_sha256([Path(path) for pool in files for path, _ in pool], root)
+    pools = cache.load(f"{held}-{data.image_size}", lambda: gather(*(_read(pool, data.image_size) for pool in files)))
     tenth = max(1, len(pools.train.labels) // HELD_OUT)
-    train, val, test = cut(pools, val=tenth, test=0 if pools.test else tenth)
-    mean, std = _moments(train.images)
+    splits = cut(pools, val=tenth, test=0 if pools.test else tenth)
+    mean, std = _moments(splits["train"].images)
     name = f"{root.resolve().name}:{pools.sha256[:12]}"
-    dataset = Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, train=train, val=val, test=test)
-    return subset(dataset, data)
+    return Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, **splits)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -52,37 +44,24 @@ def _classes(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:
     """Every image with its class index, in the order of names."""
-    found = []
-    for index, name in enumerate(classes):
-        paths = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not paths:
-            raise ValueError(f"{folder / name}: no images; accepted: {', '.join(SUFFIXES)}")
-        found += [(path, index) for path in paths]
-    return found
+    try:
+        return make_dataset(folder, {name: index for index, name in enumerate(classes)}, IMG_EXTENSIONS)
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder}: {error}; {LAYOUT}") from None
 
 
-def _digest(root: Path, files: dict[str, list[tuple[Path, int]]], image_size: int | None) -> str:
-    """Over all that the pools are made of: every file's place and bytes, and the size."""
-    digest = hashlib.sha256(f"image_folder {image_size}\n".encode())
-    for path, _ in (pair for pairs in files.values() for pair in pairs):
-        with path.open("rb") as file:
-            digest.update(f"{path.relative_to(root)}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _read(files: list[tuple[Path, int]], image_size: int | None) -> Split:
+def _read(files: list[tuple[str, int]], image_size: int | None) -> Split:
     size = image_size or len(_decode(files[0][0], None))
     images = np.empty((len(files), size, size, 3), dtype=np.uint8)
 
     def place(row: int) -> None:
-        image = _decode(files[row][0], image_size)
-        if image.shape != images.shape[1:]:
-            height, width = image.shape[:2]
-            raise ValueError(
-                f"{files[row][0]}: {width}x{height} px; without data.image_size all must be {size}x{size}, as the first"
-            )
+        path = files[row][0]
+        image = _decode(path, image_size)
+        height, width = image.shape[:2]
+        if height != size or width != size:
+            raise ValueError(f"{path}: {width}x{height} px; without data.image_size all must be {size}x{size}, as the first")
         images[row] = image
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
@@ -90,7 +69,7 @@ def _read(files: list[tuple[Path, int]], image_size: int | None) -> Split:
     return Split(images=images, labels=np.array([label for _, label in files], dtype=np.int64))
 
 
-def _decode(path: Path, image_size: int | None) -> Images:
+def _decode(path: str, image_size: int | None) -> Images:
     try:
         with Image.open(path) as opened:
             if opened.mode[0] in "IF":

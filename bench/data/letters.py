@@ -1,6 +1,5 @@
 """Printed letters drawn by this project: images without a download, whose features should serve the digits source."""
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
@@ -11,20 +10,17 @@ import numpy.typing as npt
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather, subset
+from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather, join
 from bench.runtime.streams import Stream, below, words
 
 CLASSES = tuple(ascii_uppercase + ascii_lowercase)
-FONTS = tuple(
-    f"DejaVu{family}.ttf"
-    for family in (
-        *("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique"),
-        *("SansMono", "SansMono-Bold", "SansMono-Oblique", "SansMono-BoldOblique"),
-        *("Serif", "Serif-Bold", "Serif-Italic", "Serif-BoldItalic"),
-    )
+STYLES = (
+    *("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique"),
+    *("SansMono", "SansMono-Bold", "SansMono-Oblique", "SansMono-BoldOblique"),
+    *("Serif", "Serif-Bold", "Serif-Italic", "Serif-BoldItalic"),
 )
 DRAWINGS = 20  # of each letter in each font
-VAL, TEST = 1040, 1040
+HELD_OUT = 1040  # images in val, and as many in test
 MEAN, STD = (0.2679, 0.2679, 0.2679), (0.2967, 0.2967, 0.2967)  # of the train split
 SIZE, CANVAS, EM = 32, 96, 40  # pixels; at this em a capital is CAPITAL high
 CAPITAL = 29.2
@@ -33,21 +29,20 @@ NOISE = 1 << 16  # the noise's place in the counter's epoch word, clear of the o
 
 
 def load(data: DataConfig) -> Dataset:
-    """10,400 / 1,040 / 1,040 grey images [32, 32, 3], or the config's first of them. data.dir is not looked at.
+    """10,400 / 1,040 / 1,040 grey images [32, 32, 3]. data.dir is not looked at.
 
     Drawn once a machine. The pixels, hence the sha256, can differ where another version of Pillow or FreeType draws.
     """
-    pools = cache.load(_recipe_sha256(), _draw_all)
-    train, val, test = cut(pools, val=VAL, test=TEST)
-    dataset = Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, train=train, val=val, test=test)
-    return subset(dataset, data)
+    pools = cache.load(_recipe(), _draw_all)
+    splits = cut(pools, val=HELD_OUT, test=HELD_OUT)
+    return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
 
 
-def render(samples: Indices) -> tuple[Images, Indices]:
-    """Images [N, 32, 32, 3] and labels [N] of the given drawings, each a function of its own number only."""
+def render(samples: Indices) -> Split:
+    """Images [N, 32, 32, 3] and labels of the given drawings, each a function of its own number only."""
     from PIL import ImageFont
 
-    labels, font_of = samples // (len(FONTS) * DRAWINGS), samples // DRAWINGS % len(FONTS)
+    labels, font_of = samples // (len(STYLES) * DRAWINGS), samples // DRAWINGS % len(STYLES)
     basic = ImageFont.Layout.BASIC  # Raqm, the other one, is not installed everywhere
     fonts = [ImageFont.truetype(path, EM, layout_engine=basic) for path in _font_files()]
     drawn = np.stack([words(SEED, Stream.RENDER, samples, epoch=part) for part in range(4)], axis=1).reshape(-1, 16)
@@ -55,23 +50,21 @@ def render(samples: Indices) -> tuple[Images, Indices]:
         [_stroke(CLASSES[label], fonts[font], row) for label, font, row in zip(labels, font_of, drawn, strict=True)]
     )
     grey = _light(strokes, samples, drawn)
-    return np.repeat(grey[..., None], 3, axis=-1), labels
+    return Split(images=np.repeat(grey[..., None], 3, axis=-1), labels=labels)
 
 
 def _draw_all() -> Pools:
-    samples = np.arange(len(CLASSES) * len(FONTS) * DRAWINGS)
-    parts = [render(chunk) for chunk in np.split(samples, len(CLASSES))]
-    images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return gather(Split(images=images, labels=labels))
+    samples = np.arange(len(CLASSES) * len(STYLES) * DRAWINGS)
+    return gather(join([render(chunk) for chunk in np.split(samples, len(CLASSES))]))
 
 
-def _recipe_sha256() -> str:
-    """Over all that decides the pixels: this file, the fonts and what draws them."""
+def _recipe() -> str:
+    """Of all that decides the pixels: this file, the fonts and what draws them."""
     import PIL
     from PIL import features
 
-    versions = f"{PIL.__version__} {features.version('freetype2')} {np.__version__}"
-    return hashlib.sha256(f"{cache.files_sha256([Path(__file__), *_font_files()])} {versions}".encode()).hexdigest()
+    files = cache.files_sha256([Path(__file__), *_font_files()])
+    return f"{files}-{PIL.__version__}-{features.version('freetype2')}-{np.__version__}"
 
 
 def _font_files() -> list[Path]:
@@ -79,7 +72,7 @@ def _font_files() -> list[Path]:
     found = importlib.util.find_spec("matplotlib")
     if found is None or found.origin is None:
         raise ValueError("data.source: 'letters' needs the DejaVu fonts that come with matplotlib, which is not installed")
-    return [Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name for name in FONTS]
+    return [Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / f"DejaVu{style}.ttf" for style in STYLES]
 
 
 def _stroke(letter: str, font: Any, drawn: npt.NDArray[np.uint32]) -> Images:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.source import Indices
 from bench.runtime.streams import Stream, below, permutation, words
-
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class Rows:
 
     seed: int
     epoch: int
-    samples: Int64Array
+    samples: Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +26,11 @@ class Draws:
     Numbers are pixels. A cutout's square may begin outside of the image, and ends `cutout` pixels further on.
     """
 
-    top: Int64Array
-    left: Int64Array
+    top: Indices
+    left: Indices
     mirror: npt.NDArray[np.bool_]
-    cutout_top: Int64Array
-    cutout_left: Int64Array
+    cutout_top: Indices
+    cutout_left: Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +75,20 @@ class Order:
     world_size: int
     seed: int
     last_batch: str  # drop | partial
-    _epoch: tuple[int, Int64Array] = field(default=(-1, np.empty(0, np.int64)), init=False, repr=False)
-    _next: tuple[int, Future[Int64Array]] | None = field(default=None, init=False, repr=False)
+    _epochs: dict[int, Future[Indices]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a batch that the ranks cannot share evenly or that an epoch does not fill."""
-        check_batch(self.global_batch_size, self.samples, self.world_size)
-        left = self.samples % self.global_batch_size
-        if self.last_batch == "partial" and left % self.world_size:
+        batch, ranks = self.global_batch_size, self.world_size
+        if batch % ranks:
+            near = max(ranks, round(batch / ranks) * ranks)
+            raise ValueError(f"train.global_batch_size: {batch} does not divide over {ranks} processes; nearest: {near}")
+        if batch > self.samples:
+            raise ValueError(f"train.global_batch_size: {batch} is more than the {self.samples} training images")
+        left = self.samples % batch
+        if self.last_batch == "partial" and left % ranks:
             raise ValueError(
-                f"data.last_batch: 'partial' leaves {left} of {self.samples} images, which {self.world_size} processes cannot "
+                f"data.last_batch: 'partial' leaves {left} of {self.samples} images, which {ranks} processes cannot "
                 "share evenly; allowed here: drop, or another train.global_batch_size"
             )
 
@@ -109,26 +112,13 @@ class Order:
         size = len(whole) // self.world_size
         return Rows(seed=self.seed, epoch=epoch, samples=whole[self.rank * size : (self.rank + 1) * size])
 
-    def _permutation(self, epoch: int) -> Int64Array:
+    def _permutation(self, epoch: int) -> Indices:
         """The epoch's order. The next epoch's is made meanwhile in a thread, for it takes longer than a step."""
-        if self._epoch[0] != epoch:
-            ahead = self._next[1].result() if self._next and self._next[0] == epoch else self._shuffled(epoch)
-            self._epoch = (epoch, ahead)
-            thread = ThreadPoolExecutor(1)
-            self._next = (epoch + 1, thread.submit(self._shuffled, epoch + 1))
+        if not {epoch, epoch + 1} <= self._epochs.keys():
+            thread, held = ThreadPoolExecutor(1), self._epochs
+            self._epochs = {
+                due: held.get(due) or thread.submit(permutation, self.samples, self.seed, Stream.ORDER, due)
+                for due in (epoch, epoch + 1)
+            }
             thread.shutdown(wait=False)
-        return self._epoch[1]
-
-    def _shuffled(self, epoch: int) -> Int64Array:
-        return permutation(self.samples, self.seed, Stream.ORDER, epoch)
-
-
-def check_batch(global_batch_size: int, samples: int, world_size: int) -> None:
-    """Raise ValueError where a global batch does not divide by the world size or is larger than the epoch."""
-    if global_batch_size % world_size:
-        near = max(world_size, round(global_batch_size / world_size) * world_size)
-        raise ValueError(
-            f"train.global_batch_size: {global_batch_size} does not divide over {world_size} processes; nearest: {near}"
-        )
-    if global_batch_size > samples:
-        raise ValueError(f"train.global_batch_size: {global_batch_size} is more than the {samples} training images")
+        return self._epochs[epoch].result()

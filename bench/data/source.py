@@ -1,6 +1,7 @@
 """What every source gives: images with labels, cut into splits that do not depend on the order its files held them in."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +33,7 @@ class Pools:
 
     sha256: str
     train: Split
-    test: Split | None
+    test: Split | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,65 +50,57 @@ class Dataset:
     test: Split
 
 
-def content_order(images: Images, labels: Indices) -> Indices:
-    """Rows [N] by the sha256 of each image's pixels, those with equal pixels by label."""
-    return np.lexsort(_keys(images, labels).T[::-1])
+def join(parts: Sequence[Split]) -> Split:
+    """All rows of the parts, in order."""
+    return Split(images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts]))
 
 
 def content_sha256(*pools: Split) -> str:
     """Hex digest over each pool's shape, image hashes and labels. The order of a pool's rows makes no difference."""
     digest = hashlib.sha256()
     for pool in pools:
-        keys = _keys(pool.images, pool.labels)
+        keys = _keys(pool)
         digest.update(str(pool.images.shape).encode())
         digest.update(keys[np.lexsort(keys.T[::-1])].tobytes())
     return digest.hexdigest()
 
 
 def gather(train: Split, test: Split | None = None) -> Pools:
-    """Sort the images of a source by content, and name them by their digest."""
-    held = [split.take(content_order(split.images, split.labels)) for split in (train, test) if split is not None]
-    return Pools(sha256=content_sha256(*held), train=held[0], test=held[1] if test is not None else None)
+    """Sort the images of a source by the sha256 of their pixels, equal ones by label, and name all by their digest."""
+    held = [split.take(np.lexsort(_keys(split).T[::-1])) for split in (train, test) if split]
+    return Pools(sha256=content_sha256(*held), train=held[0], test=held[1] if test else None)
 
 
-def cut(pools: Pools, *, val: int, test: int = 0) -> tuple[Split, Split, Split]:
-    """Train, val and test by a fixed permutation. `test` images come from the train pool where there is no test pool.
+def cut(pools: Pools, *, val: int, test: int = 0) -> dict[str, Split]:
+    """A dataset's train, val and test by a fixed permutation. `test` images come from the train pool where there is no test pool.
 
     Raises ValueError when a split would be empty.
     """
     order = permutation(len(pools.train.labels), SPLIT_SEED, Stream.SPLIT)
     train = len(order) - val - test
-    if pools.test is not None:
+    held_out = pools.train.take(order[train + val :])
+    if pools.test:
         held_out = pools.test.take(permutation(len(pools.test.labels), SPLIT_SEED, Stream.SPLIT))
-    else:
-        held_out = pools.train.take(order[train + val :])
     if min(train, val, len(held_out.labels)) < 1:
         raise ValueError(f"{len(order)} images cannot be cut into train, {val} val and {len(held_out.labels)} test: one is empty")
-    return pools.train.take(order[:train]), pools.train.take(order[train : train + val]), held_out
+    return {"train": pools.train.take(order[:train]), "val": pools.train.take(order[train : train + val]), "test": held_out}
 
 
 def subset(dataset: Dataset, data: DataConfig) -> Dataset:
     """The first data.{train,val,test}_samples of each split; null: all. Raises ValueError where a split has fewer."""
-    return replace(
-        dataset,
-        train=_first(dataset, "train", data.train_samples),
-        val=_first(dataset, "val", data.val_samples),
-        test=_first(dataset, "test", data.test_samples),
-    )
+    splits = {}
+    for name in ("train", "val", "test"):
+        split, samples = getattr(dataset, name), getattr(data, f"{name}_samples")
+        if samples is not None and samples > len(split.labels):
+            raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {len(split.labels)}")
+        splits[name] = split.take(slice(samples))
+    return replace(dataset, **splits)
 
 
-def _first(dataset: Dataset, name: str, samples: int | None) -> Split:
-    split: Split = getattr(dataset, name)
-    held = len(split.labels)
-    if samples is not None and samples > held:
-        raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {held}")
-    return split.take(slice(samples))
-
-
-def _keys(images: Images, labels: Indices) -> npt.NDArray[np.uint64]:
+def _keys(split: Split) -> npt.NDArray[np.uint64]:
     """[N, 5] big-endian words: the sha256 of an image's pixels, then its label."""
-    digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
-    keys = np.empty((len(images), 5), dtype=">u8")
+    digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in split.images)
+    keys = np.empty((len(split.images), 5), dtype=">u8")
     keys[:, :4] = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
-    keys[:, 4] = labels
+    keys[:, 4] = split.labels
     return keys

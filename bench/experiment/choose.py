@@ -7,6 +7,13 @@ from pathlib import Path
 EXPERIMENTS = Path("configs/experiments")
 LAUNCH = Path("launch/accelerate")
 GPU, CIFAR10, HUB, LITE0 = "a GPU", "CIFAR-10", "resnet18 a1_in1k", "tf_efficientnet_lite0.safetensors"
+# Experiments and what each needs; the first whose needs are all found is taken.
+TABLE: dict[str, tuple[str, ...]] = {
+    "pretrained_vs_random": (GPU, CIFAR10, HUB),
+    "efficientnet_lite0_cpu": (CIFAR10, LITE0),
+    "small_cnn": (GPU, CIFAR10),
+    "embedded": (),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,45 +26,31 @@ class Machine:
     missing: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """A row of the table: an experiment, and what it needs."""
-
-    experiment: str
-    needs: tuple[str, ...]
-
-
-# The first row whose needs are all found is taken.
-TABLE = (
-    Rule(experiment="pretrained_vs_random", needs=(GPU, CIFAR10, HUB)),
-    Rule(experiment="efficientnet_lite0_cpu", needs=(CIFAR10, LITE0)),
-    Rule(experiment="small_cnn", needs=(GPU, CIFAR10)),
-    Rule(experiment="embedded", needs=()),
-)
-
-
 def look() -> Machine:
     """See the machine. Imports torch, which alone knows which GPUs this process may use; asks servers only where it matters."""
     import torch
 
     gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    found: dict[str, str] = {}
-    missing: dict[str, str] = {}
-
-    def note(need: str, where: str | None, why: str) -> None:
-        (found if where else missing)[need] = where or why
-
-    note(GPU, f"{len(gpus)} x {gpus[0]}" if gpus else None, "none")
-    note(LITE0, _file(LITE0), "not in HEADSTART_WEIGHTS_DIR" if _folder("HEADSTART_WEIGHTS_DIR") else "set HEADSTART_WEIGHTS_DIR")
-    asked = bool(gpus) or LITE0 in found
-    note(CIFAR10, _cifar10(ask=asked), "set CIFAR10_DIR" + ("; none of data.urls answers" if asked else ""))
-    note(HUB, _hub() if gpus else None, "neither in the cache nor from the hub" if gpus else "not looked for without a GPU")
-    return Machine(gpus=gpus, cpu_cores=len(os.sched_getaffinity(0)), found=found, missing=missing)
+    weights = _folder("HEADSTART_WEIGHTS_DIR")
+    lite0 = weights if weights and Path(weights, LITE0).is_file() else None
+    ask = bool(gpus or lite0)
+    seen = {
+        GPU: (f"{len(gpus)} x {gpus[0]}" if gpus else None, "none"),
+        CIFAR10: (_cifar10(ask=ask), "set CIFAR10_DIR" + ("; none of data.urls answers" if ask else "")),
+        HUB: (_hub(), "neither in the cache nor from the hub") if gpus else (None, "not looked for without a GPU"),
+        LITE0: (lite0, "not in HEADSTART_WEIGHTS_DIR" if weights else "set HEADSTART_WEIGHTS_DIR"),
+    }
+    return Machine(
+        gpus=gpus,
+        cpu_cores=len(os.sched_getaffinity(0)),
+        found={need: where for need, (where, _) in seen.items() if where},
+        missing={need: why for need, (where, why) in seen.items() if not where},
+    )
 
 
 def choose(machine: Machine) -> str:
     """The experiment's name that the table gives."""
-    return next(rule.experiment for rule in TABLE if not _lacks(rule, machine))
+    return next(experiment for experiment in TABLE if not _lacks(experiment, machine))
 
 
 def launch_file(machine: Machine, gpus: int | None) -> tuple[Path, int]:
@@ -82,16 +75,15 @@ def describe(machine: Machine) -> str:
 
 def table_text(machine: Machine) -> str:
     """The table, with what each row lacks; the row taken marked."""
-    taken = choose(machine)
     lines = [f"  {'experiment':<24}{'needs':<54}missing here"]
-    for rule in TABLE:
-        lacks = "<- taken" if rule.experiment == taken else ", ".join(_lacks(rule, machine)) or "nothing"
-        lines.append(f"  {rule.experiment:<24}{', '.join(rule.needs) or 'nothing':<54}{lacks}")
+    for experiment, needs in TABLE.items():
+        lacks = "<- taken" if experiment == choose(machine) else ", ".join(_lacks(experiment, machine)) or "nothing"
+        lines.append(f"  {experiment:<24}{', '.join(needs) or 'nothing':<54}{lacks}")
     return "\n".join(lines)
 
 
-def _lacks(rule: Rule, machine: Machine) -> list[str]:
-    return [need for need in rule.needs if need not in machine.found]
+def _lacks(experiment: str, machine: Machine) -> list[str]:
+    return [need for need in TABLE[experiment] if need not in machine.found]
 
 
 def _folder(variable: str) -> str | None:
@@ -102,11 +94,6 @@ def _folder(variable: str) -> str | None:
     return folder or None
 
 
-def _file(name: str) -> str | None:
-    folder = _folder("HEADSTART_WEIGHTS_DIR")
-    return folder if folder and (Path(folder) / name).is_file() else None
-
-
 def _cifar10(*, ask: bool) -> str | None:
     from bench.config.load import load
     from bench.data.cifar10 import downloaded
@@ -114,7 +101,7 @@ def _cifar10(*, ask: bool) -> str | None:
 
     if here := _folder("CIFAR10_DIR") or downloaded():
         return str(here)
-    server = answering(load(TABLE[0].experiment).data.urls) if ask else None
+    server = answering(load("pretrained_vs_random").data.urls) if ask else None
     return f"to be fetched from {server}" if server else None
 
 
@@ -122,5 +109,5 @@ def _hub() -> str | None:
     from bench.config.load import arm_config, load
     from bench.models.hub import available, hub_weights
 
-    own = arm_config(load(TABLE[0].experiment), "pretrained")
+    own = arm_config(load("pretrained_vs_random"), "pretrained")
     return available(hub_weights(own.model.name, own.weights))

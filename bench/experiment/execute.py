@@ -1,123 +1,203 @@
-"""One run from its spec to its stored result, whatever happens on the way."""
+"""One run from its spec to its stored result: steps on the train clock, looks on the grid beside it."""
 
-from collections.abc import Sequence
-from pathlib import Path
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from bench.config.load import as_dict, to_yaml
+from bench.data.batches import Batch
 from bench.experiment.assemble import Assembly
+from bench.experiment.inputs import make_order
 from bench.experiment.plan import RunSpec
-from bench.results.clocks import METHOD_VERSION
+from bench.models.weights import initial_state
+from bench.results.clocks import METHOD_VERSION, SEGMENTS
+from bench.results.events import Event, EventLog
 from bench.results.fold import RunResult
 from bench.results.store import RunStore, write_json, write_text
+from bench.runtime.compute import no_recompile
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts, process_age_s
 from bench.runtime.phases import PhaseTimer
-from bench.trackers.protocol import Tracker
+from bench.trackers import Guarded
 from bench.training import checkpoint
-from bench.training.loop import Progress, Training
-from bench.training.recorder import Recorder
 
 
-def execute(
-    spec: RunSpec,
-    assembly: Assembly,
-    world: World,
-    *,
-    store: RunStore,
-    trackers: Sequence[Tracker],
-    facts: dict[str, Any],
-    once_s: dict[str, float],
-) -> RunResult | None:
-    """Train one run and store its result (returned on rank 0). An error is recorded as `failed` and raised on.
+@dataclass(kw_only=True)
+class Study:
+    """What the runs of a process share: `facts` as the precision, and `once_s`, its seconds by segment until the first run."""
 
-    `facts` are what the process found before, as the precision; `once_s` its seconds by segment until the first run.
-    """
-    directory = store.run_dir(spec.run_id)
-    if world.is_main:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_text(directory / "config.yaml", to_yaml(spec.config))
-    world.barrier()
-    progress = _prepare(spec, assembly, directory / "checkpoints")
-    # Paid once a process, and counted in full to each run on the clocks that count it.
-    earlier_s = {**progress.segments_s, **once_s, "compile": assembly.compile["compile_s"]}
-    if facts["process_runs"] == 1:
-        earlier_s["idle"] = max(0.0, process_age_s() - sum(earlier_s.values()))
-    timer = PhaseTimer("build", world.synchronize, earlier_s)
-    recorder = Recorder(directory, trackers, is_main=world.is_main)
-    training = Training(
-        run_id=spec.run_id, config=spec.config, program=assembly.program, loader=assembly.loader,
-        order=assembly.order(spec.seed, world), val=assembly.val, test=assembly.test, world=world,
-        recorder=recorder, timer=timer, checkpoints=directory / "checkpoints",
-    )  # fmt: skip
-    timer.switch("log")
-    recorder.emit("run_start", **_start_facts(spec, assembly, world, facts, progress), segments_s=training.segments_s())
-    recorder.deliver()
+    world: World
+    store: RunStore
+    trackers: Guarded
+    facts: dict[str, Any]
+    once_s: dict[str, float]
 
-    def stop(status: str, error: str | None, segments_s: dict[str, float]) -> RunResult | None:
-        recorder.emit("run_stop", step=progress.step, status=status, error=error, segments_s=segments_s)
-        recorder.deliver()
-        return _store_result(spec, store, trackers) if world.is_main else None
 
+def execute(spec: RunSpec, assembly: Assembly, study: Study) -> RunResult | None:
+    """Train one run and store its result (returned on rank 0). An error is recorded as `failed` and raised on."""
+    run = _Run(spec, assembly, study)
     try:
-        with assembly.program.guard():
-            status = training.run(progress)
+        with no_recompile(spec.config.compile.enabled):
+            status = run.train()
     except Exception as failure:
-        stop("failed", _one_line(failure), timer.read_s())  # this rank's own seconds: the others may be gone
+        told = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
+        run.stop("failed", told, run.timer.read_s())  # this rank's own seconds: the others may be gone
         raise
-    return stop(status, None, training.segments_s())
+    return run.stop(status, None, run.segments_s())
 
 
-def _prepare(spec: RunSpec, assembly: Assembly, checkpoints: Path) -> Progress:
-    """Put the program at the run's start, or where its newest checkpoint stands."""
-    assembly.program.reset(assembly.initial_state(spec.seed))
-    found = checkpoint.load_newest(checkpoints, spec.run_id) if spec.config.train.checkpoint_every_looks else None
-    if found is None:
-        return Progress()
-    tensors, meta = found
-    checkpoint.restore(assembly.program, tensors, meta)
-    return Progress(step=meta["step"], data_wait_s=meta["data_wait_s"], segments_s=meta["segments_s"])
+class _Run:
+    """A run under way: where it stands, its time by segment, and its events, which are the ledger's before the trackers'.
 
+    Events are told on rank 0 only, and never while the train clock runs: `_emit` buffers, `_deliver` tells.
+    """
 
-def _start_facts(spec: RunSpec, assembly: Assembly, world: World, facts: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """All that a result must carry to be read, compared and made again."""
-    dataset = assembly.dataset
-    return {
-        "run_id": spec.run_id,
-        "arm": spec.arm,
-        "seed": spec.seed,
-        "block": spec.block,
-        "experiment": spec.config.name,
-        "method_version": METHOD_VERSION,
-        "config": as_dict(spec.config),
-        "dataset": {
-            "name": dataset.name,
-            "sha256": dataset.sha256,
-            **{split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")},
-            "classes": list(dataset.classes),
-            "val_by_class": np.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist(),
-        },
-        "network": assembly.network,
-        "weights": assembly.start.record,
-        **facts,
-        "compile": assembly.compile,
-        "environment": environment_facts(world.device, world.size),
-        "world_size": world.size,
-        "resumed_step": progress.step,
-    }
+    def __init__(self, spec: RunSpec, assembly: Assembly, study: Study) -> None:
+        """Stand at the run's start, or where its newest checkpoint was taken, with the run_start event told."""
+        self._spec, self._assembly, self._study = spec, assembly, study
+        self._config, self._program = spec.config, assembly.program
+        self._world = world = study.world
+        self._directory = study.store.run_dir(spec.run_id)
+        if world.is_main:
+            write_text(self._directory / "config.yaml", to_yaml(spec.config))
+        world.barrier()
+        kept = self._restore()
+        self._step: int = kept["step"]
+        self._data_wait_s: float = kept["data_wait_s"]
+        # Paid once a process, and counted in full to each run on the clocks that count it.
+        earlier_s = {**kept["segments_s"], **study.once_s, "compile": assembly.compile["compile_s"]}
+        if study.facts["process_runs"] == 1:
+            earlier_s["idle"] = max(0.0, process_age_s() - sum(earlier_s.values()))
+        self.timer = PhaseTimer("build", world.synchronize, earlier_s)
+        self._order = make_order(spec.config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size)
+        self._log = EventLog(self._directory) if world.is_main else None
+        self._pending: list[Event] = []
+        self.timer.switch("log")
+        self._emit("run_start", **self._start_facts(), segments_s=self.segments_s())
+        self._deliver()
 
+    def _restore(self) -> dict[str, Any]:
+        model, checkpoints = self._config.model, self._directory / "checkpoints"
+        classes, start = len(self._assembly.dataset.classes), self._assembly.start
+        self._program.reset(initial_state(model.name, classes, self._spec.seed, start, model.stem))
+        found = checkpoint.load_newest(checkpoints, self._spec.run_id) if self._config.train.checkpoint_every_looks else None
+        if found is None:
+            return {"step": 0, "data_wait_s": 0.0, "segments_s": {}}
+        checkpoint.restore(self._program, *found)
+        return found[1]
 
-def _store_result(spec: RunSpec, store: RunStore, trackers: Sequence[Tracker]) -> RunResult:
-    """Fold the ledger just written; the checkpoints of a finished run are of no more use."""
-    result = store.result(spec.run_id)
-    assert result is not None
-    write_json(store.run_dir(spec.run_id) / "result.json", result.to_dict())
-    for tracker in trackers:
-        tracker.finish(result)
-    return result
+    def _start_facts(self) -> dict[str, Any]:
+        """All that a result must carry to be read, compared and made again."""
+        spec, assembly, dataset, world = self._spec, self._assembly, self._assembly.dataset, self._world
+        return {
+            **{name: getattr(spec, name) for name in ("run_id", "arm", "seed", "block")},
+            "experiment": spec.config.name,
+            "method_version": METHOD_VERSION,
+            "config": as_dict(spec.config),
+            "dataset": {
+                "name": dataset.name, "sha256": dataset.sha256, "classes": list(dataset.classes),
+                **{split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")},
+                "val_by_class": np.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist(),
+            },
+            "network": assembly.network,
+            "weights": assembly.start.record,
+            "compile": assembly.compile,
+            **self._study.facts,
+            "environment": environment_facts(world.device, world.size),
+            "world_size": world.size,
+            "resumed_step": self._step,
+        }  # fmt: skip
 
+    def train(self) -> str:
+        """Train to the budget. Returns the status: completed or diverged."""
+        batch_size = self._config.train.global_batch_size
+        total, every = self._config.train.samples // batch_size, self._config.evaluation.every_samples // batch_size
+        self._program.total_steps = total  # runs of several budgets share a program
+        batches = self._assembly.loader.batches(self._order, self._step, total)
+        self.timer.switch("train")
+        for look_step in range(self._step + every, total + 1, every):
+            if not self._is_finite(self._steps(batches, look_step)):
+                return "diverged"
+            self._look(look_step // every)
+        self._evaluate("test", final=True)
+        return "completed"
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    def _steps(self, batches: Iterator[Batch], stop_step: int) -> Tensor:
+        """Steps up to the next look; stops early at a check that finds the loss no longer finite. The last loss."""
+        while True:
+            waiting_ns = monotonic_ns()
+            batch = next(batches)
+            self._data_wait_s += (monotonic_ns() - waiting_ns) / 1e9
+            loss = self._program.step(batch, self._step)
+            self._step += 1
+            if self._step % self._order.steps_per_epoch == 0:
+                self._emit("epoch_stop")
+            if self._step == stop_step:
+                return loss
+            if self._step % self._config.train.check_every_steps == 0 and not self._is_finite(loss):
+                return loss
+
+    def _is_finite(self, loss: Tensor) -> bool:
+        """Whether every rank's loss is finite: one synchronisation, the same answer on all ranks."""
+        return not self._world.sums([0 if math.isfinite(float(loss)) else 1])[0]
+
+    def _look(self, look: int) -> None:
+        self._evaluate("val")
+        if self._config.evaluation.test_every_look and self._step < self._program.total_steps:
+            self._evaluate("test")
+        every = self._config.train.checkpoint_every_looks
+        if every and look % every == 0:
+            self.timer.switch("checkpoint")
+            kept = {"run_id": self._spec.run_id, "data_wait_s": self._data_wait_s, "segments_s": self.segments_s()}
+            if self._world.is_main:
+                path = checkpoint.save(self._directory / "checkpoints", self._program, step=self._step, progress=kept)
+                self._emit("checkpoint", path=path.name)
+            self._world.barrier()
+            self.timer.switch("log")
+            self._deliver()
+        self.timer.switch("train")
+
+    def _evaluate(self, split: str, *, final: bool = False) -> None:
+        self.timer.switch("evaluate_final" if final else "evaluate")
+        score = self._program.evaluate(self._assembly.val if split == "val" else self._assembly.test)
+        self.timer.switch("log")
+        self._emit(
+            "eval_stop", split=split, samples=self._order.samples_seen(self._step),
+            correct=sum(score.class_correct), total=score.total, loss=score.loss if math.isfinite(score.loss) else None,
+            class_correct=score.class_correct, confusion=score.confusion if final else None,
+            segments_s=self.segments_s(), data_wait_s=self._world.slowest([self._data_wait_s])[0],
+        )  # fmt: skip
+        self._deliver()
+
+    def segments_s(self) -> dict[str, float]:
+        """Seconds by segment so far, the slowest rank's."""
+        own = self.timer.read_s()
+        return dict(zip(SEGMENTS, self._world.slowest([own.get(name, 0.0) for name in SEGMENTS]), strict=True))
+
+    def _emit(self, kind: str, **data: Any) -> None:
+        if self._log is not None:
+            self._pending.append(self._log.emit(kind, epoch=self._step / self._order.steps_per_epoch, step=self._step, **data))
+
+    def _deliver(self) -> None:
+        if self._log is not None:
+            self._log.flush()
+        for event in self._pending:
+            (self._study.trackers.start if event.kind == "run_start" else self._study.trackers.event)(event)
+        self._pending.clear()
+
+    def stop(self, status: str, error: str | None, segments_s: dict[str, float]) -> RunResult | None:
+        """End the ledger and fold it into the run's result, on rank 0."""
+        self._emit("run_stop", status=status, error=error, segments_s=segments_s)
+        self._deliver()
+        if not self._world.is_main:
+            return None
+        result = self._study.store.result(self._spec.run_id)
+        assert result is not None
+        write_json(self._directory / "result.json", result.to_dict())
+        self._study.trackers.finish(result)
+        return result

@@ -36,17 +36,19 @@ class Inputs:
             self.network_counts(own)
             make_order(own, self.dataset(own.data), seed=own.seed, rank=0, world_size=world_size)
         return {
-            arm: [
-                self.dataset(own.data).sha256,
-                None if own.weights.source == "self" else self.start(own).record["sha256"],
-            ]
+            arm: [self.dataset(own.data).sha256, None if own.weights.source == "self" else self.start(own).record["sha256"]]
             for arm, own in zip(config.arms, arms, strict=True)
         }
 
     def dataset(self, data: DataConfig) -> Dataset:
         """The images an arm asks for, its subset taken."""
         if data not in self._datasets:
-            self._datasets[data] = _labelled(subset(registry.resolve("source", data.source)(data), data), data.labels)
+            found = subset(registry.resolve("source", data.source)(data), data)
+            if data.labels == "shuffled":  # dealt anew, the same for every run
+                labels = found.train.labels
+                dealt = labels[permutation(len(labels), SHUFFLE_SEED, Stream.SPLIT)]
+                found = replace(found, train=replace(found.train, labels=dealt))
+            self._datasets[data] = found
         return self._datasets[data]
 
     def start(self, config: ExperimentConfig) -> Start:
@@ -76,14 +78,6 @@ def make_order(config: ExperimentConfig, dataset: Dataset, *, seed: int, rank: i
         samples=len(dataset.train.labels), global_batch_size=config.train.global_batch_size, rank=rank,
         world_size=world_size, seed=seed, last_batch=config.data.last_batch,
     )  # fmt: skip
-
-
-def _labelled(dataset: Dataset, labels: str) -> Dataset:
-    """The data set as it is, or with its training labels dealt anew, the same for every run."""
-    if labels == "given":
-        return dataset
-    dealt = dataset.train.labels[permutation(len(dataset.train.labels), SHUFFLE_SEED, Stream.SPLIT)]
-    return replace(dataset, train=replace(dataset.train, labels=dealt))
 
 
 def augmentation(config: ExperimentConfig) -> Augmentation:

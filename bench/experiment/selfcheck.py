@@ -3,18 +3,17 @@
 Done once for each GPU model, driver, library version and state of this code; the cache keeps what was found.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 import kernels
 from bench import registry
@@ -24,9 +23,10 @@ from bench.data.order import Augmentation, Order
 from bench.data.source import Split
 from bench.models.networks import build
 from bench.results.store import write_json
-from bench.runtime.compiling import compile_module
+from bench.runtime.compute import compile_module
 from bench.runtime.environment import environment_facts
-from kernels.augment.reference import Recipe, augment, draw_numbers
+from kernels.augment.op import augment
+from kernels.augment.reference import Recipe
 
 FACTS = ("gpu", "gpu_driver", "cuda", "python", "torch", "triton", "nvidia-dali-cuda130")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -49,10 +49,9 @@ def self_check(device: torch.device) -> dict[str, Any]:
         path.parent.mkdir(parents=True, exist_ok=True)
     with cache.locked(path.with_suffix(".lock")):
         if path.is_file():
-            kept: dict[str, Any] = json.loads(path.read_text())
-            return kept
-        checks = {f"loader {name}": _told(partial(_loader, name, device)) for name in loaders}
-        checks["compiled steps"] = _told(partial(_steps, device))
+            return json.loads(path.read_text())
+        checks = {f"loader {name}": _told(_loader, name, device) for name in loaders}
+        checks["compiled steps"] = _told(_steps, device)
         red = [f"{name}: {told}" for name, told in checks.items() if told != "ok"]
         if red:
             raise RuntimeError(f"self-check of {facts['gpu'] or 'this machine'}: {'; '.join(red)}; nothing is timed here")
@@ -62,9 +61,9 @@ def self_check(device: torch.device) -> dict[str, Any]:
     return record
 
 
-def _told(check: Callable[[], str]) -> str:
+def _told(check: Callable[..., str], *of: Any) -> str:
     try:
-        return check()
+        return check(*of)
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
@@ -87,9 +86,8 @@ def _loader(name: str, device: torch.device) -> str:
             wanted = torch.from_numpy(rows.samples)
             if not (torch.equal(samples.cpu(), wanted) and np.array_equal(labels.cpu(), split.labels[rows.samples])):
                 return f"other samples or labels than asked for at step {step}"
-            numbers = draw_numbers(rows.seed, rows.epoch, wanted.device)
             recipe = Recipe(**vars(how), mean=MEAN, std=STD, dtype=torch.float32)
-            expected = augment(torch.from_numpy(split.images), wanted, numbers, recipe)
+            expected = augment(torch.from_numpy(split.images), wanted, recipe, seed=rows.seed, epoch=rows.epoch)
             error = float((images.cpu().float() - expected).abs().max())
             if not error <= tolerance:
                 return f"pixels differ by {error:.2g} in {dtype} at step {step}"
@@ -101,23 +99,16 @@ def _steps(device: torch.device) -> str:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(64, 3, 32, 32, generator=generator).to(device)
     labels = torch.randint(10, (64,), generator=generator).to(device)
-    state = build("small_cnn", 10).state_dict()
-    eager, compiled = (_two_steps(state, images, labels, compiled) for compiled in (False, True))
-    return "ok" if torch.allclose(eager, compiled, rtol=LOSS_TOLERANCE) else f"losses {compiled.tolist()}, eager {eager.tolist()}"
-
-
-def _two_steps(state: dict[str, torch.Tensor], images: torch.Tensor, labels: torch.Tensor, compiled: bool) -> torch.Tensor:
-    network: nn.Module = build("small_cnn", 10)
-    network.load_state_dict(state)
-    network.to(images.device)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    if compiled:
-        compile_module(network, "default")
-    losses = []
-    for _ in range(2):
-        loss = F.cross_entropy(network(images), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.detach())
-    return torch.stack(losses)
+    network = build("small_cnn", 10).to(device)
+    eager, losses = copy.deepcopy(network), []
+    compile_module(network, "default")
+    for each in (eager, network):
+        optimizer = torch.optim.SGD(each.parameters(), lr=0.1)
+        for _ in range(2):
+            loss = F.cross_entropy(each(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    is_close = np.allclose(losses[2:], losses[:2], rtol=LOSS_TOLERANCE, atol=0)
+    return "ok" if is_close else f"losses {losses[2:]} compiled, {losses[:2]} eager"

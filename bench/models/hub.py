@@ -3,7 +3,6 @@
 Cache, mirrors and offline use are the client's own (HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE). Nothing here reads tensors.
 """
 
-import hashlib
 import re
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from bench import registry
 from bench.config.schema import WeightsConfig
+from bench.results.store import sha256_of
 
 OPEN_LICENSES = frozenset(
     {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense"}
@@ -125,11 +125,7 @@ def _cached(weights: HubWeights) -> Path | None:
 def _check(path: Path) -> None:
     """A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size."""
     expected = path.readlink().name if path.is_symlink() else ""
-    if not re.fullmatch("[0-9a-f]{64}", expected):
-        return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != expected:
+    if re.fullmatch("[0-9a-f]{64}", expected) and (digest := sha256_of(path)) != expected:
         raise ValueError(
             f"weights.source: {str(path.resolve())!r} is damaged (sha256 {digest}, not {expected}): delete it and start again"
         )

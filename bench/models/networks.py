@@ -1,7 +1,9 @@
 """Networks by name: our own from the registry, every other from timm, for which this is the one door."""
 
+import difflib
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -13,6 +15,8 @@ from bench import registry
 from bench.config.schema import ModelConfig
 from bench.models.counts import Counts
 from bench.models.stem import replace_stem
+
+Channels = tuple[float, float, float]
 
 
 class Resized(nn.Module):
@@ -32,8 +36,8 @@ class Resized(nn.Module):
 class Preprocessing:
     """The normalisation that a network's images get, as fractions of 255, and whose it is."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     of: str
 
 
@@ -41,16 +45,16 @@ def check_network(name: str) -> None:
     """Raise ValueError, with the nearest names, when neither the registry nor timm has the network."""
     ours = registry.names("network")
     if name not in ours and not timm.is_model(name):
-        raise ValueError(f"model.name: no network {name!r}; nearest: {_nearest(name, [*ours, *timm.list_models()])}")
+        near = difflib.get_close_matches(name, [*ours, *timm.list_models()], n=1)
+        hint = repr(near[0]) if near else "none; timm.list_models() lists them"
+        raise ValueError(f"model.name: no network {name!r}; nearest: {hint}")
 
 
 def build(name: str, classes: int, stem: str = "stock") -> nn.Module:
     """The bare network with random weights from torch's generator. Raises ValueError for an unknown name or stem."""
     check_network(name)
-    if name in registry.names("network"):
-        network: nn.Module = registry.resolve("network", name)(classes)
-    else:
-        network = timm.create_model(name, pretrained=False, num_classes=classes)
+    ours = name in registry.names("network")
+    network = registry.resolve("network", name)(classes) if ours else timm.create_model(name, num_classes=classes)
     if stem != "stock":
         replace_stem(network, name)
     return network
@@ -61,18 +65,22 @@ def wrap(network: nn.Module, config: ModelConfig) -> nn.Module:
     return Resized(network, config.input_size, config.interpolation) if config.input_size else network
 
 
-def preprocessing(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
+def preprocessing(network: nn.Module, mean: Channels, std: Channels) -> Preprocessing:
     """A timm network keeps the statistics its weights were trained with, whatever it starts from; others take the data's."""
-    stated = getattr(network, "pretrained_cfg", None)
-    if stated:
+    if stated := _stated(network):
         return Preprocessing(mean=tuple(stated["mean"]), std=tuple(stated["std"]), of="weights")
-    return Preprocessing(mean=tuple(mean), std=tuple(std), of="data")  # type: ignore[arg-type]
+    return Preprocessing(mean=mean, std=std, of="data")
 
 
 def head_prefixes(network: nn.Module) -> tuple[str, ...]:
     """Prefixes of the classifier's keys in the state dict."""
-    stated = (getattr(network, "pretrained_cfg", None) or {}).get("classifier", "head")
-    return tuple(f"{name}." for name in ([stated] if isinstance(stated, str) else stated))
+    names = _stated(network).get("classifier", "head")
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def _stated(network: nn.Module) -> dict[str, Any]:
+    """What timm states of a network of its own; nothing of others."""
+    return getattr(network, "pretrained_cfg", None) or {}
 
 
 def count(model: ModelConfig, classes: int, input_size: int) -> Counts:
@@ -87,7 +95,7 @@ def count(model: ModelConfig, classes: int, input_size: int) -> Counts:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(images)
     except (RuntimeError, AssertionError) as error:
-        made_for = (getattr(network, "pretrained_cfg", None) or {}).get("input_size")
+        made_for = _stated(network).get("input_size")
         hint = f"; it was made for {made_for[-1]} px" if made_for else ""
         raise ValueError(
             f"model.input_size: {model.name} cannot take images of {input_size} px: {' '.join(str(error).split())}{hint}"
@@ -97,7 +105,3 @@ def count(model: ModelConfig, classes: int, input_size: int) -> Counts:
         statistics=sum(b.numel() for b in network.buffers() if b.is_floating_point()),
         forward_mmac=counter.get_total_flops() / 2e6,
     )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    return registry.nearest(name, known).partition("; did you mean ")[2].rstrip("?") or "none; timm.list_models() lists them"

@@ -8,12 +8,8 @@ def replace_stem(network: nn.Module, name: str) -> None:
 
     Raises ValueError for a network whose first layers are other ones.
     """
-    stock = getattr(network, "conv1", None)
-    if not (
-        isinstance(stock, nn.Conv2d)
-        and stock.kernel_size == (7, 7)
-        and isinstance(getattr(network, "maxpool", None), nn.MaxPool2d)
-    ):
+    stock, pool = getattr(network, "conv1", None), getattr(network, "maxpool", None)
+    if not (isinstance(stock, nn.Conv2d) and stock.kernel_size == (7, 7) and isinstance(pool, nn.MaxPool2d)):
         raise ValueError(
             f"model.stem: '3x3' replaces a 7x7 convolution and a max-pool, which {name} does not begin with; allowed: stock"
         )

@@ -1,7 +1,5 @@
 """What a network starts from: random weights, or a safetensors file, given or from the hub, without its head."""
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models.hub import fetch, hub_weights
 from bench.models.networks import build, head_prefixes
+from bench.results.store import sha256_of, write_json
 from bench.runtime.streams import Stream, derive_seed
 
 State = dict[str, Tensor]
@@ -43,7 +42,7 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
         return random_start()
     if weights.source == "hub":
         found = hub_weights(config.name, weights)
-        return file_start(fetch(found), network, source="hub", tag=found.tag, license=found.license, sha256=weights.sha256)
+        return file_start(fetch(found), network, source="hub", tag=found.tag, terms=found.license, sha256=weights.sha256)
     assert weights.source == "file"
     assert weights.file
     return file_start(find_file(weights.file), network, source="file", tag=weights.tag, sha256=weights.sha256)
@@ -52,8 +51,7 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
 def find_file(name: str) -> Path:
     """A weights file by path, or by name in HEADSTART_WEIGHTS_DIR. Raises ValueError naming both ways when it is in neither."""
     folder = os.environ.get("HEADSTART_WEIGHTS_DIR")
-    candidates = [Path(name).expanduser(), *([Path(folder).expanduser() / name] if folder else [])]
-    for path in candidates:
+    for path in (Path(name).expanduser(), Path(folder or "").expanduser() / name):
         if path.is_file():
             return path
     where = f"HEADSTART_WEIGHTS_DIR ({folder})" if folder else "HEADSTART_WEIGHTS_DIR (not set)"
@@ -63,18 +61,12 @@ def find_file(name: str) -> Path:
 
 
 def file_start(
-    path: Path,
-    network: nn.Module,
-    *,
-    source: str,
-    tag: str | None,
-    license: str | None = None,  # noqa: A002
-    sha256: str | None = None,
+    path: Path, network: nn.Module, *, source: str, tag: str | None, terms: str | None = None, sha256: str | None = None
 ) -> Start:
     """Read a safetensors file for a network: every tensor must fit except the head, which is left random.
 
-    Raises ValueError for a file that is not safetensors, whose keys or shapes are not the network's, or whose digest is
-    not the given one.
+    `terms` is the licence, for the record. Raises ValueError for a file that is not safetensors, whose keys or shapes are
+    not the network's, or whose digest is not the given one.
     """
     file = f"weights.source {source}: {str(path)!r}"
     try:
@@ -90,7 +82,7 @@ def file_start(
     tensors = {key: value for key, value in given.items() if key not in skipped}
     wanted = {key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")}
     _check_keys(file, wanted, tensors, own)
-    record = {"source": source, "tag": tag, "license": license, "sha256": digest, "loaded": len(tensors), "skipped": skipped}
+    record = {"source": source, "tag": tag, "license": terms, "sha256": digest, "loaded": len(tensors), "skipped": skipped}
     return Start(tensors=tensors, record=record)
 
 
@@ -107,17 +99,8 @@ def save_weights(path: Path, state: State, card: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part)
-    card = {**card, "sha256": sha256_of(part)}
-    card_part = part.with_suffix(".card.part")
-    card_part.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(card_part, path.with_suffix(".json"))
+    write_json(path.with_suffix(".json"), {**card, "sha256": sha256_of(part)})
     os.replace(part, path)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_keys(file: str, wanted: set[str], given: State, own: State) -> None:

@@ -185,7 +185,9 @@ def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dic
     rankings: list[dict[str, Any]] = []
     threshold = config["primary"]["threshold"]
     for name, rules in RULES.items():
-        can = bool(finished) and all(run.looks_on(rules.split) for run in finished if run.status == "completed")
+        whole = [run for run in finished if run.status == "completed"]
+        least = {id(run): 1 if rules.reached == "mean" else len(run.looks) for run in whole}
+        can = bool(finished) and all(len(run.looks_on(rules.split)) >= least[id(run)] for run in whole)
         clock = rules.clock or config["clock"]
         order: list[tuple[float, str]] = []
         for arm in config["arms"] if can else []:

@@ -1,40 +1,26 @@
-"""Writes a study's report: report.json is the content, report.html and report.md show it, report.png is its picture."""
+"""Writes a study's report: report.json is the content, report.html and report.md show it, report.png is its first picture."""
 
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
-from bench.results import tables
 from bench.results.comparison import summarize
 from bench.results.fold import RunResult
 from bench.results.store import json_text, write_bytes, write_text
-from bench.results.verdict import accuracy_label, answer
+from bench.results.tables import NOTHING, Table, clock_label, ratio, result_tables, run_table
+from bench.results.verdict import accuracy_label, answer, primary_row
 
-CAPTION = (
-    "One thin line a run, a cross where a run ended before its budget. Bold: the arm's median over completed runs; "
-    "band: lowest to highest. Horizontal lines: thresholds, the primary one strongest."
-)
 VERIFIED = "cifar10"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """What both renderings of the report show."""
-
-    title: str
-    answer: str
-    warning: str
-    facts: list[tuple[str, str]]
-    figure_alt: str
-    caption: str
-    tables: list[tables.Table]
-    plan: list[tuple[str, str]]
-    command: str
+# Config keys that every arm shares unless they are factors; the rest names, stores or pays for an experiment.
+SHARED_ROOTS = (
+    "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile", "kind", "confirm_looks",
+)  # fmt: skip
+PLACES = ("data.dir", "data.download", "data.urls")  # where files came from, not what they hold
 
 
 def report_name(rules: str, kind: str) -> str:
@@ -60,90 +46,93 @@ def report_texts(plan: dict[str, Any], results: Sequence[RunResult], rules: str)
 
 
 def _make(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> tuple[dict[str, Any], dict[str, str], bytes]:
-    from bench.results.figures import curves, describe  # matplotlib is slow to import, and only this verb draws
+    from bench.results.figures import draw  # matplotlib is slow to import, and only this verb draws
 
     config, report = plan["config"], summarize(plan, results, rules)
-    figure, picture = curves(config, report, results)
-    page = _page(config, report, results, describe(report))
-    return report, {"json": json_text(report), "html": _html(page, figure), "md": _markdown(page)}, picture
+    pictures, first = draw(config, report, results)
+    tables, row = result_tables(report), primary_row(report)
+    tables["results"] += [factor_table(config), shared_table(config), _amended(report["plan"])]
+    tables["record"] = [run_table(config, results), environment_table(results)]
+    page = {
+        "title": config["question"] or config["name"],
+        "answer": answer(report),
+        "report": report,
+        "config": config,
+        "row": row,
+        "clock": clock_label(report),
+        "ratio": ratio(row) if row else NOTHING,
+        "pictures": pictures,
+        "tables": {name: [table for table in map(Table.told, group) if table.rows] for name, group in tables.items()},
+        "warning": report["dataset"] and report["plan"]["sha256"] and report["dataset"]["name"] != VERIFIED,
+        "picture_file": report_name(rules, "png"),
+    }
+    return report, {"json": json_text(report), **{kind: _render(page, kind) for kind in ("html", "md")}}, first
 
 
-def _page(config: dict[str, Any], report: dict[str, Any], results: Sequence[RunResult], figure_alt: str) -> Page:
-    return Page(
-        title=config["question"] or config["name"],
-        answer=answer(report),
-        warning=_warning(report),
-        facts=_facts(config, report),
-        figure_alt=figure_alt,
-        caption=CAPTION,
-        tables=[
-            tables.time_table(report),
-            tables.arm_table(report),
-            tables.factor_table(config),
-            tables.shared_table(config),
-            tables.run_table(config, results),
-            tables.environment_table(results),
-        ],
-        plan=[("expected before the first run", config["expected"]), ("cost", config["cost"])],
-        command=config["command"],
-    )
-
-
-def _warning(report: dict[str, Any]) -> str:
-    if not report["dataset"] or report["dataset"]["name"] == VERIFIED:
-        return ""
-    return f"Not verified CIFAR-10: these figures are of {report['dataset']['name']}, and of nothing else."
-
-
-def _facts(config: dict[str, Any], report: dict[str, Any]) -> list[tuple[str, str]]:
-    primary, dataset = report["primary"], report["dataset"]
-    blocks = [
-        row["blocks"]
-        for row in report["comparisons"]
-        if row["arm"] == primary["arm"] and row["threshold"] == primary["threshold"]
-    ]
-    against = f" against {primary['baseline']}" if blocks else ""
-    return [
-        ("data set", f"{dataset['name']}, sha256 {dataset['sha256'][:12]}" if dataset else tables.NOTHING),
-        ("primary comparison", f"{primary['arm']}{against} at {accuracy_label(primary['threshold'])}"),
-        ("clock", report["clock"]),
-        ("blocks compared", f"{blocks[0] if blocks else 0} of {config['blocks']}"),
-        ("method", f"METHOD {report['method_version']}"),
-        ("experiment", report["experiment"]),
-    ]
-
-
-def _html(page: Page, figure: str) -> str:
+def _render(page: Mapping[str, Any], kind: str) -> str:
     templates = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    # The picture is ours, and its labels are escaped where it is made.
-    return environment.get_template("report.html.j2").render(page=page, figure=Markup(figure))
+    environment = Environment(
+        loader=templates, autoescape=kind == "html", undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"plain": plain, "accuracy": accuracy_label}
+    return environment.get_template(f"report.{kind}.j2").render(page) + "\n"
 
 
-def _markdown(page: Page) -> str:
-    parts = [f"# {_plain(page.title)}", f"> **{_plain(page.answer)}**"]
-    if page.warning:
-        parts.append(f"**{_plain(page.warning)}**")
-    parts.append("\n".join(f"- {label}: {_plain(value)}" for label, value in page.facts))
-    parts += [f"![{_plain(page.figure_alt)}](report.png)", page.caption]
-    for table in page.tables:
-        parts += [f"## {table.title}", _markdown_table(table), _plain(table.note)]
-    parts += ["## How to make it again", "\n".join(f"    {line}" for line in page.command.splitlines())]
-    parts.append("\n".join(f"- {label}: {_plain(value)}" for label, value in page.plan))
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _markdown_table(table: tables.Table) -> str:
-    if not table.rows:
-        return "Nothing."
-    lines = [table.columns, ["-" if index < table.words else "-:" for index in range(len(table.columns))]]
-    rows = ["| " + " | ".join(map(_plain, line)) + " |" for line in lines]
-    for index, cells in enumerate(table.rows):
-        texts = [_plain(cell) for cell in cells]
-        rows.append("| " + " | ".join(f"**{text}**" if index in table.marked else text for text in texts) + " |")
-    return "\n".join(rows)
-
-
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line: a name cannot become markup, nor a cell two."""
-    return re.sub(r"([\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>|&~$]|(?<!\w)_|_(?!\w)|:(?=//))", r"\\\1", " ".join(text.split()))
+
+
+def factor_table(config: Mapping[str, Any]) -> Table:
+    """Where the arms differ, and by how much: declared factors that some arm sets."""
+    keys = list(dict.fromkeys(key for overrides in config["arms"].values() for key in overrides))
+    shared = flatten(config)
+    rows = [(key, *(_value(overrides.get(key, shared.get(key))) for overrides in config["arms"].values())) for key in keys]
+    return Table(title="What differed", columns=("factor", *config["arms"]), rows=rows, words=1 + len(config["arms"]))
+
+
+def shared_table(config: Mapping[str, Any]) -> Table:
+    """What was held equal, a section of the config a row; nulls left out, and where the data lies."""
+    differing = tuple(key for overrides in config["arms"].values() for key in overrides)
+    rows = []
+    for root in SHARED_ROOTS if "data" in config else ():  # of curves from elsewhere nothing is known
+        leaves = {key: value for key, value in flatten({root: config[root]}).items() if key not in (*differing, *PLACES)}
+        words = [f"{key.partition('.')[2]} {_value(value)}".strip() for key, value in leaves.items() if value is not None]
+        rows += [(root, ", ".join(words))] if words else []
+    return Table(title="What was held equal", columns=("section", "values"), rows=rows, words=2)
+
+
+def _amended(plan: Mapping[str, Any]) -> Table:
+    """The plans that runs were begun under before this one, and what they had otherwise."""
+    now, rows = plan["primary"].items(), []
+    for old in plan["amended"]:
+        changes = [f"{key} {_value(was)}, now {_value(value)}" for key, value in now if (was := old["primary"].get(key)) != value]
+        rows.append((old["sha256"][:12], "; ".join(changes) or NOTHING))
+    return Table(title="Amended plans", columns=("plan sha256", "what it had otherwise"), rows=rows, words=2, folded=True)
+
+
+def environment_table(results: Sequence[RunResult]) -> Table:
+    """Environment facts and the precision found; where runs differ, each value with its number of runs."""
+    facts: dict[str, Counter[str]] = {}
+    for run in results:
+        own = {"precision": run.start["precision"]["name"], **run.start["environment"], "self_check": run.start["self_check"]}
+        for key, value in own.items():
+            facts.setdefault(key, Counter())[NOTHING if value is None else str(value)] += 1
+    facts = {key: values for key, values in facts.items() if set(values) != {NOTHING}}
+    told = {key: [f"{value} (runs: {n})" for value, n in values.most_common()] for key, values in facts.items()}
+    rows = [(key, "; ".join(told[key]) if len(values) > 1 else next(iter(values))) for key, values in facts.items()]
+    differing = frozenset(place for place, values in enumerate(facts.values()) if len(values) > 1)
+    return Table(title="Environment", columns=("fact", "value"), rows=rows, words=2, marked=differing, folded=True)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested config as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _value(value: Any) -> str:
+    """A config value as its YAML would have it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -117,23 +117,11 @@ def deciding_blocks(alpha: float) -> int:
     return next(n for n in itertools.count(1) if _log_sign_evidence(n, n) >= -math.log(alpha))
 
 
-def t_evidence(differences: Sequence[float], g: float = 1.0) -> float:
-    """Evidence against mean 0 by the t e-process (right Haar prior on sigma, N(0, g) on mean/sigma); 1.0 for n < 2.
-
-    With r = t^2/(n - 1) it is (1 + n g)^(-1/2) ((1 + r)/(1 + r/(1 + n g)))^(n/2). Differences must be normal and finite.
-    """
-    _check(g=g)
-    d = _finite(differences, "differences")
-    if (n := len(d)) < 2:
-        return 1.0
-    between, within = n * d.mean() ** 2, ((d - d.mean()) ** 2).sum()  # r is their ratio
-    ratio = (within + between) / (within + between / (1 + n * g)) if within + between else 1.0
-    return math.exp(min((n * math.log(ratio) - math.log1p(n * g)) / 2, 700))
-
-
 def confidence_sequence(differences: Sequence[float], alpha: float, g: float = 1.0) -> tuple[float, float] | None:
-    """All means m with t_evidence(differences - m) <= 1/alpha: holds at all looks at once. None: all reals (too few blocks).
+    """All means that the t e-process does not rule out at alpha: holds at all looks at once. None: all reals (too few blocks).
 
+    The process, with a right Haar prior on sigma and N(0, g) on mean/sigma, has for r = t^2/(n - 1) the evidence
+    (1 + n g)^(-1/2) ((1 + r)/(1 + r/(1 + n g)))^(n/2); the ends of the interval are where that is 1/alpha.
     Differences should be normal: heavy tails only widen it, but of exponential ones (one-sided skew) it misses the mean in 10 %.
     """
     _check(alpha=alpha, g=g)

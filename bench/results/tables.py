@@ -1,188 +1,218 @@
-"""The report's tables as text, built once from the summary and the runs, and rendered by bench.results.report."""
+"""The report's tables as text, built once from the summary and the runs; the templates beside this file show them."""
 
-import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.results.fold import RunResult
 from bench.results.verdict import accuracy_label
 
 NOTHING = "—"
-# Config keys that every arm shares unless they are factors; the rest names, stores or pays for an experiment.
-SHARED_ROOTS = (
-    "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile", "kind", "confirm_looks",
-)  # fmt: skip
-PLACES = ("data.dir", "data.download", "data.urls")  # where files came from, not what they hold
+Report = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """Text cells in rows. The first `words` columns are words, the others figures; a marked row stands out."""
+    """Text cells in rows. The first `words` columns are words, the others figures; a marked row stands out.
+
+    `grouped`: rows with the same first cell belong together. `folded`: too long to stand open between a reader and the rest.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     words: int
-    note: str = ""
     marked: frozenset[int] = frozenset()
     grouped: bool = False
+    folded: bool = False
+
+    def told(self) -> "Table":
+        """Itself without the columns that tell nothing in any row; without rows where no figures would stay."""
+        kept = [n for n in range(len(self.columns)) if not n or any(row[n] != NOTHING for row in self.rows)]
+        rows = [tuple(row[place] for place in kept) for row in self.rows] if len(kept) > 1 else []
+        words = sum(place < self.words for place in kept)
+        return dataclasses.replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows, words=words)
 
 
-def time_table(report: Mapping[str, Any]) -> Table:
-    """Time to accuracy by threshold and arm, with the ratio against the baseline."""
-    baseline, clock, primary = report["primary"]["baseline"], report["clock"], report["primary"]["threshold"]
-    ratios = {(row["arm"], row["threshold"]): row for row in report["comparisons"]}
-    entries = [
-        (arm["name"], arm["thresholds"][index])
-        for index in range(len(report["arms"][0]["thresholds"]))
+def result_tables(report: Report) -> dict[str, list[Table]]:
+    """The tables that answer, compare and explain, and what arms take for what, each in a reader's order."""
+    told = [_times(report), _ways(report), _final(report), _arms(report), _speed(report), _rankings(report)]
+    return {"results": told, "classes": [_confused(report)]}
+
+
+def _table(title: str, cells: Iterable[dict[str, str]], words: int = 1, **options: Any) -> Table:
+    """A table from each row's cells by column."""
+    rows = list(cells)
+    columns = tuple(rows[0]) if rows else ()
+    return Table(title=title, columns=columns, rows=[tuple(row.values()) for row in rows], words=words, **options)
+
+
+def _threshold_table(title: str, report: Report, cells: Callable[[Any, Any], dict[str, str]], **options: Any) -> Table:
+    """A row for every threshold of every arm, from the arm's row and its comparison, None for the baseline."""
+    compared = {(row["arm"], row["threshold"]): row for row in report["comparisons"]}
+    groups = zip(*([(arm["name"], row) for row in arm["thresholds"]] for arm in report["arms"]), strict=True)
+    entries = [(name, row, compared.get((name, row["threshold"]))) for group in groups for name, row in group]
+    rows = [{"threshold": accuracy_label(row["threshold"]), "arm": name, **cells(row, own)} for name, row, own in entries]
+    marked = frozenset(n for n, (_, row, _) in enumerate(entries) if row["threshold"] == report["primary"]["threshold"])
+    return _table(title, rows, 2, marked=marked, grouped=True, **options)
+
+
+def _times(report: Report) -> Table:
+    primary = report["primary"]
+
+    def cells(row: Any, compared: Any) -> dict[str, str]:
+        missing = "not reached" if row["runs"] else "no finished run"
+        asked = compared and (compared["arm"], compared["threshold"]) == (primary["arm"], primary["threshold"])
+        return {
+            "reached": f"{row['reached']}/{row['runs']}",
+            clock_label(report): spread(row["time_to_accuracy_s"], seconds, missing),
+            "epochs": spread(row["epochs_to_accuracy"], "{:.2f}".format, missing),
+            f"ratio against {primary['baseline']}": ratio(compared) if compared else "baseline",
+            "blocks sooner": f"{compared['blocks_sooner']} of {compared['blocks']}" if compared else NOTHING,
+            "p (Holm)": "decides" if asked else number(compared and compared["p_holm"], "{:.3g}"),
+        }
+
+    return _threshold_table("Time to accuracy", report, cells)
+
+
+def ratio(row: Mapping[str, Any]) -> str:
+    """A comparison's ratio with its interval, or what bounds it where that tells anything."""
+    if row["ratio"] is not None:
+        return spread({"median": row["ratio"], "low": row["low"], "high": row["high"]}, "{:.2f}x".format)
+    bound = {end: value for end, value in (row["bound"] or {}).items() if value and 0.01 <= value < 1000}
+    return f"{_between(bound, '{:.2f}x'.format)}, with restarts" if bound else NOTHING
+
+
+def _ways(report: Report) -> Table:
+    budget = f"mean s, budget {seconds(report['arms'][0]['thresholds'][0]['mean_s']['tau'] or 0.0)} s"
+
+    def cells(row: Any, compared: Any) -> dict[str, str]:
+        again, held = row["restarts_s"], row["confirmed"] + row["terminal"]
+        floor = number(again["floor"], "over {:,.1f}")
+        return {
+            **{kind: str(row[kind]) if held else NOTHING for kind in ("confirmed", "terminal")},
+            **{key.replace("_", " "): str(row[key]) for key in ("touched", "fell_back", "ended_below")},
+            budget: number(row["mean_s"]["value"], "{:.2f}"),
+            "expected s with restarts": spread({**again, "median": again["value"]}, seconds, floor),
+            "win probability": number(compared and compared["win_probability"], "{:.2f}"),
+        }
+
+    return _threshold_table("How thresholds were reached", report, cells, folded=True)
+
+
+def _final(report: Report) -> Table:
+    final = {row["arm"]: {**row, "median": row["difference"]} for row in report["final_accuracy"]}
+    rows = [
+        {
+            "arm": arm["name"],
+            "test accuracy": spread(arm["final_accuracy"], "{:.4f}".format),
+            f"points above {report['primary']['baseline']}": spread(final.get(arm["name"], {}), _points),
+            "val above test, points": spread(arm["optimism_gap"], _points),
+            "area over log FLOPs": spread(arm["area_log_flops"], "{:.3f}".format),
+            "parameters": number(arm["parameters"], "{:,}"),
+        }
         for arm in report["arms"]
-    ]  # fmt: skip
-    return Table(
-        title="Time to accuracy",
-        columns=(
-            "threshold", "arm", "reached", f"seconds, {clock} clock", "epochs", f"ratio against {baseline}", "blocks sooner",
-        ),
-        rows=[(*_threshold_cells(name, row), *_ratio_cells(name, ratios.get((name, row["threshold"])))) for name, row in entries],
-        words=2,
-        marked=frozenset(index for index, (_, row) in enumerate(entries) if row["threshold"] == primary),
-        grouped=True,
-        note=(
-            "Median (low to high) of the runs that reached. Low and high are the extremes over runs, for a ratio over blocks: "
-            f"they are no confidence interval. Ratio: {baseline}'s time / the arm's, so above 1 the arm is sooner; given only "
-            f"where every compared run reached. METHOD {report['method_version']} gives no verdict: every comparison stands "
-            "as undecided."
-        ),
-    )  # fmt: skip
+    ]
+    return _table("Final accuracy at the same budget", rows)
 
 
-def _threshold_cells(arm: str, row: Mapping[str, Any]) -> tuple[str, ...]:
-    missing = "not reached" if row["runs"] else "no finished run"
-    return (
-        accuracy_label(row["threshold"]), arm, f"{row['reached']}/{row['runs']}",
-        spread(row["time_to_accuracy_s"], seconds, missing), spread(row["epochs_to_accuracy"], "{:.2f}".format, missing),
-    )  # fmt: skip
+def _arms(report: Report) -> Table:
+    facts: dict[str, list[str]] = {}
+    for arm in report["arms"]:
+        weights, stored = arm["weights"] or {}, arm["reference"]
+        origin = (weights.get("source"), weights.get("tag"), weights.get("sha256") and f"sha256 {weights['sha256'][:12]}")
+        for label, told in {
+            "network": arm["network"],
+            "forward MFLOP/image": number(arm["flops_per_image"], "{:,.1f}", scale=1e-6),
+            "weights": ", ".join(filter(None, origin)),
+            "stored reference": f"{spread(stored['epochs'], '{:.2f}'.format)} epochs: {stored['told']}" if stored else None,
+            "runs": ", ".join(f"{count} {status}" for status, count in arm["statuses"].items() if count) or "none yet",
+        }.items():
+            facts.setdefault(label, []).append(told or NOTHING)
+    rows = [(label, *told) for label, told in facts.items() if set(told) != {NOTHING}]
+    return Table(title="Arms", columns=("", *(arm["name"] for arm in report["arms"])), rows=rows, words=1 + len(report["arms"]))
 
 
-def _ratio_cells(arm: str, row: Mapping[str, Any] | None) -> tuple[str, str]:
-    if row is None:
-        return "baseline", NOTHING
-    ratio = {"median": row["ratio"], "low": row["low"], "high": row["high"]}
-    return spread(ratio, "{:.2f}x".format), f"{row['blocks_sooner']} of {row['blocks']}"
+def _speed(report: Report) -> Table:
+    def cells(arm: Any) -> dict[str, str]:
+        step, made = arm["step"] or {}, arm["compile"] or {}
+        runs, hits = made.get("break_even_runs"), made.get("cache_hits")
+        return {
+            "arm": arm["name"],
+            "images/s": number(arm["images_per_s"], "{:,.0f}"),
+            "waits for data": number(step.get("data_wait"), "{:.1f} %", scale=100),
+            "communicates": number(step.get("communication"), "{:.1f} %", scale=100),
+            "computes": number(step.get("compute"), "{:.1f} %", scale=100),
+            "bottleneck": step.get("bottleneck") or NOTHING,
+            "step ms": number(made.get("step_s"), "{:.1f}", scale=1e3),
+            "eager step ms": number(made.get("eager_step_s"), "{:.1f}", scale=1e3),
+            "compile s": number(made.get("compile_s"), "{:.1f}"),
+            "found in cache": NOTHING if hits is None else f"{hits} of {hits + made['cache_misses']}",
+            "compiling pays after": number(runs, "{:,.1f} runs", missing="never" if made.get("enabled") else NOTHING),
+        }
+
+    return _table("Speed", map(cells, report["arms"]))
 
 
-def arm_table(report: Mapping[str, Any]) -> Table:
-    """What each arm is and how it ran: one column an arm."""
-    facts = [_arm_facts(arm) for arm in report["arms"]]
-    return Table(
-        title="Arms",
-        columns=("", *(arm["name"] for arm in report["arms"])),
-        rows=[(label, *(fact[label] for fact in facts)) for label in facts[0]],
-        words=1,
-        note=(
-            "Throughput and waiting for data are medians over runs, of the train segment; throughput leaves the first epoch out. "
-            "Bottleneck: data where more than 5 % of the train segment waits for it, else compute. "
-            "Test accuracy never steers a run. Diverged runs count as not reached; failed and interrupted runs are told apart "
-            "and not compared."
-        ),
-    )
+def _rankings(report: Report) -> Table:
+    rows = []
+    for row in report["rankings"] if report["plan"]["sha256"] else ():  # curves from elsewhere have no test, nor other clocks
+        times = "; ".join(
+            f"{arm['arm']} {number(arm['median_s'], '{:.2f} s', missing='not reached')}" for arm in row["arms"] or ()
+        )
+        same = {True: "the same", False: "another", None: "not judged: no looks on test"}[row["same"]]
+        rows.append({"rules": row["rules"], "reached is": row["words"], "soonest first, median": times or NOTHING, "order": same})
+    return _table("Under other rules", rows, 4)
 
 
-def _arm_facts(arm: Mapping[str, Any]) -> dict[str, str]:
-    weights = arm["weights"] or {}
-    origin = [weights.get("source"), weights.get("tag"), f"sha256 {weights['sha256'][:12]}" if weights.get("sha256") else None]
-    return {
-        "network": arm["network"] or NOTHING,
-        "parameters": number(arm["parameters"], "{:,}"),
-        "forward MFLOP/image": number(arm["flops_per_image"], "{:,.1f}", scale=1e-6),
-        "weights": ", ".join(filter(None, origin)) or NOTHING,
-        "images/s": number(arm["images_per_s"], "{:,.0f}"),
-        "waiting for data": number(arm["step"]["data_wait"] if arm["step"] else None, "{:.1f} %", scale=100),
-        "bottleneck": (arm["step"] or {}).get("bottleneck") or NOTHING,
-        "compile s": number(arm["compile"]["compile_s"] if arm["compile"] else None, "{:.1f}"),
-        "test accuracy": spread(arm["final_accuracy"], "{:.4f}".format),
-        "runs": ", ".join(f"{count} {status}" for status, count in arm["statuses"].items() if count) or "none yet",
-    }
+def _confused(report: Report) -> Table:
+    pairs = [(arm["name"], pair) for arm in report["arms"] if arm["classes"] for pair in arm["classes"]["most_confused"]]
+    columns = ("arm", "classes", "test images", "of its errors")
+    rows = [(name, " / ".join(p["classes"]), f"{p['count']:,}", f"{100 * p['share_of_errors']:.0f} %") for name, p in pairs]
+    return Table(title="Most confused", columns=columns, rows=rows, words=2, grouped=True)
 
 
 def run_table(config: Mapping[str, Any], results: Sequence[RunResult]) -> Table:
     """Every run, those that failed included, block by block."""
-    order = list(config["arms"])
-    runs = sorted(results, key=lambda run: (run.block, order.index(run.arm) if run.arm in order else len(order), run.run_id))
-    return Table(
-        title="Every run",
-        columns=("run", "status", "block", "seed", "attempts", "last val accuracy", "test accuracy", "train s", "images/s"),
-        rows=[_run_cells(run) for run in runs],
-        words=2,
-        marked=frozenset(index for index, run in enumerate(runs) if run.status != "completed"),
-    )
+    order = {arm: place for place, arm in enumerate(config["arms"])}
+    runs = sorted(results, key=lambda run: (run.block, order.get(run.arm, len(order)), run.run_id))
+    broken = frozenset(place for place, run in enumerate(runs) if run.status != "completed")
+
+    def cells(run: RunResult) -> dict[str, str]:
+        shared = run.start["process_runs"]
+        why = "not finished" if not run.is_finished else f"{shared} runs a process" if shared > 1 else "several attempts"
+        return {
+            "run": run.run_id,
+            "status": f"{run.status}: {run.error}" if run.error else run.status,
+            **{name: str(getattr(run, name)) for name in ("block", "seed")},
+            "attempts": f"{run.attempts}{', resumed' if run.resumed else ''}",
+            "last val": number(run.looks[-1].accuracy if run.looks else None, "{:.4f}"),
+            "test": number(run.test_accuracy, "{:.4f}"),
+            "train s": number(run.segments_s.get("train"), "{:,.2f}"),
+            "wall s": number(run.wall_s, "{:,.1f}", missing=why if shared else NOTHING),
+            "images/s": number(run.images_per_s, "{:,.0f}"),
+            "ledger sha256": run.ledger_sha256[:12] or NOTHING,
+        }
+
+    return _table("Every run", map(cells, runs), 2, marked=broken, folded=True)
 
 
-def _run_cells(run: RunResult) -> tuple[str, ...]:
-    test = run.test_correct / run.test_total if run.test_correct is not None and run.test_total else None
-    train_s = run.segments_s.get("train")
-    return (
-        run.run_id, f"{run.status}: {run.error}" if run.error else run.status,
-        str(run.block), str(run.seed), f"{run.attempts}{', resumed' if run.resumed else ''}",
-        number(run.looks[-1].accuracy if run.looks else None, "{:.4f}"), number(test, "{:.4f}"),
-        NOTHING if train_s is None else seconds(train_s), number(run.images_per_s, "{:,.0f}"),
-    )  # fmt: skip
-
-
-def factor_table(config: Mapping[str, Any]) -> Table:
-    """Where the arms differ, and by how much: declared factors that some arm sets."""
-    keys = list(dict.fromkeys(key for overrides in config["arms"].values() for key in overrides))
-    shared = flatten(config)
-    return Table(
-        title="What differed",
-        columns=("factor", *config["arms"]),
-        rows=[(key, *(_value(overrides.get(key, shared.get(key))) for overrides in config["arms"].values())) for key in keys],
-        words=1 + len(config["arms"]),
-    )
-
-
-def shared_table(config: Mapping[str, Any]) -> Table:
-    """What was held equal, a section of the config a row; nulls left out, and where the data lies."""
-    differing = tuple(key for overrides in config["arms"].values() for key in overrides)
-    rows = []
-    for root in SHARED_ROOTS:
-        leaves = {key: value for key, value in flatten({root: config[root]}).items() if key not in (*differing, *PLACES)}
-        told = [f"{key.partition('.')[2]} {_value(value)}".strip() for key, value in leaves.items() if value is not None]
-        if told:
-            rows.append((root, ", ".join(told)))
-    return Table(title="What was held equal", columns=("section", "values"), rows=rows, words=2)
-
-
-def environment_table(results: Sequence[RunResult]) -> Table:
-    """Environment facts and the precision found; where runs differ, each value with its number of runs."""
-    facts: dict[str, Counter[str]] = {}
-    for run in results:
-        for key, value in {
-            "precision": run.start["precision"]["name"],
-            **run.start["environment"],
-            "self_check": run.start.get("self_check"),
-        }.items():
-            facts.setdefault(key, Counter())[NOTHING if value is None else str(value)] += 1
-    rows = [(key, _counted(values)) for key, values in facts.items()]
-    differing = frozenset(index for index, values in enumerate(facts.values()) if len(values) > 1)
-    return Table(title="Environment", columns=("fact", "value"), rows=rows, words=2, marked=differing)
-
-
-def _counted(values: Counter[str]) -> str:
-    if len(values) == 1:
-        return next(iter(values))
-    return "; ".join(f"{value} ({count} run{'' if count == 1 else 's'})" for value, count in values.most_common())
-
-
-def spread(values: Mapping[str, float | None], show: Any, missing: str = NOTHING) -> str:
-    """`median (low to high)`; the median alone where all three read the same."""
-    if values["median"] is None:
+def spread(values: Mapping[str, float | None], show: Callable[[float], str], missing: str = NOTHING) -> str:
+    """`median (low to high)`; the median alone where nothing else is known, or all three read the same."""
+    if (median := values.get("median")) is None:
         return missing
-    if values["low"] is None:
-        return show(values["median"])
-    median, low, high = (show(values[key]) for key in ("median", "low", "high"))
-    return median if low == high else f"{median} ({low} to {high})"
+    inside = _between(values, show)
+    return show(median) if inside in ("", f"{show(median)} to {show(median)}") else f"{show(median)} ({inside})"
+
+
+def _between(values: Mapping[str, float | None], show: Callable[[float], str]) -> str:
+    low, high = (None if (end := values.get(key)) is None else show(end) for key in ("low", "high"))
+    return f"{low} to {high}" if low and high else f"over {low}" if low else f"under {high}" if high else ""
+
+
+def clock_label(report: Report) -> str:
+    """What seconds are measured by; curves from elsewhere have it in the user's words."""
+    return f"seconds, {report['clock']} clock" if report["plan"]["sha256"] else f"seconds, {report['clock']}"
 
 
 def seconds(value: float) -> str:
@@ -190,19 +220,10 @@ def seconds(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def number(value: float | None, form: str, *, scale: float = 1) -> str:
+def number(value: float | None, form: str, *, scale: float = 1, missing: str = NOTHING) -> str:
     """A number in a form, or a dash for what is not known."""
-    return NOTHING if value is None else form.format(value * scale)
+    return missing if value is None else form.format(value * scale)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested config as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _value(value: Any) -> str:
-    """A config value as its YAML would have it."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}"

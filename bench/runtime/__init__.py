@@ -1,1 +1,1 @@
-"""Process and machine: ranks, random streams, clocks' raw readings, precision, compiling, facts."""
+"""Process and machine: ranks, random streams, clocks' raw readings, how steps are computed, facts."""

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list, parse_flag_from_env
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributed import ReduceOp
 
 from bench.runtime.environment import process_age_s
-
-_MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 class World:
@@ -23,61 +23,51 @@ class World:
     def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
         _die_with_launcher()
         cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # PartialState alone does not ask
-        _check_launch(cpu)
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched > 1 and not cpu and not torch.cuda.is_available():  # accelerate would have each train alone
+            raise ValueError(
+                f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them on the CPU"
+            )
         self._state = PartialState(cpu=cpu)
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
+        self.is_main = self.rank == 0  # whether this rank writes and prints
         self.device: torch.device = self._state.device
-        _check_size(self.size, asked_size, self.device)
+        if launched != self.size:
+            raise ValueError(f"{launched} processes were launched but each sees {self.size}")
+        if asked_size is not None and asked_size != self.size:
+            by_hand = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
+            hint = by_hand if self.device.type == "cpu" else ""
+            raise ValueError(f"hardware.world_size: {asked_size} processes were asked for, {self.size} started{hint}")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(cpu_threads or max(1, len(os.sched_getaffinity(0)) // local))
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
-        self._accelerator: Accelerator | None = None
+        self.accelerator: Accelerator  # accelerate's own object, for what it owns: autocast, DDP, gradient scaling
         self.startup_s = process_age_s()
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this rank writes and prints."""
-        return self.rank == 0
 
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
-        # float32 parameters throughout; compile has one owner (bench.runtime.compiling), so dynamo is off here.
-        self._accelerator = Accelerator(
-            mixed_precision=_MIXED_PRECISION[name],
+        # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
+        self.accelerator = Accelerator(
+            mixed_precision="no" if name == "fp32" else name,
             dynamo_backend=DynamoBackend.NO,
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
-
-    @property
-    def accelerator(self) -> Accelerator:
-        """accelerate's own object, for what it owns: autocast, DDP, gradient scaling."""
-        assert self._accelerator is not None, "set_precision comes first"
-        return self._accelerator
-
-    def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
-        """Autocast around the module's forward, move it to the device, wrap it in DDP; the optimizer with its scaler."""
-        prepared: tuple[nn.Module, Any] = self.accelerator.prepare(module, optimizer)
-        return prepared
 
     def synchronize(self) -> None:
         """Wait until the device has done what was asked of it, so that the host's clock may be read."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def sum_counts(self, counts: Sequence[int]) -> list[int]:
-        """Exact integer sums over ranks."""
-        return [int(value) for value in self._reduce(torch.tensor(counts, dtype=torch.int64), torch.distributed.ReduceOp.SUM)]
-
-    def sum_values(self, values: Sequence[float]) -> list[float]:
-        """Sums over ranks in double precision."""
-        return self._reduce(torch.tensor(values, dtype=torch.float64), torch.distributed.ReduceOp.SUM).tolist()
+    def sums(self, values: Sequence[float]) -> list[Any]:
+        """Sums over ranks: of integers exact integers, of others in double precision."""
+        return self._reduce(values, ReduceOp.SUM)
 
     def slowest(self, values: Sequence[float]) -> list[float]:
         """The largest of each value over ranks: the slowest rank's seconds."""
-        return self._reduce(torch.tensor(values, dtype=torch.float64), torch.distributed.ReduceOp.MAX).tolist()
+        return self._reduce(values, ReduceOp.MAX)
 
     def average_(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over ranks, in place."""
@@ -98,32 +88,15 @@ class World:
         """Leave the process group."""
         self._state.destroy_process_group()
 
-    def _reduce(self, tensor: Tensor, operation: Any) -> Tensor:
-        if self.size > 1:
-            tensor = tensor.to(self.device)
-            torch.distributed.all_reduce(tensor, op=operation)
-        return tensor.cpu()
+    def _reduce(self, values: Sequence[float], operation: Any) -> list[Any]:
+        if self.size == 1:
+            return list(values)
+        tensor = torch.from_numpy(np.array(values)).to(self.device)  # int64 or float64
+        torch.distributed.all_reduce(tensor, op=operation)
+        return tensor.tolist()
 
 
 def _die_with_launcher() -> None:
     """Have the kernel end this process with accelerate's launcher, which passes no signal on and would leave an orphan."""
     if "ACCELERATE_MIXED_PRECISION" in os.environ and sys.platform == "linux":  # set by accelerate launch alone
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def _check_launch(cpu: bool) -> None:
-    """Refuse ranks that would each train alone: accelerate joins CPU processes only where it is told of the CPU."""
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched > 1 and not cpu and not torch.cuda.is_available():
-        raise ValueError(f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them on the CPU")
-
-
-def _check_size(size: int, asked: int | None, device: torch.device) -> None:
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != size:
-        raise ValueError(f"{launched} processes were launched but each sees {size}")
-    if asked is not None and asked != size:
-        by_hand = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
-        hint = by_hand if device.type == "cpu" else ""
-        raise ValueError(f"hardware.world_size: {asked} processes were asked for, {size} started{hint}")
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
@@ -20,20 +20,20 @@ def environment_facts(device: torch.device, world_size: int) -> dict[str, Fact]:
     facts: dict[str, Fact] = {
         "device": device.type,
         "world_size": world_size,
-        "cpu": _cpu_model(),
+        "cpu": _first(r"(?<=model name\t: ).+", Path("/proc/cpuinfo")) or platform.processor(),
         "cpu_cores": len(os.sched_getaffinity(0)),
         "threads_per_rank": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "gpu_driver": _driver(),
+        "gpu_driver": _first(r"\d+\.\d+[.\d]*", DRIVER),  # the NVIDIA kernel module's
         "gpus_visible": torch.cuda.device_count(),
         "cuda": torch.version.cuda,
         "os": platform.platform(),
         "python": platform.python_version(),
         "commit": _commit(),
     }
-    return facts | {name: _version(name) for name in _PACKAGES}
+    return facts | {name: next((found.version for found in distributions(name=name)), None) for name in _PACKAGES}
 
 
 def process_age_s() -> float:
@@ -42,31 +42,17 @@ def process_age_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def _driver() -> str | None:
-    """The NVIDIA kernel module's version."""
-    text = DRIVER.read_text() if DRIVER.exists() else ""
-    return found[0] if (found := re.search(r"\d+\.\d+[.\d]*", text)) else None
+def _first(pattern: str, file: Path) -> str | None:
+    """What a pattern first finds in a file; null where there is no such file."""
+    found = re.search(pattern, file.read_text()) if file.exists() else None
+    return found[0] if found else None
 
 
 def _commit() -> str | None:
     """The checkout's commit, marked when files differ from it; null outside a git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, check=True, timeout=5, cwd=Path(__file__).parent,
-        )  # fmt: skip
+        told = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=Path(__file__).parent)
+        return told.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()

@@ -10,8 +10,7 @@ class PhaseTimer:
     def __init__(self, segment: str, synchronize: Callable[[], None], earlier_s: Mapping[str, float] | None = None) -> None:
         self._synchronize = synchronize
         self._total_ns = {name: round(seconds * 1e9) for name, seconds in (earlier_s or {}).items()}
-        self._segment = segment
-        self._since_ns = time.monotonic_ns()
+        self._segment, self._since_ns = segment, time.monotonic_ns()
 
     def switch(self, segment: str) -> None:
         """End the running segment here and begin another."""

@@ -2,7 +2,6 @@
 
 import statistics
 import sys
-from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -18,37 +17,16 @@ from bench.results.verdict import accuracy_label, answer
 NOTHING = "-"
 
 
-@dataclass
-class _Row:
-    """What the table shows of one arm; `times_s` holds a finished run's time to the primary threshold, None when not reached."""
-
-    run: str = NOTHING
-    look: str = NOTHING
-    accuracy: str = NOTHING
-    train: str = NOTHING
-    images_per_s: str = NOTHING
-    status: str = "waiting"
-    times_s: list[float | None] = field(default_factory=list)
-
-    def cells(self) -> list[str]:
-        """The row's text after the arm's name, in the order of the table's columns."""
-        return [self.run, self.look, self.accuracy, self.train, self._time(), self.images_per_s, self.status]
-
-    def _time(self) -> str:
-        reached = [time_s for time_s in self.times_s if time_s is not None]
-        counts = f"({len(reached)}/{len(self.times_s)} runs)"
-        if not reached:
-            return f"not reached {counts}" if self.times_s else NOTHING
-        return f"{statistics.median(reached):.1f} s {counts}"
-
-
 class ConsoleTracker:
     """Shows runs as their events arrive. `console` None: standard output, and a table only where that is a terminal."""
 
     def __init__(self, config: dict[str, Any], *, console: Console | None = None) -> None:
         self._config = config
         self._threshold: float = config["primary"]["threshold"]
-        self._rows = {arm: _Row() for arm in config["arms"]}
+        self._time_to = f"to {accuracy_label(self._threshold)}, median"
+        columns = ("run", "look", "val", "train", self._time_to, "images/s", "status")
+        self._rows = {arm: dict.fromkeys(columns, NOTHING) | {"status": "waiting"} for arm in config["arms"]}
+        self._times_s: dict[str, list[float | None]] = {arm: [] for arm in config["arms"]}  # None where it was not reached
         self._run: dict[str, Any] = {}
         self._console = console or Console(force_terminal=sys.stdout.isatty())
         live = self._console.is_terminal and not self._console.is_dumb_terminal
@@ -56,14 +34,14 @@ class ConsoleTracker:
 
     def start(self, event: Event) -> None:
         """Name the run and what it trains."""
-        self._run = event.data
-        row = self._rows[event.data["arm"]]
-        row.run, row.status = f"{self._block()}, seed {event.data['seed']}", "starting"
-        row.look = row.accuracy = row.train = row.images_per_s = NOTHING
-        weights, network = event.data["weights"], event.data["network"]
-        start_from = " ".join(str(part) for part in (weights["source"], weights["tag"]) if part)
-        resumed = f"  resumed at step {event.data['resumed_step']}" if event.data["resumed_step"] else ""
-        self._show(f"{network['name']}  {network['parameters']:,} parameters  weights {start_from}{resumed}")
+        run = self._run = event.data
+        unknown = dict.fromkeys(("look", "val", "train", "images/s"), NOTHING)
+        block = f"block {run['block'] + 1}/{self._config['blocks']}"
+        self._name = f"{block}  {run['arm']} seed {run['seed']}"
+        self._rows[run["arm"]] |= {"run": f"{block}, seed {run['seed']}", **unknown, "status": "starting"}
+        weights = " ".join(part for part in (run["weights"]["source"], run["weights"]["tag"]) if part)
+        resumed = f"  resumed at step {run['resumed_step']}" if run["resumed_step"] else ""
+        self._show(f"{run['network']['name']}  {run['network']['parameters']:,} parameters  weights {weights}{resumed}")
 
     def event(self, event: Event) -> None:
         """Show a look on val; other events tell nothing new."""
@@ -71,31 +49,35 @@ class ConsoleTracker:
             return
         data, row = event.data, self._rows[self._run["arm"]]
         train_s = data["segments_s"].get("train", 0.0)
-        row.look = str(data["samples"] // self._config["evaluation"]["every_samples"])
-        row.accuracy, row.train = f"{data['correct'] / data['total']:.4f}", f"{train_s:.1f} s"
-        row.images_per_s = f"{data['samples'] / train_s:.0f}" if train_s else NOTHING
-        row.status = "training"
+        row |= {
+            "look": str(data["samples"] // self._config["evaluation"]["every_samples"]),
+            "val": f"{data['correct'] / data['total']:.4f}",
+            "train": f"{train_s:.1f} s",
+            "images/s": f"{data['samples'] / train_s:.0f}" if train_s else NOTHING,
+            "status": "training",
+        }
         self._show(
-            f"look {row.look}  epoch {event.epoch:.2f}  {data['samples']} images  val {row.accuracy}  "
-            f"train {row.train}  {row.images_per_s} images/s"
+            f"look {row['look']}  epoch {event.epoch:.2f}  {data['samples']} images  val {row['val']}  "
+            f"train {row['train']}  {row['images/s']} images/s"
         )
 
     def finish(self, result: RunResult) -> None:
         """Show the run's end: its status, its time to the primary threshold, its test accuracy."""
-        row, time_s = self._rows[result.arm], time_to_accuracy_s(self._config, result, self._threshold)
-        row.status = result.status
+        row, times_s = self._rows[result.arm], self._times_s[result.arm]
+        time_s = time_to_accuracy_s(self._config, result, self._threshold)
+        row["status"] = result.status
         if result.status in ("completed", "diverged"):
-            row.times_s.append(time_s)
-        reached = "not reached" if time_s is None else f"after {time_s:.1f} s"
-        parts = [result.status, f"{accuracy_label(self._threshold)} {reached}"]
-        if result.test_correct is not None and result.test_total:
-            parts.append(f"test {result.test_correct / result.test_total:.4f}")
-        if result.images_per_s is not None:
-            row.images_per_s = f"{result.images_per_s:.0f}"
-            parts.append(f"{row.images_per_s} images/s")
-        if result.error and result.error.strip():
-            parts.append(result.error.strip().splitlines()[-1])
-        self._show("  ".join(parts))
+            times_s.append(time_s)
+            reached = [time_s for time_s in times_s if time_s is not None]
+            median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
+            row[self._time_to] = f"{median} ({len(reached)}/{len(times_s)} runs)"
+        after = "not reached" if time_s is None else f"after {time_s:.1f} s"
+        test = "" if result.test_accuracy is None else f"test {result.test_accuracy:.4f}"
+        rate = "" if result.images_per_s is None else f"{result.images_per_s:.0f} images/s"
+        row["images/s"] = rate.partition(" ")[0] or row["images/s"]
+        error = (result.error or "").strip().rpartition("\n")[2]
+        told = (result.status, f"{accuracy_label(self._threshold)} {after}", test, rate, error)
+        self._show("  ".join(part for part in told if part))
 
     def summary(self, report: dict[str, Any]) -> None:
         """Print the provisional answer."""
@@ -106,25 +88,18 @@ class ConsoleTracker:
         if self._live:
             self._live.stop()
 
-    def _block(self) -> str:
-        return f"block {self._run['block'] + 1}/{self._config['blocks']}"
-
     def _show(self, line: str) -> None:
-        if self._live:
-            self._live.start()
-            self._live.update(self._table(), refresh=True)
-        else:
-            self._print(f"{self._block()}  {self._run['arm']} seed {self._run['seed']}  {line}")
+        """Draw the table again, or print the line, on a console that has no table."""
+        if self._live is None:
+            return self._print(f"{self._name}  {line}")
+        table = Table("arm", *next(iter(self._rows.values())), title=self._config["name"])
+        for arm, row in self._rows.items():
+            table.add_row(arm, *row.values())
+        self._live.start()
+        return self._live.update(table, refresh=True)
 
     def _print(self, line: str) -> None:
         if self._live:
-            self._live.console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(line), soft_wrap=True)
         else:
             print(line, file=self._console.file, flush=True)
-
-    def _table(self) -> Table:
-        time_to = f"to {accuracy_label(self._threshold)}, median"
-        table = Table("arm", "run", "look", "val", "train", time_to, "images/s", "status", title=self._config["name"])
-        for arm, row in self._rows.items():
-            table.add_row(arm, *row.cells())
-        return table

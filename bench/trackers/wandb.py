@@ -38,17 +38,22 @@ def resolve_mode(configured: str | None, environ: Mapping[str, str], key_present
 
 def find_key() -> bool:
     """Whether wandb would find credentials for its server (environment, netrc, settings) without asking anybody."""
-    server = _set_up().base_url
+    server = set_up().base_url
     try:
         return wbauth.authenticate_session(host=server, source="headstart", prompt=False, update_session=False) is not None
     except AuthenticationError:  # there is one and it is malformed: going online tells so
         return True
 
 
-def _set_up() -> wandb.Settings:
+def set_up(**settings: Any) -> wandb.Settings:
     """wandb's process-wide settings: silent, and without its own telemetry, which runs in threads and is sent even offline."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    return wandb.setup(wandb.Settings(silent=True)).settings
+    return wandb.setup(wandb.Settings(silent=True, **settings)).settings
+
+
+def describe_error(error: Exception) -> str:
+    """An error of wandb's on one short line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
 class WandbTracker:
@@ -115,7 +120,7 @@ class WandbTracker:
 
     def _init(self, data: dict[str, Any]) -> wandb.Run:
         self._directory.mkdir(parents=True, exist_ok=True)  # wandb would go to the system's temporary directory instead
-        _set_up()
+        set_up()
         asked = self._config["wandb"]
         return wandb.init(
             mode="online" if self._mode == "online" else "offline",
@@ -135,7 +140,7 @@ class WandbTracker:
         )  # fmt: skip
 
     def _go_offline(self, error: Exception) -> None:
-        cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        cause = describe_error(error)
         self._mode, self._reason = "offline", f"online failed: {cause}"
         self._tell(f"WARNING: OFFLINE from here on ({cause}); {self._how_to_send()}")
 
@@ -170,6 +175,7 @@ class WandbTracker:
 
     def _summary(self, result: RunResult) -> dict[str, Any]:
         values: dict[str, Any] = {"status": result.status, "images_per_s": result.images_per_s}
+        values["ledger_sha256"] = result.ledger_sha256
         values["compile_s"] = result.start["compile"]["compile_s"]
         if result.test_correct is not None and result.test_total:
             values["test/accuracy"] = result.test_correct / result.test_total

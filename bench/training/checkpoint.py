@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.models.weights import sha256_of
-from bench.results.store import sync
+from bench.results.store import sha256_of, sync, write_json
 from bench.training.program import Program
 
 _TENSORS, _META = "state.safetensors", "state.json"
@@ -25,6 +24,7 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
     shutil.rmtree(part, ignore_errors=True)  # a killed process had this id: in containers they repeat
     part.mkdir(parents=True)
     save_file(_tensors(program), part / _TENSORS)
+    sync(part / _TENSORS)
     meta = {
         "step": step,
         "sha256": sha256_of(part / _TENSORS),
@@ -32,10 +32,7 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
         "scaler": program.scaler.state_dict() if program.scaler else None,
         **progress,
     }
-    (part / _META).write_text(json.dumps(meta, allow_nan=False))
-    for name in (_TENSORS, _META):
-        sync(part / name)
-    sync(part)
+    write_json(part / _META, meta)
     shutil.rmtree(final, ignore_errors=True)  # damaged, else the run would have gone on from it
     os.replace(part, final)
     sync(directory)
@@ -75,7 +72,10 @@ def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, 
             _, index, name = key.split(".", 2)
             state["state"].setdefault(int(index), {})[name] = value
     program.optimizer.load_state_dict(state)
-    _lay_out_like_parameters(program.optimizer)
+    # Safetensors holds rows in order; a fused step walks memory, so state must lie as its (channels-last) parameter does.
+    for parameter, entry in program.optimizer.state.items():
+        like = {name: torch.empty_like(parameter).copy_(value) for name, value in entry.items() if value.shape == parameter.shape}
+        entry.update(like)
     for position, average in enumerate(program.average.tensors):
         average.copy_(tensors[f"average.{position}"])
     program.average.updates = meta["average_updates"]
@@ -88,13 +88,4 @@ def _tensors(program: Program) -> dict[str, Tensor]:
     average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
     state = program.optimizer.state_dict()["state"]
     optimizer = {f"optimizer.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
-    every = network | average | optimizer
-    return {key: value.detach().cpu().contiguous().clone() for key, value in every.items()}
-
-
-def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Safetensors holds rows in order; a fused step walks memory, so state must lie as its (channels-last) parameter does."""
-    for parameter, entry in optimizer.state.items():
-        for name, value in entry.items():
-            if value.shape == parameter.shape:
-                entry[name] = torch.empty_like(parameter).copy_(value)
+    return {key: value.detach().cpu().contiguous().clone() for key, value in (network | average | optimizer).items()}

@@ -1,5 +1,6 @@
-"""Optimizers by name, fused; weight decay only on matrices and kernels. Uncompiled, so that a changing rate costs nothing."""
+"""What moves the weights, and how fast: optimizers and learning rates by name. Uncompiled, so a changing rate costs nothing."""
 
+import math
 from typing import Any
 
 import torch
@@ -8,28 +9,42 @@ from torch import nn
 from bench.config.schema import OptimConfig
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Tensors of two and more dimensions decay; biases and normalisation do not."""
+def _common(network: nn.Module, config: OptimConfig) -> dict[str, Any]:
+    """Fused; tensors of two and more dimensions decay, biases and normalisation do not."""
     trained = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
+    return {"params": groups, "lr": config.lr, "fused": True}
 
 
 def adamw(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019): decay apart from the gradient."""
-    betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.lr, betas=betas, fused=True)
+    return torch.optim.AdamW(**_common(network, config), betas=(config.beta1, config.beta2))
 
 
 def adam(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015): decay as part of the gradient."""
-    betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(_groups(network, config.weight_decay), lr=config.lr, betas=betas, fused=True)
+    return torch.optim.Adam(**_common(network, config), betas=(config.beta1, config.beta2))
 
 
 def sgd(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum (plain SGD where momentum is 0)."""
-    groups = _groups(network, config.weight_decay)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+    return torch.optim.SGD(**_common(network, config), momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def constant(step: int, warmup_steps: int, total_steps: int) -> float:
+    """lr_warmup from 1 / warmup_steps to 1, then flat: every prefix is a legitimate stop (anytime).
+
+    As every schedule, a fraction of the peak rate and a function of the step alone, so that it is right at any world size.
+    """
+    return min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+def cosine(step: int, warmup_steps: int, total_steps: int) -> float:
+    """lr_warmup, then half a cosine to zero at the last step (annealed)."""
+    if step < warmup_steps:
+        return constant(step, warmup_steps, total_steps)
+    done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * done))

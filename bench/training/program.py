@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
-from bench.runtime.compiling import compile_module, compile_record, no_recompile
+from bench.runtime.compute import compile_module, compile_record
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
 
@@ -61,7 +61,7 @@ class Program:
         self.raw, self._config, self._world, self._classes = raw, config, world, classes
         objective = Objective(wrapped, config.train.label_smoothing).to(world.device).to(memory_format=torch.channels_last)
         self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(objective, config.optim)
-        self._prepared, self._optimizer = world.prepare(objective, self.optimizer)
+        self._prepared, self._optimizer = world.accelerator.prepare(objective, self.optimizer)
         self._objective = objective
         self._schedule = registry.resolve("schedule", config.schedule.name)
         self.total_steps = config.train.samples // config.train.global_batch_size
@@ -143,10 +143,6 @@ class Program:
                 loss_N, predictions_N = self._objective(batch.images, batch.labels)  # noqa: N806 - shape suffix
                 confusion.scatter_add_(0, batch.labels * classes + predictions_N, batch.counts.long())
                 loss_sum += loss_N.double().where(batch.counts, 0).sum()
-        counts = self._world.sum_counts(confusion.tolist())
+        counts = self._world.sums(confusion.tolist())
         rows = [counts[first : first + classes] for first in range(0, len(counts), classes)]
-        return Score(confusion=rows, loss=self._world.sum_values([float(loss_sum)])[0] / sum(counts))
-
-    def guard(self) -> Any:
-        """Inside it, a compilation is an error."""
-        return no_recompile(self._config.compile.enabled)
+        return Score(confusion=rows, loss=self._world.sums([float(loss_sum)])[0] / sum(counts))

@@ -3,7 +3,7 @@
 Its launch also runs on CPU tensors where TRITON_INTERPRET=1 was set before the import.
 """
 
-import struct
+from array import array
 
 import triton
 import triton.language as tl
@@ -81,8 +81,9 @@ def augment_kernel(
 def launch(images_NHWC: Tensor, samples: Tensor, out: Tensor, recipe: Recipe, *, seed: int, epoch: int) -> None:
     """Fill `out`: [B, 3, H, W] in channels-last memory, of the recipe's dtype."""
     height, width = images_NHWC.shape[1:3]
-    shifts = [float32(255 * value) for value in recipe.mean]
-    scales = [float32(1 / float32(255 * value)) for value in recipe.std]
+    # As torch has them in float32: a float64 result rounded after each operation.
+    shifts, deviations = (array("f", [255 * value for value in values]) for values in (recipe.mean, recipe.std))
+    scales = array("f", [1 / deviation for deviation in deviations])
     rows, _ = tile(height, width)
     wrap_triton(augment_kernel)[(len(samples), triton.cdiv(height, rows))](
         *(images_NHWC, samples, out, seed, epoch, *shifts, *scales),
@@ -103,8 +104,3 @@ def tile(height: int, width: int) -> tuple[int, int]:
     """Rows of one program, and elements of a row, both powers of two."""
     line = triton.next_power_of_2(3 * width)
     return max(1, min(triton.next_power_of_2(height), TILE // line)), line
-
-
-def float32(value: float) -> float:
-    """The nearest float32: host arithmetic in float64, rounded after each operation, is torch's in float32."""
-    return struct.unpack("f", struct.pack("f", value))[0]

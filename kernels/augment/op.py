@@ -1,44 +1,40 @@
-"""The public op `augment`: a batch of training images from resident uint8 ones, every random number from a counter."""
+"""The public op `augment`: a batch of training images from resident uint8 ones, every random number from a counter.
 
-from collections.abc import Sequence
+On a GPU it is kernel.py's; on a CPU reference.py's or, for `Resident`, torch.compile's from a layout made for it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.library import triton_op
 
-from kernels.augment import cpu, reference
+from kernels.augment import reference
 from kernels.augment.kernel import launch
 from kernels.augment.reference import Recipe
 
 PAD_MODES = ("zero", "reflect")
 FLIPS = ("none", "random", "alternating")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+SCHEMA = (
+    "(Tensor images, Tensor samples, SymInt seed, SymInt epoch, *, SymInt pad, str pad_mode, str flip, SymInt cutout, "
+    "float[] mean, float[] std, ScalarType dtype) -> Tensor"
+)
 
 
-def augment(
-    images_NHWC: Tensor,  # noqa: N803 - shape suffix
-    samples: Tensor,
-    *,
-    seed: int,
-    epoch: int,
-    pad: int,
-    pad_mode: str,
-    flip: str,
-    cutout: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype,
-) -> Tensor:
-    """Images `samples` (int64 [B]) of uint8 [N, H, W, 3] as [B, 3, H, W] of `dtype` in channels-last memory; no host sync.
+def augment(images_NHWC: Tensor, samples: Tensor, recipe: Recipe, *, seed: int, epoch: int) -> Tensor:  # noqa: N803 - shape suffix
+    """Images `samples` (int64 [B]) of uint8 [N, H, W, 3] as [B, 3, H, W] in channels-last memory; no host sync.
 
     Cropped at a random corner after padding by `pad` pixels (zero | reflect), mirrored (none | random | alternating:
-    every other epoch), normalised by `mean` and `std` (fractions of 255), then a square of side `cutout` set to 0.
+    every other epoch), normalised by `mean` and `std` (fractions of 255), then a square of side `cutout` set to 0; of `dtype`.
     The draws are functions of (seed in [0, 2^63), sample, epoch in [0, 2^31)). Sample numbers are not checked on a GPU.
 
     On a CPU this is the reference, eager or in a surrounding torch.compile; `Resident` is the fast way there. Raises
     TypeError for a wrong dtype, ValueError for anything else.
     """
-    recipe = Recipe(pad=pad, pad_mode=pad_mode, flip=flip, cutout=cutout, mean=tuple(mean), std=tuple(std), dtype=dtype)
     check_tensors(images_NHWC, samples)
     check_recipe(recipe, images_NHWC.shape[1:3])
     check_counters(seed, epoch)
@@ -59,15 +55,15 @@ class Resident:
         self._images, self._recipe = images_NHWC, recipe
         self._windows: Tensor | None = None
         if compiled and images_NHWC.device.type == "cpu":
-            self._windows = cpu.windows(images_NHWC, recipe)
-            self._batch = cpu.compiled_batch(images_NHWC.shape[1], recipe)
+            self._windows = windows(images_NHWC, recipe)
+            self._batch = compiled_batch(images_NHWC.shape[1], recipe)
             self._row = reference.along_a_row(images_NHWC.shape[2], recipe, images_NHWC.device)
 
     def batch(self, samples: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Images `samples` (int64 [B]) as [B, 3, H, W] in channels-last memory; no host sync."""
         if self._windows is None:
             with torch.cuda.device_of(self._images):  # Triton launches on the current device
-                return augment(self._images, samples, seed=seed, epoch=epoch, **vars(self._recipe))
+                return augment(self._images, samples, self._recipe, seed=seed, epoch=epoch)
         check_tensors(self._images, samples)
         check_counters(seed, epoch)
         views = self._windows.view(self._windows.shape), samples.view(-1)  # the marks stay on a tensor, so they go on views
@@ -77,30 +73,54 @@ class Resident:
             return self._batch(*views, reference.draw_numbers(seed, epoch, samples.device), self._row)[0]
 
 
-@triton_op("kernels::augment", mutates_args=())
-def augment_op(
-    images: Tensor,
-    samples: Tensor,
-    seed: int,
-    epoch: int,
-    *,
-    pad: int,
-    pad_mode: str,
-    flip: str,
-    cutout: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype,
-) -> Tensor:
+@triton_op("kernels::augment", mutates_args=(), schema=SCHEMA)
+def augment_op(images: Tensor, samples: Tensor, seed: int, epoch: int, **words: Any) -> Tensor:
     """`augment` as torch sees it: unchecked; on a CPU the reference, which a surrounding torch.compile fuses."""
-    recipe = Recipe(pad=pad, pad_mode=pad_mode, flip=flip, cutout=cutout, mean=tuple(mean), std=tuple(std), dtype=dtype)
+    recipe = Recipe(**words)
     if images.device.type == "cpu":
         return reference.augment(images, samples, reference.draw_numbers(seed, epoch, images.device), recipe)
     _, height, width, channels = images.shape
     shape = (len(samples), channels, height, width)
-    out = torch.empty(shape, dtype=dtype, device=images.device, memory_format=torch.channels_last)
+    out = torch.empty(shape, dtype=recipe.dtype, device=images.device, memory_format=torch.channels_last)
     launch(images, samples, out, recipe, seed=seed, epoch=epoch)
     return out
+
+
+def windows(images_NHWC: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shape suffix
+    """uint8 [N, H, W, C] padded, and beside it mirrored where some are: [copies * N * (H + 2 pad), 2 pad + 1, W * C], a view.
+
+    The first index is a row, the second a crop's left corner. Holds (1 or 2) * (H + 2 pad) * (W + 2 pad) * C bytes an image.
+    """
+    _, height, width, channels = images_NHWC.shape
+    pad = recipe.pad
+    if recipe.pad_mode == "reflect":
+        rows, columns = (reference.reflected(torch.arange(-pad, size + pad), size) for size in (height, width))
+        padded = images_NHWC[:, rows][:, :, columns]
+    else:
+        padded = F.pad(images_NHWC, (0, 0, pad, pad, pad, pad))
+    copies = torch.stack([padded] if recipe.flip == "none" else [padded, padded.flip(2)], dim=1)
+    return copies.view(-1, (width + 2 * pad) * channels).unfold(1, width * channels, channels)
+
+
+@functools.cache
+def compiled_batch(height: int, recipe: Recipe) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`windows`, samples int64 [B], `draw_numbers`, `along_a_row` to [B, C, H, W] and the draws, for H rows.
+
+    Isolated: what others compiled is no recompile of this. Both first dimensions must be marked unbacked: then one
+    compilation serves every N and B, 0 and 1 too.
+    """
+    copies, lines, across = 1 if recipe.flip == "none" else 2, height + 2 * recipe.pad, 2 * recipe.pad
+
+    def batch(of: Tensor, samples: Tensor, numbers: Tensor, row: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        words = reference.philox4x32(samples, numbers)
+        mirror, left = reference.mirrored(words, samples, numbers, recipe.flip), reference.below(words[1], across + 1)
+        first = (samples * copies + mirror) * lines + reference.below(words[0], across + 1)
+        # Given back too, for what a graph gives back is kept in memory and not computed anew for every row.
+        drawn = torch.stack([first, torch.where(mirror, across - left, left), words[3]])
+        rows = drawn[0][:, None] + torch.arange(height)
+        return reference.finished(of[rows, drawn[1][:, None]], drawn[2], row, recipe), drawn
+
+    return torch.compile(batch, fullgraph=True, isolate_recompiles=True)  # type: ignore[call-overload]
 
 
 def check_tensors(images: Tensor, samples: Tensor) -> None:

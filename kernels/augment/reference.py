@@ -1,4 +1,4 @@
-"""What the op `augment` means, in plain torch; cpu.py and kernel.py compute the same faster."""
+"""What the op `augment` means, in plain torch; op.py's `compiled_batch` and kernel.py compute the same faster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _WORD = 0xFFFFFFFF
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What all batches of a run share; the words are those of op.py. Hashable, for a cache of compiled code."""
+    """What all batches of a run share, as op.augment says. Hashable, for a cache of compiled code: mean and std are tuples."""
 
     pad: int
     pad_mode: str

@@ -27,7 +27,7 @@ DOORS = {
     "torch": {"kernels", "bench.runtime", "bench.data", "bench.models", "bench.training", "bench.experiment"},
 }
 KERNELS_MAY_IMPORT = {"torch", "triton"}
-# Where the package index knows a library by another name, or it comes with another one (triton, markupsafe).
+# Where the package index knows a library by another name, or it comes with another one (triton, markupsafe, wandb_workspaces).
 INDEX_NAMES = {
     "yaml": "pyyaml",
     "PIL": "pillow",
@@ -35,6 +35,7 @@ INDEX_NAMES = {
     "nvidia": "nvidia-dali-cuda130",
     "triton": "torch",
     "markupsafe": "jinja2",
+    "wandb_workspaces": "wandb",
 }
 
 
@@ -71,6 +72,7 @@ def test_every_library_has_one_door():
         ("bench.experiment.plan", "from pydantic import TypeAdapter"),
         ("bench.models.stem", "import triton.language as tl"),
         ("bench.training.loop", "import wandb"),
+        ("bench.results.report", "import wandb_workspaces.reports.v2 as wr"),
         ("bench.cli", "from rich.console import Console"),
         ("bench.trackers.wandb", "import matplotlib.pyplot as plt"),
         ("bench.models.stem", "import nvidia.dali.fn as fn"),
@@ -89,7 +91,7 @@ def test_a_second_door_is_reported(module: str, source: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bench.data.digits", "import json\nfrom sklearn.datasets import load_digits\nfrom PIL import Image"),
+        ("bench.data.builtin", "import json\nfrom sklearn.datasets import load_digits\nfrom PIL import Image"),
         ("bench.data.dali", "from nvidia.dali import fn\nimport torch"),
         ("kernels.pad.kernel", "import math\nimport torch\nimport triton"),
     ],

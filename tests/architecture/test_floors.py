@@ -126,7 +126,7 @@ def test_a_breach_of_floors_is_reported(module: str, source: str):
     ("module", "source"),
     [
         ("bench.config.load", "from bench import registry\nfrom bench.config.schema import ExperimentConfig"),
-        ("bench.trackers.console", "from bench.trackers.protocol import Tracker\nfrom bench.results.events import Event"),
+        ("bench.trackers.console", "from bench.trackers import Tracker\nfrom bench.results.events import Event"),
         ("bench.data.dali", "from kernels.pad import pad\nimport torch"),
         ("bench.cli", "def main():\n    from bench.experiment import suite"),
     ],

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from bench.config.load import load
-from bench.data import cifar10, synthetic
+from bench.data import builtin, cifar10
 from bench.data.batches import Loader, LoaderSpec
 from bench.data.dali import DaliLoader
+from bench.data.loaders import ResidentLoader, TorchLoader
 from bench.data.order import Augmentation, Order
-from bench.data.resident import ResidentLoader
 from bench.data.source import Dataset, Split
-from bench.data.workers import TorchLoader
 from tests.benchmarks import rivals
 from tests.benchmarks.rounds import Contender, Pair, check_close, measure, record
 from tests.unit.data.test_loaders import expected
@@ -64,7 +63,7 @@ def board(publish):
     """Everything in turns, once a round: whole passes over the train split of CIFAR-10, or of noise where it is not here."""
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
-    dataset = (cifar10 if os.environ.get("CIFAR10_DIR") else synthetic).load(load("small_cnn").data)
+    dataset = (cifar10.load if os.environ.get("CIFAR10_DIR") else builtin.synthetic)(load("small_cnn").data)
     makers: dict[str, Callable[[], Contender]] = {
         name: partial(our_contender, dataset, loader, dtype) for name, (loader, dtype) in LOADERS.items()
     }

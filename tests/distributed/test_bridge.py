@@ -9,7 +9,9 @@ WORKER = str(ROOT / "tests" / "distributed" / "bridge_worker.py")
 
 
 def test_the_example_runs_on_two_ranks(tmp_path):
-    done = launch(str(ROOT / "docs" / "own_script.py"), env=environment(tmp_path), processes=2)
+    _, code = (ROOT / "docs" / "own_script.md").read_text().split("```python\n")
+    (tmp_path / "own_script.py").write_text(code.removesuffix("```\n"))
+    done = launch(str(tmp_path / "own_script.py"), env=environment(tmp_path), processes=2)
     assert done.returncode == 0, done.stderr
     assert [line.partition(", last loss")[0] for line in done.stdout.splitlines()] == ["epoch 0: 4 batches", "epoch 1: 4 batches"]
 

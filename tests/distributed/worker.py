@@ -8,7 +8,8 @@ import torch
 
 from bench.config.load import load
 from bench.experiment.assemble import Assembler
-from bench.experiment.inputs import Inputs
+from bench.experiment.inputs import Inputs, make_order
+from bench.models.weights import initial_state
 from bench.runtime.distributed import World
 
 TINY = Path(__file__).parents[1] / "experiments" / "tiny.yaml"
@@ -20,10 +21,11 @@ def main(folder: Path) -> None:
     config = load(TINY)
     world = World(cpu_threads=1)
     world.set_precision("fp32")
-    assembly = Assembler(world, Inputs(), lambda own: None).assemble(config)
-    assembly.program.reset(assembly.initial_state(seed=5))
+    inputs = Inputs()
+    assembly = Assembler(world, inputs).assemble(config, inputs.start(config))
+    assembly.program.reset(initial_state(config.model.name, len(assembly.dataset.classes), 5, assembly.start, config.model.stem))
     score = assembly.program.evaluate(assembly.val)
-    order = assembly.order(3, world)
+    order = make_order(config, assembly.dataset, seed=3, rank=world.rank, world_size=world.size)
     steps = [
         {
             "samples": batch.samples.tolist(),

@@ -15,7 +15,7 @@ import yaml
 
 from bench.config.load import load
 from bench.experiment.plan import plan, run_ids
-from bench.models.cnn import SmallCNN
+from bench.models.cnn import small_cnn
 from bench.models.weights import save_weights
 from bench.results.events import read_events
 from bench.results.fold import segment_gaps
@@ -198,10 +198,10 @@ def test_finished_runs_from_another_weights_file_are_not_mixed_with_todays(tmp_p
     file = tmp_path / "w.safetensors"
     arguments = ["run", TINY, f"--output={tmp_path}/runs", "--train.samples=256"]
     arguments += ["--weights.source=file", f"--weights.file={file}"]
-    save_weights(file, SmallCNN(10).state_dict(), {})
+    save_weights(file, small_cnn(10).state_dict(), {})
     done = bench(*arguments, "--blocks=1", env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
-    save_weights(file, SmallCNN(10).state_dict(), {})
+    save_weights(file, small_cnn(10).state_dict(), {})
     done = bench(*arguments, env=environment(tmp_path))
     assert done.returncode == 2
     assert "was made with other weights" in done.stderr

@@ -26,14 +26,14 @@ NOWHERE = "http://127.0.0.1:9"
 
 DRIVER = """
 import json, sys
-from bench.trackers.protocol import Guarded
+from bench.trackers import Guarded
 from bench.trackers.wandb import WandbTracker
 from tests.unit.results_factory import make_config, make_look, make_looks, make_result, make_run_start
 
 options = json.loads(sys.argv[1])
 config = make_config(output=options["output"])
 config["wandb"]["mode"] = options.get("mode")
-tracker = Guarded(WandbTracker(config, init_timeout_s=2, finish_timeout_s=2), "wandb")
+tracker = Guarded({"wandb": WandbTracker(config, init_timeout_s=2, finish_timeout_s=2)})
 for seed in range(options.get("runs", 1)):
     tracker.start(make_run_start(seed=seed, block=seed, resumed_step=options.get("resumed_step", 0)))
     if options.get("untrained"):
@@ -44,7 +44,7 @@ for seed in range(options.get("runs", 1)):
         print("ready", flush=True)
         sys.stdin.readline()
     if options.get("finished", True):
-        tracker.finish(make_result(options["accuracies"], seed=seed, block=seed))
+        tracker.finish(make_result(options["accuracies"], seed=seed, block=seed, ledger_sha256="c" * 64))
 tracker.close()
 print("the run went on")
 """
@@ -117,7 +117,7 @@ def assert_is_the_curve(rows: list[dict]) -> None:
 
 def assert_is_the_summary(summary: dict) -> None:
     wanted = {
-        "status": "completed", "test/accuracy": 0.92, "images_per_s": 320, "compile_s": 21.5,
+        "status": "completed", "test/accuracy": 0.92, "images_per_s": 320, "compile_s": 21.5, "ledger_sha256": "c" * 64,
         "reached/0.80": True, "time_to_accuracy_s/0.80": 2, "reached/0.90": True, "time_to_accuracy_s/0.90": 3,
     }  # fmt: skip
     assert {name: summary.get(name) for name in wanted} == wanted

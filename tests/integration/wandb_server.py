@@ -1,7 +1,8 @@
-"""A stand-in for W&B's server on 127.0.0.1: answers what wandb 0.31 asks for during a run, keeps what it was sent."""
+"""A stand-in for W&B's server on 127.0.0.1: answers what wandb 0.31 asks for in a run and a report, keeps what it was sent."""
 
 import json
 import re
+import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -9,10 +10,15 @@ from tests.local_server import LocalServer, QuietHandler
 
 
 class WandbServer(LocalServer):
-    """Serves while entered. What a client sent stands in `operations`, `rows`, `summary`, `exit_codes`, `paths`."""
+    """Serves while entered. What a client sent stands in `operations`, `rows`, `summary`, `exit_codes`, `paths`.
 
-    def __init__(self, *, status: int = 200) -> None:
-        self.status = status
+    It holds one project, and refuses the GraphQL operations `denied` as W&B does where a key lacks the right.
+    """
+
+    def __init__(
+        self, *, status: int = 200, project: str = "headstart", denied: tuple[str, ...] = (), delay_s: float = 0.0
+    ) -> None:
+        self.status, self.project, self.denied, self.delay_s = status, project, denied, delay_s
         self.operations: list[tuple[str, dict[str, Any]]] = []
         self.rows: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
@@ -27,8 +33,11 @@ class WandbServer(LocalServer):
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
         """Note one POST and answer it."""
         self.paths.append(path)
+        time.sleep(self.delay_s)
         if path == "/graphql":
-            return {"data": self._graphql(json.loads(body))}
+            data = self._graphql(json.loads(body))
+            name = self.operations[-1][0]
+            return {"errors": [{"message": "permission denied", "path": [name]}]} if name in self.denied else {"data": data}
         if path.endswith("/file_stream"):
             self._file_stream(json.loads(body))
         return {}
@@ -50,6 +59,24 @@ class WandbServer(LocalServer):
             "RunResumeStatus": {"model": None},
             "UpsertBucket": {"upsertBucket": {"bucket": bucket, "inserted": True}},
             "CreateRunFiles": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}},
+        }
+        return answers.get(name) or self._report(name, variables)
+
+    def _report(self, name: str, variables: dict[str, Any]) -> dict[str, Any] | None:
+        known = {
+            "__typename": "Project", "id": "p", "name": self.project, "entityName": "entity", "createdAt": "2026-01-01",
+            "isBenchmark": False, "user": None,
+        }  # fmt: skip
+        here = variables.get("projectName") == self.project
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        names = ("name", "displayName", "description", "spec", "type")
+        project = {"id": "p", "name": variables.get("projectName"), "entityName": variables.get("entityName")}
+        view = {"id": "Vmlldzox=", "updatedAt": "2026-01-01T00:00:00", "project": project}
+        answers: dict[str, dict[str, Any]] = {
+            "GetDefaultEntity": {"viewer": {"id": "u", "entity": "entity"}},
+            "GetProjects": {"models": {"pageInfo": page, "edges": [{"node": known}]}},
+            "ProjectInternalId": {"project": {"id": "p", "internalId": "i"} if here else None},
+            "upsertView": {"upsertView": {"view": {**view, **{key: variables.get(key) for key in names}}, "inserted": True}},
         }
         return answers.get(name)
 

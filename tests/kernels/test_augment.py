@@ -24,7 +24,7 @@ SAMPLES = torch.tensor([3, 0, 10, 3])
 
 
 def eager(images, samples=SAMPLES, *, seed=BIG_SEED, epoch=5, **changes):
-    return augment(images, samples, seed=seed, epoch=epoch, **{**CIFAR, **changes})
+    return augment(images, samples, Recipe(**{**CIFAR, **changes}), seed=seed, epoch=epoch)
 
 
 @pytest.mark.parametrize("dtype", BITS)
@@ -136,7 +136,7 @@ def test_inside_anothers_compile_only_the_first_epoch_recompiles():
     images = make_images(11, 9, 6)
 
     def step(x, samples, epoch):
-        return augment(x, samples, seed=BIG_SEED, epoch=epoch, **CIFAR).relu()
+        return augment(x, samples, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu()
 
     model = torch.compile(step, fullgraph=True, backend="aot_eager")
     for epoch in (2, 3):
@@ -156,7 +156,9 @@ def test_inside_anothers_compile_for_a_gpu_nothing_is_cloned(monkeypatch):
         return graph.forward
 
     model = torch.compile(
-        lambda x, samples: augment(x, samples, seed=3, epoch=1, **CIFAR), fullgraph=True, backend=aot_autograd(fw_compiler=keep)
+        lambda x, samples: augment(x, samples, Recipe(**CIFAR), seed=3, epoch=1),
+        fullgraph=True,
+        backend=aot_autograd(fw_compiler=keep),
     )
     with FakeTensorMode():
         images = torch.empty((7, 9, 6, 3), dtype=torch.uint8, device="cuda")

@@ -24,7 +24,7 @@ SAMPLES = torch.tensor([3, 0, 10, 3])
 
 
 def on_gpu(images, samples=SAMPLES, *, seed=BIG_SEED, epoch=3, **recipe):
-    return augment(images.cuda(), samples.cuda(), seed=seed, epoch=epoch, **recipe)
+    return augment(images.cuda(), samples.cuda(), Recipe(**recipe), seed=seed, epoch=epoch)
 
 
 @pytest.mark.parametrize("dtype", BITS)
@@ -37,7 +37,7 @@ def test_it_is_the_reference(height, width, pad, pad_mode, flip, cutout, dtype):
     images = make_images(11, height, width)
     for seed, epoch in ((BIG_SEED, 0), (1, 1)):
         result = on_gpu(images, seed=seed, epoch=epoch, **recipe)
-        plain = augment(images, SAMPLES, seed=seed, epoch=epoch, **recipe)
+        plain = augment(images, SAMPLES, Recipe(**recipe), seed=seed, epoch=epoch)
         assert torch.equal(result.cpu(), plain)
         assert (result.stride(), result.dtype) == (plain.stride(), dtype)
         check_images(result, expected(images, SAMPLES, seed=seed, epoch=epoch, **recipe))
@@ -55,16 +55,16 @@ def test_bytes_past_two_to_the_31():
     images = torch.zeros(700_001, 32, 32, 3, dtype=torch.uint8, device="cuda")
     images[-1] = make_images(3, 32, 32)[1].cuda()
     samples = torch.tensor([700_000])
-    result = augment(images, samples.cuda(), seed=BIG_SEED, epoch=3, **CIFAR)
+    result = augment(images, samples.cuda(), Recipe(**CIFAR), seed=BIG_SEED, epoch=3)
     check_images(result, expected(images[-1:].cpu().expand(700_001, -1, -1, -1), samples, seed=BIG_SEED, epoch=3, **CIFAR))
 
 
 def test_no_host_sync():
     images, samples = make_images(11, 32, 32).cuda(), SAMPLES.cuda()
-    augment(images, samples, seed=1, epoch=0, **CIFAR)
+    augment(images, samples, Recipe(**CIFAR), seed=1, epoch=0)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        augment(images, samples, seed=BIG_SEED, epoch=1, **CIFAR)
+        augment(images, samples, Recipe(**CIFAR), seed=BIG_SEED, epoch=1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -76,7 +76,9 @@ def test_opcheck():
 
 def test_inside_anothers_compile():
     images, samples = make_images(11, 32, 32).cuda(), SAMPLES.cuda()
-    model = torch.compile(lambda x, rows, epoch: augment(x, rows, seed=BIG_SEED, epoch=epoch, **CIFAR).relu(), fullgraph=True)
+    model = torch.compile(
+        lambda x, rows, epoch: augment(x, rows, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu(), fullgraph=True
+    )
     for epoch in (0, 1, 2, 3, 4, 9):  # three compilations: 0 and 1 are constants to torch
         result = model(images, samples, epoch)
-        assert torch.equal(result, augment(images, samples, seed=BIG_SEED, epoch=epoch, **CIFAR).relu())
+        assert torch.equal(result, augment(images, samples, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu())

@@ -34,6 +34,7 @@ def data_config(**changes) -> DataConfig:
         "cutout": 0,
         "last_batch": "drop",
         "flip": "none",
+        "labels": "given",
     }
     return DataConfig(**{**base, **changes})
 
@@ -102,7 +103,7 @@ def write_records(folder: Path, train: Split, test: Split) -> None:
 def write_archive(path: Path, folder: str, write: Callable[[Path, Split, Split], None], train: Split, test: Split) -> None:
     """A tar.gz of what `write` writes, below `folder`, with the originals' extra files, as tarfile does it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as held, tarfile.open(path, "w:gz") as archive:
+    with TemporaryDirectory() as held, tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
         write(Path(held) / folder, train, test)
         (Path(held) / folder / "readme.html").write_text("<a>")
         (Path(held) / folder / "batches.meta").write_bytes(b"")

@@ -21,16 +21,15 @@ class Site:
     cuts: list[int] = field(default_factory=list)  # so many bytes of the first, second, ... answer, then it breaks off
     hang_after: int | None = None  # so many bytes; -1: before the headers
     drip: tuple[int, float] | None = None  # so many bytes at a time, so many seconds apart
-    endless: bool = False  # the content over and over; with a location: a body that does not end
+    endless: bool = False  # the content over and over
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: of which url, from where, with which login, and how many bytes of a body were sent for it."""
+    """One request: of which url, from where, and how many bytes of a body were sent for it."""
 
     path: str
     range: str | None
-    authorization: str | None
     sent: list[int]
 
 
@@ -71,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path  # which a proxy is asked for with the host before it
-        site, self.asked = self.owner.sites[path], Asked(path, self.headers["Range"], self.headers["Authorization"], [])
+        site, self.asked = self.owner.sites[path], Asked(path, self.headers["Range"], [])
         self.owner.asked.append(self.asked)
         self.close_connection = True
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -81,8 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         if site.hang_after == -1:
             self.owner.closing.wait()
         elif site.location is not None:
-            self._head(302, {"Location": site.location} | ({} if site.endless else {"Content-Length": 0}))
-            self.owner.closing.wait(60 if site.endless else 0)
+            self._head(302, {"Location": site.location, "Content-Length": 0})
         elif site.status is not None:
             self._head(site.status, {"Content-Length": 3})
             self.wfile.write(b"no\n")

@@ -1,10 +1,8 @@
 """The cache answers with what was built, whatever happens to its files, and however many processes ask."""
 
 import errno
-import json
 import multiprocessing
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -34,7 +32,7 @@ def never() -> Pools:
 
 
 def entry(root: Path) -> Path:
-    return root / "data" / build().sha256[:16]
+    return root / "data" / f"{SOURCE}.npz"
 
 
 def check(pools: Pools) -> None:
@@ -71,17 +69,15 @@ def test_files_sha256_is_of_names_bytes_and_order_not_of_the_place(tmp_path):
         digests.append(cache.files_sha256([tmp_path / place / name for name in names]))
     (tmp_path / "b" / "y").write_text("other")
     digests += [cache.files_sha256([tmp_path / "b" / "x", tmp_path / "b" / "y"])]
-    assert digests[0] == digests[1]
-    assert len(set(digests)) == 3
+    digests += [cache.files_sha256([tmp_path / "a" / "x", tmp_path / "a" / "y"], tmp_path)]
+    assert digests[0] == digests[1] == cache.files_sha256([tmp_path / "a" / "x", tmp_path / "a" / "y"], tmp_path / "a")
+    assert len(set(digests)) == 4
 
 
 def test_second_load_does_not_build(root):
     check(cache.load(SOURCE, build))
     kept = cache.load(SOURCE, never)
     check(kept)
-    assert isinstance(kept.train.images, np.memmap)
-    assert not kept.train.images.flags.writeable
-    assert json.loads((entry(root) / "meta.json").read_text())["sha256"] == kept.sha256
     assert leftovers(root) == []
 
 
@@ -93,45 +89,39 @@ def test_a_source_without_test_pool():
     assert content_sha256(kept.train) == alone.sha256
 
 
-def test_two_sources_of_the_same_images_share_an_entry(root):
-    cache.load(SOURCE, build)
-    first = entry(root).stat().st_ino
-    check(cache.load("1" * 64, build))
-    check(cache.load("1" * 64, never))
-    assert entry(root).stat().st_ino == first
-    assert len([path for path in (root / "data").iterdir() if path.name != "index"]) == 1
-
-
 def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 1)
 
 
-def flip_last_byte(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+def repack(path: Path, **changes) -> None:
+    """The same file with other arrays in it; None: without this one."""
+    with np.load(path) as held:
+        arrays = dict(held) | changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 
-def as_pickle(path: Path) -> None:
-    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+def flip_byte(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
 
 
 DAMAGE = {
-    "truncated images": lambda at: truncate(at / "train_images.npy"),
-    "empty labels": lambda at: (at / "test_labels.npy").write_bytes(b""),
-    "other pixel": lambda at: flip_last_byte(at / "train_images.npy"),
-    "pickled array": lambda at: as_pickle(at / "train_labels.npy"),
-    "no images": lambda at: (at / "test_images.npy").unlink(),
-    "no meta": lambda at: (at / "meta.json").unlink(),
-    "torn meta": lambda at: truncate(at / "meta.json"),
-    "other meta": lambda at: (at / "meta.json").write_text("[]"),
-    "empty meta": lambda at: (at / "meta.json").write_text("{}"),
-    "fewer pools": lambda at: (at / "meta.json").write_text('{"pools": {"train": []}}'),
-    "no entry": shutil.rmtree,
-    "file for entry": lambda at: (shutil.rmtree(at), at.write_text("x")),
-    "no index": lambda at: shutil.rmtree(at.parent / "index"),
-    "empty index": lambda at: (at.parent / "index" / SOURCE).write_text(""),
-    "torn index": lambda at: truncate(at.parent / "index" / SOURCE),
-    "binary index": lambda at: (at.parent / "index" / SOURCE).write_bytes(b"\xff\xfe"),
+    "truncated": truncate,
+    "empty": lambda at: at.write_bytes(b""),
+    "text": lambda at: at.write_text("x"),
+    "zeros": lambda at: at.write_bytes(bytes(at.stat().st_size)),
+    "other byte of the images": lambda at: flip_byte(at, at.stat().st_size // 2),
+    "other byte at the end": lambda at: flip_byte(at, -10),
+    "other pixel": lambda at: repack(at, train_images=build().train.images ^ 1),
+    "other labels": lambda at: repack(at, test_labels=build().test.labels + 1),
+    "pickled array": lambda at: repack(at, train_labels=np.array([{}], dtype=object)),
+    "no images": lambda at: repack(at, test_images=None),
+    "no digest": lambda at: repack(at, sha256=None),
+    "fewer pools": lambda at: repack(at, test_images=None, test_labels=None),
+    "no pools": lambda at: repack(at, **dict.fromkeys(("train_images", "train_labels", "test_images", "test_labels"))),
+    "another format": lambda at: np.save(at.open("wb"), build().train.images),
+    "no file": Path.unlink,
 }
 
 
@@ -161,15 +151,13 @@ def test_a_failed_write_leaves_nothing(root, monkeypatch):
 
 def test_everything_is_synced_before_it_is_named(root, monkeypatch):
     steps = []
-    monkeypatch.setattr(cache, "sync", lambda path: steps.append(Path(path).name))
-    replace = os.replace
-    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(f"-> {Path(b).name}"), replace(a, b)))
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (steps.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(f"-> {b}"), replace(a, b)))
     cache.load(SOURCE, build)
-    named = steps.index(f"-> {entry(root).name}")
-    written = {"meta.json", *(f"{pool}_{field}.npy" for pool in ("train", "test") for field in ("images", "labels"))}
-    assert written <= set(steps[:named])
-    assert steps[named + 1] == "data"
-    assert steps[-1] == f"-> {SOURCE}"
+    building, named, folder = steps
+    assert Path(building).name.startswith(".building-")
+    assert (named, folder) == (f"-> {entry(root)}", str(root / "data"))
 
 
 def no_locks(*_) -> None:
@@ -220,7 +208,7 @@ def test_what_is_kept_is_read_without_a_lock(root, monkeypatch):
 
 
 def test_a_lock_that_cannot_be_opened_is_gone_on_without(root):
-    (root / "data" / "index" / f"{SOURCE}.lock").mkdir(parents=True)
+    (root / "data" / f"{SOURCE}.lock").mkdir(parents=True)
     check(cache.load(SOURCE, build))
     check(cache.load(SOURCE, never))
 
@@ -229,7 +217,7 @@ def test_many_repair_the_same_damage(root, monkeypatch):
     monkeypatch.setattr(cache.fcntl, "flock", no_locks)
     for _ in range(10):
         cache.load(SOURCE, build)
-        truncate(entry(root) / "train_images.npy")
+        truncate(entry(root))
         barrier, failures = threading.Barrier(4), []
 
         def repair(barrier=barrier, failures=failures):

@@ -1,7 +1,6 @@
 """Damaged and malicious files of every layout: each is one sentence, at once, in little memory, and nothing is written or run."""
 
 import gzip
-import io
 import os
 import pickle
 import struct
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from bench.data import cifar10, cifar10_files
 from bench.data.cifar10_files import BINARY, PYTHON
-from bench.data.source import content_sha256, gather
+from bench.data.source import Split, content_sha256
 from tests.unit.data.factory import (
     Python2Pickler,
     data_config,
@@ -112,26 +111,21 @@ def test_a_malicious_batch_is_refused_and_not_run(tmp_path, refused, protocol, f
     else:
         write_batches(tmp_path / "data", TRAIN, TEST)
         (tmp_path / "data" / "data_batch_3").write_bytes(harm)
-    refused(r"data_batch_3 is damaged or no CIFAR-10 batch: it (names|uses) .*, which no")
+    refused(r"data_batch_3 is damaged or no CIFAR-10 batch: it does not hold one array")
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["system", "numpy.ndarray", "ndarray.tofile", "memmap", "_reconstruct", "_frombuffer"])
-def test_only_four_names_are_known(name):
-    unpickler = cifar10_files._BatchUnpickler(io.BytesIO(b""), encoding="bytes")
-    with pytest.raises(ValueError, match="which no CIFAR-10 batch does"):
-        unpickler.find_class("numpy", name)
+def decoded(raw: bytes) -> str:
+    pixels, labels = cifar10_files.decode_batch(raw)
+    return content_sha256(Split(images=pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels=np.array(labels)))
 
 
-def test_numpy_itself_is_never_called():
-    core = "numpy.core"
-    names = [(f"{core}.multiarray", "_reconstruct"), (f"{core}.numeric", "_frombuffer"), ("numpy", "ndarray"), ("numpy", "dtype")]
-    found = [cifar10_files._BatchUnpickler(io.BytesIO(b"")).find_class(*name) for name in names]
-    assert {thing.__module__ for thing in found} == {cifar10_files.__name__}
-
-
-def dumped(**changes) -> bytes:
-    return pickle.dumps({b"data": planes(TEST), b"labels": TEST.labels.tolist()} | {k.encode(): v for k, v in changes.items()})
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_good_batch_with_malice_beside_is_read_and_not_run(tmp_path, protocol):
+    path = tmp_path / "test_batch"
+    write_batch(path, TEST, protocol=protocol, more=Malicious(tmp_path / "run"))
+    assert decoded(path.read_bytes()) == content_sha256(TEST)
+    assert not (tmp_path / "run").exists()
 
 
 def opened(*codes: bytes) -> bytes:
@@ -144,27 +138,23 @@ def doubled(first: bytes, step: bytes, times: int) -> bytes:
 
 
 DEEP = b")" + b"\x85" * 100_000  # ((((...),),),)
+NO_ARRAY = "it does not hold one array"
 BOMBS = {
-    "PUT at 2^31": (opened(b"}r\xff\xff\xff\x7f"), "its LONG_BINPUT is more than"),
-    "PUT at 2^27": (opened(b"}r\x00\x00\x00\x08"), "its LONG_BINPUT is more than"),
-    "PUT in text": (opened(b"}p134217728\n"), "it uses PUT, which no"),
+    "PUT at 2^31": (opened(b"}r\xff\xff\xff\x7f"), NO_ARRAY),
     "bytes of 1 GB": (opened(b"B\x00\x00\x00\x40"), "expected 1073741824 bytes"),
     "bytes of 2^60": (opened(b"\x8e" + struct.pack("<Q", 1 << 60)), "expected 1152921504606846976 bytes"),
     "bytearray of 1 GB": (opened(b"\x96" + struct.pack("<Q", 1 << 30)), "expected 1073741824 bytes"),
     "text of 1 GB": (opened(b"X\x00\x00\x00\x40"), "expected 1073741824 bytes"),
-    "frame of 1 GB": (opened(b"\x95" + struct.pack("<Q", 1 << 30)), "Error"),
+    "frame of 1 GB": (opened(b"\x95" + struct.pack("<Q", 1 << 30)), NO_ARRAY),
     "number of 1 GB": (opened(b"\x8b\x00\x00\x00\x40"), "not enough data in stream to read long4"),
-    "number of a million digits": (opened(b"I" + b"9" * 1_000_000 + b"\n"), "it uses INT|Error|digits"),
-    "a million opcodes": (opened(b"(" * 1_000_000), "its MARK is more than"),
-    "nested lists": (doubled(b"]\x94", b"]\x94(%s%se", 40), "its BINGET is more than"),
-    "nested tuples": (doubled(b")\x94", b"%s%s\x86\x94", 40), "its BINGET is more than"),
-    "deep tuples as a key": (opened(b"}", DEEP, b"K\x01s"), "its TUPLE1 is more than"),
-    "DUP": (opened(b"]2\x86" * 40), "it uses DUP"),
-    "extension registry": (opened(b"\x82\x01"), "it uses EXT1"),
-    "persistent id": (opened(b"Pfile\n"), "it uses PERSID"),
-    "set": (opened(b"\x8f"), "it uses EMPTY_SET"),
-    "32 MiB": (dumped() + bytes(32 * MB), "it has more than 33554432 bytes"),
-    "control characters": (opened(b"cos\x1b[2J\nsystem\n)R"), r"it names os\[2J\.system"),
+    "number of a million digits": (opened(b"I" + b"9" * 1_000_000 + b"\n"), "Error|digits"),
+    "a million opcodes": (opened(b"(" * 1_000_000), "it has more than 200000 opcodes"),
+    "nested lists": (doubled(b"]\x94", b"]\x94(%s%se", 40), NO_ARRAY),
+    "deep tuples as a key": (opened(b"}", DEEP, b"K\x01s"), NO_ARRAY),
+    "extension registry": (opened(b"\x82\x01"), NO_ARRAY),
+    "persistent id": (opened(b"Pfile\n"), NO_ARRAY),
+    "control characters": (opened(b"cos\x1b[2J\nsystem\n)R"), NO_ARRAY),
+    "unknown opcode": (opened(b"\xff\x1b[2J"), "opcode .* unknown"),
 }
 
 
@@ -187,12 +177,18 @@ BAD_BATCHES = {
     "signed": {"data": np.zeros((8, 3072), np.int8)},
     "objects": {"data": np.zeros((8, 3072), object)},
     "no array": {"data": b"\0" * 3072 * 8},
+    "other rows": {"data": np.zeros((3072, 8), np.uint8)},
+    "two arrays": {"more": planes(TEST)},
     "no list": {"labels": 3},
     "fewer labels": {"labels": [0] * 7},
     "fractions": {"labels": [0.5] * 8},
     "truths": {"labels": [True] * 8},
     "names": {"labels": [b"cat"] * 8},
     "array": {"labels": np.zeros(8, np.uint8)},
+    "large": {"labels": [300] * 8},
+    "numpy's integers": {"labels": [np.int64(1)] * 8},
+    "integers, then not": {"labels": [0] * 8 + ["x"]},
+    "pairs": {"labels": [[0, 1], [2, 3], [4, 5], [6, 7]]},
     "ragged": {"labels": [[0], [1, 2]]},
     "nested": {"labels": nested(2)},
     "label 10": {"labels": [10] * 8},
@@ -221,14 +217,23 @@ def test_a_pickle_of_cifar100_is_told(tmp_path, refused):
     write_batches(tmp_path / "data", TRAIN, TEST)
     with (tmp_path / "data" / "test_batch").open("wb") as file:
         Python2Pickler(file, protocol=2).dump({b"data": np.zeros((1, 3072), np.uint8), b"fine_labels": [1]})
-    refused("KeyError: b'labels'")
+    refused("it has no `labels`")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_in_fortran_order_are_refused(tmp_path, protocol):
+    write_batch(tmp_path / "test_batch", TEST, protocol=protocol, data=np.asfortranarray(planes(TEST)))
+    with pytest.raises(ValueError, match="in C order"):
+        cifar10_files.decode_batch((tmp_path / "test_batch").read_bytes())
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_arrays_in_fortran_order(protocol):
-    batch = {b"data": np.asfortranarray(planes(TEST)), b"labels": TEST.labels.tolist()}
-    held = cifar10_files.decode_batch(pickle.dumps(batch, protocol=protocol), "a file")
-    assert content_sha256(held) == content_sha256(TEST)
+@pytest.mark.parametrize("writable", [True, False])
+def test_keys_of_text_and_arrays_that_cannot_be_written(protocol, writable):
+    pixels = planes(TEST)
+    pixels.flags.writeable = writable
+    raw = pickle.dumps({"labels": TEST.labels.tolist(), "data": pixels}, protocol=protocol)
+    assert decoded(raw) == content_sha256(TEST)
 
 
 EDIT = st.tuples(st.integers(0, 200) | st.integers(0), st.binary(max_size=6), st.integers(0, 6))  # where, put, cut
@@ -253,10 +258,12 @@ def or_refusal(read):
 @settings(max_examples=200, deadline=None)
 @given(st.integers(2, 5), EDITS)
 def test_no_edit_of_a_batch_makes_another_error(tmp_path_factory, protocol, edits):
-    path = tmp_path_factory.getbasetemp() / "an edited batch"
-    write_batch(path, TEST.take(slice(2)), protocol=protocol)
-    held = or_refusal(lambda: cifar10_files.decode_batch(edited(path.read_bytes(), edits), "a file"))
-    assert held.startswith("a file") if isinstance(held, str) else held.images.shape[1:] == (32, 32, 3)
+    folder = tmp_path_factory.getbasetemp() / "edited"
+    write_batches(folder, TRAIN.take(slice(5)), TEST.take(slice(2)), protocol=protocol)
+    path = folder / PYTHON.files[-1]
+    path.write_bytes(edited(path.read_bytes(), edits))
+    held = or_refusal(lambda: cifar10_files.read_packed([folder / name for name in PYTHON.files], PYTHON))
+    assert held.startswith(f"{path} is damaged") if isinstance(held, str) else held[1].images.shape[1:] == (32, 32, 3)
 
 
 # Binary batches
@@ -268,7 +275,7 @@ def test_no_edit_of_a_batch_makes_another_error(tmp_path_factory, protocol, edit
         (b"", "0 bytes are no whole number of 3073"),
         (bytes(3072), "3072 bytes are no"),
         (b"\x0a" + bytes(3072), "1 images with other"),
-        (bytes(3073 * 11_000), "more than 33554432 bytes"),
+        (bytes(3073 * 11_000), "has 33803000 bytes; at most 33554432"),
     ],
 )
 def test_a_wrong_binary_batch(tmp_path, refused, raw, told):
@@ -293,8 +300,11 @@ EVIL = {
     "33 MiB": (member(f"{ROOT}/readme.html", size=33 * MB), f"readme.html' has {33 * MB} bytes; at most"),
     "2^60 bytes": (member(f"{ROOT}/readme.html", size=1 << 60), "readme.html' has 1152921504606846976 bytes; at most"),
     "-1 bytes": (member(f"{ROOT}/readme.html", size=-1), "readme.html' has -1 bytes; at most"),
-    "folder 25 times": (25 * member(ROOT, type=tarfile.DIRTYPE), f"'{ROOT}' is one too many"),
-    "pax 25 times": (25 * member("pax", b"9 a=bcde\n", type=tarfile.XHDTYPE), "'pax' is one too many"),
+    "folder twice": (2 * member(ROOT, type=tarfile.DIRTYPE), f"'{ROOT}' is none of .*, or comes twice"),
+    "file for a folder": (member(ROOT, b"x"), f"'{ROOT}' is no plain file"),
+    "pax": (member("pax", b"9 a=bcde\n", type=tarfile.XHDTYPE), "'pax' is none of"),
+    "pax by an allowed name": (member(f"{ROOT}/readme.html", b"9 a=bcde\n", type=tarfile.XHDTYPE), "is no plain file"),
+    "pax for all": (member("pax", b"9 a=bcde\n", type=tarfile.XGLTYPE), "'pax' is none of"),
 } | {
     f"type {kind}": (member(f"{ROOT}/readme.html", type=kind, linkname="/etc/passwd"), "readme.html' is no plain file")
     for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"S", b"Z")
@@ -316,22 +326,13 @@ def test_a_batch_twice_or_never(tmp_path, refused, i):
     write_tar(tmp_path, [*parts, parts[i]])
     refused(f"{ARCHIVE}member '{ROOT}/{PYTHON.files[i]}' is none of .*, or comes twice")
     write_tar(tmp_path, parts[:i] + parts[i + 1 :])
-    refused(rf"{PYTHON.archive} holds a part of CIFAR-10, without {PYTHON.files[i]}; accepted: ")
+    refused(rf"{ARCHIVE}it is without {PYTHON.files[i]}; accepted: ")
 
 
-@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_pax_headers_change_nothing(tmp_path, kind):
-    sly = member("pax", b"24 path=/etc/cron.d/job\n12 size=9999\n", type=kind)
-    path = write_tar(tmp_path, [sly, *archived(tmp_path)])
-    assert gather(*cifar10_files.read_archive(path, PYTHON)).sha256 == content_sha256(TRAIN, TEST)
-
-
-@pytest.mark.parametrize(("pax", "told"), [(True, "by member 'pax'"), (False, "after its last")])
-def test_a_gzip_bomb(tmp_path, refused, pax, told):
-    path = write_tar(tmp_path, archived(tmp_path), end=b"" if pax else bytes(1024))
-    header, zeros = member("pax", type=tarfile.XHDTYPE, size=32 * MB), gzip.compress(bytes(32 * MB), 1)
-    path.write_bytes(path.read_bytes() + 20 * ((gzip.compress(header) if pax else b"") + zeros))
-    refused(f"{ARCHIVE}it unpacks to more than 200000000 bytes {told}")
+def test_a_gzip_bomb(tmp_path, refused):
+    path = write_tar(tmp_path, archived(tmp_path))
+    path.write_bytes(path.read_bytes() + 20 * gzip.compress(bytes(32 * MB), 1))
+    refused(f"{ARCHIVE}it has more than 1048576 bytes")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 9, 100, 60_000, -9, -1])
@@ -363,5 +364,5 @@ def test_no_edit_of_an_archive_makes_another_error(tmp_path_factory, packed, edi
     write_archive(path, packed.folder, write, train, TEST.take(slice(2)))
     raw = path.read_bytes()
     path.write_bytes(gzip.compress(edited(gzip.decompress(raw), edits), 1) if inside else edited(raw, edits))
-    held = or_refusal(lambda: cifar10_files.read_archive(path, packed))
+    held = or_refusal(lambda: cifar10_files.read_packed([path], packed))
     assert held.startswith(str(path)) if isinstance(held, str) else inside or content_sha256(held[0]) == content_sha256(train)

@@ -157,7 +157,10 @@ def oblong(root: Path) -> None:
     ("spoil", "sentence"),
     [
         (break_class, r"train: found 1 classes, at least 2 are needed; expected data.dir/train/<class>/"),
-        (empty_class, r"dogs: no images; accepted: .bmp"),
+        (
+            empty_class,
+            r"train: .*no valid file for the classes dogs.* extensions are: .jpg, .*; expected data.dir/train/<class>/",
+        ),
         (lambda root: shutil.rmtree(root / "train"), r"train: found 0 classes"),
         (
             lambda root: (root / "test" / "cats").rename(root / "test" / "fish"),

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from bench.data import dali
 from bench.data.batches import Batch, LoaderSpec
 from bench.data.dali import DaliLoader, build_pipeline
+from bench.data.loaders import ResidentLoader, TorchLoader
 from bench.data.order import Augmentation, Order
-from bench.data.resident import ResidentLoader
 from bench.data.source import Split
-from bench.data.workers import TorchLoader
 from bench.runtime.streams import Stream, permutation
 
 LOADERS = [ResidentLoader, DaliLoader, TorchLoader]
@@ -166,7 +165,7 @@ def test_loaders_are_interchangeable(flip, compiled):
 @pytest.mark.parametrize("allowed", [False, True])
 def test_resident_compiles_where_it_is_allowed_to(monkeypatch, allowed):
     asked = []
-    monkeypatch.setattr("kernels.augment.cpu.compiled_batch", lambda height, recipe: asked.append((height, recipe.cutout)))
+    monkeypatch.setattr("kernels.augment.op.compiled_batch", lambda height, recipe: asked.append((height, recipe.cutout)))
     ResidentLoader(make_split(), make_spec(cutout=3, compiled=allowed))
     assert asked == ([(HEIGHT, 3)] if allowed else [])
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.data.order import Augmentation, Draws, Order, Rows, check_batch
+from bench.data.order import Augmentation, Draws, Order, Rows
 from bench.runtime.streams import Stream, permutation, words
 
 few = settings(deadline=None, max_examples=40)
@@ -173,7 +173,7 @@ def test_epochs_and_seeds_have_their_own_order_and_augmentation():
 def test_a_batch_that_does_not_divide_names_the_nearest_that_does(size, world_size):
     assume(size % world_size)
     with pytest.raises(ValueError, match=rf"global_batch_size: {size} .* {world_size} processes") as error:
-        check_batch(size, 1000, world_size)
+        make_order(samples=1000, global_batch_size=size, world_size=world_size)
     near = int(re.search(r"nearest: (\d+)$", str(error.value)).group(1))
     divisible = range(world_size, 1000, world_size)
     assert near in divisible

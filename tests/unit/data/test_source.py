@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.source import Dataset, Split, content_order, content_sha256, cut, gather, subset
+from bench.data.source import Dataset, Split, content_sha256, cut, gather, subset
 from tests.unit.data.factory import data_config, random_split, shuffled
 
 
@@ -27,36 +27,34 @@ def same(a: Split, b: Split) -> bool:
 
 
 def dataset(train: Split, test: Split) -> Dataset:
-    cut_train, val, held_out = cut(gather(train, test), val=2)
     facts = {"name": "few", "sha256": "", "classes": ("a",), "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    return Dataset(**facts, train=cut_train, val=val, test=held_out)
+    return Dataset(**facts, **cut(gather(train, test), val=2))
 
 
-def test_content_order_is_by_pixel_hash_then_label():
+def test_gathered_images_are_in_the_order_of_pixel_hash_then_label():
     split = random_split(50, seed=0, size=4)
     twice = Split(images=np.concatenate([split.images] * 2), labels=np.concatenate([split.labels + 1, split.labels]))
-    order = content_order(twice.images, twice.labels)
     expected = sorted(range(100), key=lambda row: (hashlib.sha256(twice.images[row].tobytes()).digest(), int(twice.labels[row])))
-    assert order.tolist() == expected
+    assert same(gather(twice).train, twice.take(np.array(expected)))
 
 
 @given(pools(), st.integers(0, 2**32 - 1))
 def test_row_order_changes_neither_digest_nor_splits(split, seed):
     other = shuffled(split, seed)
     assert content_sha256(split) == content_sha256(other)
-    for a, b in zip(cut(gather(split), val=1, test=1), cut(gather(other), val=1, test=1), strict=True):
-        assert same(a, b)
+    a, b = cut(gather(split), val=1, test=1), cut(gather(other), val=1, test=1)
+    assert all(same(a[name], b[name]) for name in ("train", "val", "test"))
 
 
 @given(pools(), pools(), st.integers(0, 2**32 - 1))
 def test_row_order_of_a_test_pool_changes_nothing(train, test, seed):
-    for a, b in zip(cut(gather(train, test), val=1), cut(gather(train, shuffled(test, seed)), val=1), strict=True):
-        assert same(a, b)
+    a, b = cut(gather(train, test), val=1), cut(gather(train, shuffled(test, seed)), val=1)
+    assert all(same(a[name], b[name]) for name in ("train", "val", "test"))
 
 
 @given(pools(low=6), st.integers(1, 2), st.integers(1, 2))
 def test_a_cut_keeps_every_image_once(split, val, test):
-    parts = cut(gather(split), val=val, test=test)
+    parts = list(cut(gather(split), val=val, test=test).values())
     assert [len(part.labels) for part in parts] == [len(split.labels) - val - test, val, test]
     joined = Split(images=np.concatenate([p.images for p in parts]), labels=np.concatenate([p.labels for p in parts]))
     assert content_sha256(joined) == content_sha256(split)
@@ -64,16 +62,16 @@ def test_a_cut_keeps_every_image_once(split, val, test):
 
 def test_a_test_pool_is_kept_whole_and_apart():
     train, test = random_split(20, seed=1), random_split(7, seed=2)
-    cut_train, val, held_out = cut(gather(train, test), val=4)
-    assert (len(cut_train.labels), len(val.labels)) == (16, 4)
-    assert content_sha256(held_out) == content_sha256(test)
+    splits = cut(gather(train, test), val=4)
+    assert (len(splits["train"].labels), len(splits["val"].labels)) == (16, 4)
+    assert content_sha256(splits["test"]) == content_sha256(test)
 
 
 def test_the_permutation_is_fixed():
     images = np.zeros((12, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0] = np.arange(12)
-    train, val, test = cut(gather(Split(images=images, labels=np.arange(12))), val=3, test=2)
-    assert [part.labels.tolist() for part in (train, val, test)] == [[5, 6, 7, 10, 11, 9, 1], [8, 0, 3], [4, 2]]
+    splits = cut(gather(Split(images=images, labels=np.arange(12))), val=3, test=2)
+    assert [splits[name].labels.tolist() for name in ("train", "val", "test")] == [[5, 6, 7, 10, 11, 9, 1], [8, 0, 3], [4, 2]]
 
 
 def test_digest_sees_pixels_labels_shape_and_which_pool():

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bench.config.load import load
-from bench.data import dali, resident, workers
+from bench.data import dali, loaders
 from bench.experiment import selfcheck, suite
 from bench.experiment.selfcheck import self_check
 from tests.commands import ROOT, TINY
 
 CPU = torch.device("cpu")
-LOADERS = {"dali": dali.DaliLoader, "resident": resident.ResidentLoader, "torch": workers.TorchLoader}
+LOADERS = {"dali": dali.DaliLoader, "resident": loaders.ResidentLoader, "torch": loaders.TorchLoader}
 
 
 @pytest.fixture(autouse=True)
@@ -26,16 +26,17 @@ def cache(monkeypatch, tmp_path):
 def test_this_machine_is_green_and_its_record_is_kept(cache, monkeypatch):
     record = self_check(CPU)
     assert record["checks"] == dict.fromkeys(["loader dali", "loader resident", "loader torch", "compiled steps"], "ok")
-    monkeypatch.setattr(selfcheck, "_told", lambda check: pytest.fail("checked twice"))
+    monkeypatch.setattr(selfcheck, "_told", lambda *check: pytest.fail("checked twice"))
     assert self_check(CPU) == record
     assert [path.name for path in cache.glob("*.json")] == [f"{record['key']}.json"]
 
 
-def test_another_driver_is_checked_anew(monkeypatch):
+def test_another_driver_is_checked_anew(monkeypatch, tmp_path):
     checked = []
-    monkeypatch.setattr(selfcheck, "_told", lambda check: checked.append(1) or "ok")
+    monkeypatch.setattr(selfcheck, "_told", lambda *check: checked.append(1) or "ok")
     for driver in ("580.1", "580.2", "580.1"):
-        monkeypatch.setattr("bench.runtime.environment._driver", lambda driver=driver: driver)
+        (tmp_path / "version").write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Thu")
+        monkeypatch.setattr("bench.runtime.environment.DRIVER", tmp_path / "version")
         assert self_check(CPU)["facts"]["gpu_driver"] == driver
     assert len(checked) == 2 * 4
 
@@ -67,7 +68,7 @@ def plant(monkeypatch, name: str, fault: str) -> None:
     def skipping(self, order, start: int, stop: int):
         yield from true(self, Skipping(order), start, stop)
 
-    monkeypatch.setattr(workers.dataclasses, "replace", lambda given, **changes: replace(given, **changes) if changes else given)
+    monkeypatch.setattr(loaders.dataclasses, "replace", lambda given, **changes: replace(given, **changes) if changes else given)
     monkeypatch.setattr(loader, "batches", skipping if fault == "dropped" else batches)
 
 
@@ -108,7 +109,7 @@ def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_pa
         is_main=True,
         startup_s=0.0,
         from_main=lambda value: value,
-        sum_counts=lambda counts: counts,
+        sums=lambda counts: counts,
     )
     begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
     with pytest.raises(RuntimeError, match="self-check of cuda") if kind == "cuda" else nullcontext():
@@ -118,7 +119,7 @@ def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_pa
 def test_a_cache_that_can_only_be_read_harms_nothing(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(selfcheck, "_told", lambda check: "ok")
+    monkeypatch.setattr(selfcheck, "_told", lambda *check: "ok")
     assert set(self_check(CPU)["checks"].values()) == {"ok"}
 
 
@@ -131,7 +132,7 @@ def test_machines_with_other_images_or_weights_do_not_train_together(monkeypatch
         is_main=False,
         startup_s=0.0,
         from_main=lambda value: {"slow": ["same"]},
-        sum_counts=lambda counts: counts,
+        sums=lambda counts: counts,
     )
     begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs"]), world)
     monkeypatch.setattr(begun._inputs, "check", lambda config, world_size: {"slow": [mine]})

@@ -81,7 +81,7 @@ def test_a_config_gives_its_start(tmp_path, network, given):
 def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network, given):
     path = write(tmp_path, given)
     sha256, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
-    pinned = file_start(path, network, source="self", tag=None, license="mit", sha256=sha256)
+    pinned = file_start(path, network, source="self", tag=None, terms="mit", sha256=sha256)
     assert (pinned.record["sha256"], pinned.record["license"]) == (sha256, "mit")
     with pytest.raises(ValueError, match=rf"weights.source self: .*some.safetensors' has the sha256 {sha256}, not .* {other}"):
         file_start(path, network, source="self", tag=None, sha256=other)

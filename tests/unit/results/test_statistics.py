@@ -25,7 +25,6 @@ from bench.results.statistics import (
     sign_evidence,
     sign_flip_p,
     sooner,
-    t_evidence,
     unlike,
     win_probability,
 )
@@ -218,9 +217,6 @@ SURE = {"spread": 0.2, "ratio": 1.3, "alpha": 0.05, "most": 50}
         lambda: sign_evidence([2]),
         lambda: deciding_blocks(NAN),
         lambda: deciding_blocks(0.0),
-        lambda: t_evidence([1.0] * 9 + [NAN]),
-        lambda: t_evidence([1.0, INF]),
-        lambda: t_evidence([1.0, 1.0], NAN),
         lambda: confidence_sequence([1.0] * 9 + [NAN], 0.05),
         lambda: confidence_sequence([1.0] * 9, NAN),
         lambda: confidence_sequence([1.0] * 9, 0.05, NAN),
@@ -248,7 +244,7 @@ def test_results_are_plain_floats_that_json_takes():
     d, spans = np.array(DIFFERENCES[1]), [*exact(2.0, 3.0), *missed(9.0)]
     found = [
         *(sooner(*spans[:2]), win_probability(spans, spans), rmst(spans, 9.0), ert(spans, 9.0), ert_floor(3, 9.0)),
-        *(*ert_interval(spans, 9.0, 0.05), sign_evidence(np.ones(7)), t_evidence(d), *confidence_sequence(d, 0.05)),
+        *(*ert_interval(spans, 9.0, 0.05), sign_evidence(np.ones(7)), *confidence_sequence(d, 0.05)),
         *(sign_flip_p(d), *holm([0.1, 0.2]), *mean_interval(d, 0.05), log_area(d, d), *unlike(d, d)),
         correlation(list(zip(d, d, strict=True))),
     ]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from bench.results.statistics import Span, confidence_sequence, ert_interval, sign_evidence, sooner, t_evidence
+from bench.results.statistics import Span, confidence_sequence, ert_interval, sign_evidence, sooner
+from tests.unit.results.test_statistics_evidence import t_evidence
 
 pytestmark = pytest.mark.slow
 ALPHA, SIGMA = 0.05, 0.5

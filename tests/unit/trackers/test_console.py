@@ -9,7 +9,7 @@ from rich.console import Console
 from bench.results.comparison import summarize
 from bench.results.verdict import answer
 from bench.trackers.console import ConsoleTracker
-from tests.unit.results_factory import make_config, make_event, make_plan, make_look, make_looks, make_result, make_run_start
+from tests.unit.results_factory import make_config, make_event, make_look, make_looks, make_plan, make_result, make_run_start
 
 
 def terminal(width: int, **options) -> Console:

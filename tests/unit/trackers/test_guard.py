@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.trackers.protocol import Guarded
+from bench.trackers import Guarded
 from tests.unit.results_factory import make_config, make_look, make_result, make_run_start
 
 
@@ -45,7 +45,7 @@ def use(guarded: Guarded) -> None:
 
 def test_a_sound_tracker_hears_everything_once(capsys):
     tracker = Recording()
-    use(Guarded(tracker, "fake"))
+    use(Guarded({"fake": tracker}))
     assert tracker.calls == ["start", "event", "finish", "summary", "close"]
     assert capsys.readouterr() == ("", "")
 
@@ -53,7 +53,7 @@ def test_a_sound_tracker_hears_everything_once(capsys):
 @pytest.mark.parametrize("raises_in", ["start", "event", "finish", "summary", "close"])
 def test_a_failing_tracker_is_told_once_closed_and_never_called_again(raises_in, capsys):
     tracker = Recording(raises_in)
-    guarded = Guarded(tracker, "fake")
+    guarded = Guarded({"fake": tracker})
     use(guarded)
     use(guarded)
     order = ["start", "event", "finish", "summary", "close"]
@@ -63,10 +63,17 @@ def test_a_failing_tracker_is_told_once_closed_and_never_called_again(raises_in,
     assert err == "tracker fake is off for the rest of this process: RuntimeError: no space\n"
 
 
+def test_a_failing_tracker_leaves_the_others_alone(capsys):
+    sound = Recording()
+    use(Guarded({"fake": Recording("start"), "sound": sound}))
+    assert sound.calls == ["start", "event", "finish", "summary", "close"]
+    assert capsys.readouterr().err.startswith("tracker fake is off")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
 def test_what_ends_the_process_passes_through(error):
     with pytest.raises(type(error)):
-        use(Guarded(Recording("event", error), "fake"))
+        use(Guarded({"fake": Recording("event", error)}))
 
 
 def test_a_stderr_that_is_gone_does_not_matter(monkeypatch):
@@ -75,4 +82,4 @@ def test_a_stderr_that_is_gone_does_not_matter(monkeypatch):
             raise BrokenPipeError
 
     monkeypatch.setattr("sys.stderr", Gone())
-    use(Guarded(Recording("event"), "fake"))
+    use(Guarded({"fake": Recording("event")}))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
 from bench.data.batches import Batch
+from bench.runtime.compute import no_recompile
 from bench.training.program import Objective
 from tests.unit.training.factory import (
     BATCH,
@@ -54,14 +55,14 @@ def test_nothing_is_compiled_after_the_kernel_warm_up(world, monkeypatch, backen
     before, losses = graphs(), []
     for seed in (0, 1, 0):
         program.reset(start_of(seed))
-        with program.guard():
+        with no_recompile(True):
             losses.append(train(program, 0, 3))
             losses.append([program.evaluate([make_evaluation(0), make_evaluation(1, counted=3)]).loss])
             losses.append(train(program, 3, 4))
     assert graphs() == before
     assert losses[:3] == losses[6:]  # the same seed, another one in between
     assert losses[:3] != losses[3:6]
-    with program.guard(), pytest.raises(RuntimeError, match="recompile"):
+    with no_recompile(True), pytest.raises(RuntimeError, match="recompile"):
         program.step(make_batch(0, size=BATCH - 1), 0)
 
 
@@ -80,7 +81,7 @@ def test_without_compiling_there_is_nothing_to_guard(world):
     program = make_program(world)
     record = program.warm_up([make_batch(0)], make_evaluation(0))
     assert (record["enabled"], record["fullgraph"], record["graphs"]) == (False, False, 0)
-    with program.guard():
+    with no_recompile(False):
         program.step(make_batch(0, size=3), 0)
 
 

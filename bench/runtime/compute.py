@@ -1,9 +1,13 @@
-"""torch.compile with one owner: always fullgraph, static shapes, its seconds counted, and proof that none fall on the clock."""
+"""How steps are computed: in a precision as asked or chosen by a recorded rule, and compiled, which has its one owner here.
+
+Compiling is always fullgraph, with static shapes, its seconds counted, and proof that none fall on the clock.
+"""
 
 import logging
 import os
 import shutil
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -11,6 +15,35 @@ from typing import Any
 import torch
 from torch import nn
 from torch._dynamo.utils import counters
+
+PROBE_STEPS = 8
+
+
+def check_precision(asked: str, device: torch.device) -> None:
+    """Raise ValueError for fp16 on a CPU, which accelerate would silently turn into fp32."""
+    if asked == "fp16" and device.type == "cpu":
+        raise ValueError("precision: 'fp16' is not computed on a CPU; allowed there: auto, bf16, fp32")
+
+
+def resolve(asked: str, device: torch.device, probe: Callable[[], dict[str, float]]) -> dict[str, Any]:
+    """Name and reason of the precision, for the record. `auto` probes a CPU (`probe`: name -> seconds a step)."""
+    if asked != "auto":
+        return {"name": asked, "reason": "asked for", "probe_s": None}
+    if device.type == "cuda":
+        name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return {"name": name, "reason": "auto: bf16 where the GPU has it, else fp16", "probe_s": None}
+    probe_s = probe()
+    fastest = min(probe_s, key=probe_s.__getitem__)
+    return {"name": fastest, "reason": f"auto: fastest of {PROBE_STEPS - 1} eager steps each", "probe_s": probe_s}
+
+
+def probe_step_s(step: Callable[[], None]) -> dict[str, float]:
+    """The fastest of a few eager steps on the CPU under fp32 and under bf16 autocast, the first left out; seconds."""
+    fastest = {}
+    for name in ("fp32", "bf16"):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bf16"):
+            fastest[name] = min(timeit.repeat(step, timer=time.monotonic, number=1, repeat=PROBE_STEPS)[1:])
+    return fastest
 
 
 def check_compiler(device: torch.device) -> None:
@@ -44,8 +77,7 @@ def compile_record(synchronize: Callable[[], None]) -> Iterator[dict[str, Any]]:
     before, start_s = _counts(), time.monotonic()
     yield record
     synchronize()
-    record["compile_s"] = time.monotonic() - start_s
-    record.update({name: count - before[name] for name, count in _counts().items()})
+    record |= {"compile_s": time.monotonic() - start_s} | {name: count - before[name] for name, count in _counts().items()}
 
 
 def _counts() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The `torch` loader: a stock DataLoader whose worker processes make whole batches in numpy. The one that nobody doubts."""
+"""The loaders beside DALI's: `resident`, whose one kernel makes batches on the device; `torch`, a stock DataLoader."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,10 +11,31 @@ from torch.utils.data import DataLoader, Dataset
 from bench.data.batches import Batch, LoaderSpec, normalize, padded
 from bench.data.order import Draws, Order
 from bench.data.source import Images, Split
+from kernels.augment.op import Resident
+from kernels.augment.reference import Recipe
+
+
+class ResidentLoader:
+    """The whole split lies on the device as uint8. Only sample numbers are sent there, and kernels/augment draws the rest."""
+
+    def __init__(self, split: Split, spec: LoaderSpec) -> None:
+        images = torch.from_numpy(np.ascontiguousarray(split.images)).to(spec.device)
+        recipe = Recipe(**vars(spec.augmentation), mean=spec.mean, std=spec.std, dtype=spec.dtype)
+        self._images = Resident(images, recipe, compiled=spec.compiled)
+        self._labels = torch.from_numpy(np.ascontiguousarray(split.labels)).to(spec.device)
+        self._device = spec.device
+
+    def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
+        """Batches of the steps [start_step, stop_step)."""
+        for step in range(start_step, stop_step):
+            rows = order.rows(step)
+            samples = torch.from_numpy(rows.samples).to(self._device, non_blocking=True)
+            images = self._images.batch(samples, seed=rows.seed, epoch=rows.epoch)
+            yield Batch(images=images, labels=self._labels[samples], samples=samples)
 
 
 class TorchLoader:
-    """Batches come from worker processes in the order of steps, are pinned for a GPU, and sent there."""
+    """Worker processes make whole batches in numpy, which come in the order of steps, are pinned for a GPU, and sent there."""
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
         self._images = padded(split.images, spec.augmentation)

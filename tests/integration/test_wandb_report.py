@@ -1,0 +1,261 @@
+"""W&B Reports through wandb's own client: what a stand-in server is sent, and one sentence where there is none to be had.
+
+Each is published in its own process: wandb keeps state, threads and a service process.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_wandb import CANARY, NOWHERE, ROOT, environment
+from tests.integration.wandb_server import WandbServer
+
+pytest.importorskip("wandb_workspaces")
+
+BOUND_S = 30
+MARKUP = "Is <script>alert('1')</script> | `rm` **sooner** than {{ 7 * 7 }} [x](javascript:1)?"
+ANSWER = "pretrained 2.03x sooner to 0.90 on digits than random (process clock; sooner in 1 of 1 block; verdict: undecided)"
+MARKDOWN = r"""# Is \<script\> sooner?
+
+> **pretrained 2.03x sooner**
+
+**Not verified CIFAR-10: these figures are of digits, and of nothing else.**
+
+- data set: digits
+- primary comparison: pretrained against random at 0.90
+
+![curves](report.png)
+
+One thin line a run.
+
+## Time to accuracy
+
+| arm | s |
+| - | -: |
+| **pre\|trained** | 4.1 |
+| \<b\>random\</b\> | 8.3 |
+
+Medians.
+
+## Runs
+
+| run | ledger |
+| - | - |
+| pretrained-s0 | cafe1234 |
+
+## How to make it again
+
+    python -m bench run probe
+
+- expected before the first run: \`sooner\`
+"""
+
+DRIVER = """
+import json, sys
+from pathlib import Path
+from bench.trackers import wandb_report
+
+asked = json.loads(sys.argv[1])
+wandb_report.DEADLINE_S = asked.get("deadline_s", wandb_report.DEADLINE_S)
+try:
+    print(wandb_report.publish(asked["report"], asked["markdown"], asked["config"], Path("runs/probe/report.html")))
+except ValueError as error:
+    print("ValueError:", error)
+"""
+
+
+def made_report(**changes: Any) -> dict[str, Any]:
+    """What publishing reads of report.json."""
+    row = {
+        "arm": "pretrained", "baseline": "random", "threshold": 0.9, "blocks": 1, "blocks_sooner": 1, "blocks_later": 0,
+        "ratio": 2.03, "low": None, "high": None,
+    }  # fmt: skip
+    return {
+        "verdict": {"verdict": "undecided", "reason": "evidence 1.5 of 20"}, "rules": "headstart", "clock": "process",
+        "method_version": "1.0", "plan": {"sha256": "ab12" * 16, "primary": {"alpha": 0.05}, "amended": []},
+        "primary": {"arm": "pretrained", "threshold": 0.9, "baseline": "random"}, "dataset": {"name": "digits"},
+        "comparisons": [row], "arms": [], "runs": [{}] * 14, **changes,
+    }  # fmt: skip
+
+
+def made_config(**changes: Any) -> dict[str, Any]:
+    """What publishing reads of an experiment's plain config."""
+    return {
+        "name": "probe", "question": MARKUP, "thresholds": [0.8, 0.9, 0.95], "primary": {"threshold": 0.9}, "clock": "process",
+        "wandb": {"mode": None, "project": "headstart", "entity": None}, **changes,
+    }  # fmt: skip
+
+
+def publish(home: Path, url: str, config: dict[str, Any], *, environ: dict[str, str] | None = None, **options: Any) -> str:
+    """The one line that publishing ends in, a URL or a sentence; within the bound, and without the key."""
+    asked = json.dumps({"report": made_report(), "markdown": MARKDOWN, "config": config, **options})
+    variables = {"WANDB_BASE_URL": url, "WANDB_API_KEY": CANARY, **(environ or {})}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, asked], cwd=ROOT, env=environment(home, **variables), text=True, capture_output=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    assert time.monotonic() - began < BOUND_S
+    assert CANARY not in done.stdout + done.stderr
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    return line
+
+
+def saved(server: WandbServer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The one view that a server was sent, and the blocks of its spec."""
+    (view,) = server.asked("upsertView")
+    return view, json.loads(view["spec"])["blocks"]
+
+
+def text(block: dict[str, Any]) -> str:
+    """All the text of a block, one line a leaf."""
+    leaves = [block[key] for key in ("text", "content") if key in block]
+    return "\n".join([*leaves, *(text(child) for child in block.get("children", []))])
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, dict[str, Any], list[dict[str, Any]]]:
+    with WandbServer() as server:
+        url = publish(tmp_path_factory.mktemp("home"), server.url, made_config())
+    assert set(server.paths) == {"/graphql"}  # no telemetry
+    return server.url, url, *saved(server)
+
+
+def test_a_report_has_the_question_the_answer_and_the_facts(published):
+    server_url, url, view, blocks = published
+    assert (view["entityName"], view["projectName"], view["type"]) == ("entity", "headstart", "runs")
+    assert (view["displayName"], view["description"]) == (MARKUP, ANSWER)
+    callout, facts = (next(b for b in blocks if b["type"] == kind) for kind in ("callout-block", "list"))
+    assert text(callout).strip() == ANSWER
+    for fact in ("verdict: undecided; evidence 1.5 of 20", "clock: process", "method version: 1.0", "ab12" * 16, MARKUP):
+        assert fact in text(facts)
+    slug = "Is-script-alert-1-script-rm-sooner-than-7-7-x-javascript-1"
+    assert url == f"{server_url}/entity/headstart/reports/{slug}--Vmlldzox"
+
+
+def test_every_table_is_there_as_in_the_page_and_markup_stays_text(published):
+    *_, blocks = published
+    contents = [block["content"] for block in blocks if block["type"] == "markdown-block"]
+    titles = [text(block).strip() for block in blocks if block["type"] == "heading"]
+    assert titles == ["Time to accuracy", "Runs", "How to make it again"]
+    whole = MARKDOWN.replace("\n\n![curves](report.png)\n\nOne thin line a run.", "").split("\n\n", 2)[2].strip("\n")
+    for title in titles:
+        whole = whole.replace(f"## {title}\n\n", "")
+    kinds = [block["type"] for block in blocks]
+    assert kinds.index("markdown-block") < kinds.index("panel-grid")  # the warning stands above all figures
+    assert "\n\n".join(contents) == whole  # with the backslashes that keep a name from being markup
+
+
+def test_the_panels_show_the_runs_of_the_experiment_by_arm(published):
+    *_, blocks = published
+    (grid,) = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
+    (runs,) = grid["runSets"]
+    (shown,) = runs["filters"]["filters"]
+    assert (shown["key"], shown["op"], shown["value"]) == ({"section": "run", "name": "group"}, "=", "probe")
+    assert [(key["section"], key["name"]) for key in runs["grouping"]] == [("config", "arm.value")]
+    assert (runs["project"]["entityName"], runs["project"]["name"]) == ("entity", "headstart")
+    panels = grid["panelBankSectionConfig"]["panels"]
+    for panel in panels:
+        config = panel["config"]
+        assert (config["groupBy"], config["groupAgg"], config["groupArea"]) == ("arm.value", "median", "minmax")
+        assert config["aggregate"] is True
+        assert config["limit"] == 14
+    curves = [panel["config"] for panel in panels if panel["viewType"] == "Run History Line Plot"]
+    assert [curve["xAxis"] for curve in curves] == ["time/process_s", "trainer/epoch", "trainer/samples"]
+    assert all(curve["metrics"] == ["val/accuracy"] for curve in curves)
+    bars = [panel["config"]["metrics"] for panel in panels if panel["viewType"] == "Bar Chart"]
+    times = [[f"time_to_accuracy_s/{label}"] for label in ("0.90", "0.80", "0.95")]
+    assert bars == [*times, ["images_per_s"]]
+    assert len({(panel["layout"]["x"], panel["layout"]["y"]) for panel in panels}) == len(panels) == 7
+
+
+def test_a_long_question_is_cut_in_the_title_only(tmp_path):
+    question = "How much sooner? " * 20
+    with WandbServer() as server:
+        publish(tmp_path, server.url, made_config(question=question))
+    view, blocks = saved(server)
+    assert len(view["displayName"]) == 128
+    assert any(question in text(block) for block in blocks)
+
+
+def test_the_entity_of_the_config_is_taken_and_a_mode_of_now_goes_before_the_mode_of_the_runs(tmp_path):
+    config = made_config(question=None, wandb={"mode": "offline", "project": "headstart", "entity": "team"})
+    with WandbServer() as server:
+        url = publish(tmp_path, server.url, config, environ={"WANDB_MODE": "online"})
+    assert url == f"{server.url}/team/headstart/reports/probe--Vmlldzox"
+    assert saved(server)[0]["entityName"] == "team"
+
+
+@pytest.mark.parametrize(
+    ("mode", "environ", "why"),
+    [
+        (None, {"WANDB_API_KEY": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
+        ("online", {"WANDB_API_KEY": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
+        ("offline", {}, "offline, wandb.mode asks for it: send the runs with `wandb sync`, and set WANDB_MODE=online)"),
+        ("online", {"WANDB_MODE": "disabled"}, "disabled, WANDB_MODE asks for it: send the runs with `wandb sync`, and set"),
+    ],
+)
+def test_without_leave_to_go_online_nothing_is_asked_for(tmp_path, mode, environ, why):
+    with WandbServer() as server:
+        line = publish(tmp_path, server.url, made_config(wandb={"mode": mode, "project": "headstart"}), environ=environ)
+    assert line.startswith(f"ValueError: no W&B Report is made ({why}")
+    assert line.endswith("; the report itself is in runs/probe/report.html")
+    assert server.paths == []
+
+
+def test_a_mode_that_does_not_exist_is_named(tmp_path):
+    line = publish(tmp_path, NOWHERE, made_config(), environ={"WANDB_MODE": "ofline"})
+    assert line.startswith("ValueError: WANDB_MODE: 'ofline' is not allowed; ")
+    assert line.endswith("did you mean 'offline'?")
+
+
+@pytest.mark.parametrize(
+    ("faults", "why", "asked"),
+    [
+        (
+            {"project": "other"},
+            "no project entity/headstart: track runs online, or send them with `wandb sync`, first)",
+            "GetProjects",
+        ),
+        (
+            {"denied": ("upsertView",)},
+            "permission denied; check the key's rights to wandb.entity and wandb.project)",
+            "upsertView",
+        ),
+        ({"denied": ("Viewer",)}, "permission denied; check WANDB_BASE_URL, WANDB_API_KEY and the network)", "Viewer"),
+        ({"status": 401}, "check WANDB_BASE_URL, WANDB_API_KEY and the network)", "Viewer"),
+        ({"status": 500}, "check WANDB_BASE_URL, WANDB_API_KEY and the network)", "Viewer"),
+    ],
+)
+def test_a_server_that_will_not_is_told_in_one_sentence(tmp_path, faults, why, asked):
+    with WandbServer(**faults) as server:
+        line = publish(tmp_path, server.url, made_config())
+    assert line.startswith("ValueError: no W&B Report is made (")
+    assert line.endswith(f"{why}; the report itself is in runs/probe/report.html")
+    assert server.operations[-1][0] == asked
+
+
+def test_a_server_that_is_not_there_is_told_in_one_sentence(tmp_path):
+    line = publish(tmp_path, NOWHERE, made_config())
+    assert line.startswith(f"ValueError: no W&B Report is made (AuthenticationError: Failed to verify credentials with {NOWHERE}")
+    assert line.endswith("check WANDB_BASE_URL, WANDB_API_KEY and the network); the report itself is in runs/probe/report.html")
+
+
+def test_a_server_slow_at_every_answer_is_waited_for_no_longer_than_told(tmp_path):
+    with WandbServer(delay_s=1.5) as server:
+        line = publish(tmp_path, server.url, made_config(), deadline_s=4)
+    assert line.startswith("ValueError: no W&B Report is made (not done within 4 s; check WANDB_BASE_URL")
+    assert server.asked("upsertView") == []
+
+
+def test_a_malformed_key_is_told_but_not_shown(tmp_path):
+    key = "short-" + CANARY[:20]
+    line = publish(tmp_path, NOWHERE, made_config(), environ={"WANDB_API_KEY": key})
+    assert line.startswith("ValueError: no W&B Report is made (AuthenticationError")
+    assert CANARY[:20] not in line
