@@ -10,7 +10,6 @@ import time
 import pytest
 
 from bench.cli import main
-from bench.results.comparison import summarize
 from tests.commands import ROOT, bench, environment
 from tests.unit.results.study import OVERRIDES, write_study
 
@@ -277,13 +276,13 @@ def test_a_report_by_other_rules_stands_beside_the_first(verb, study, rules):
     assert verb("verify", str(study))[0] == 0
 
 
-def test_curves_from_elsewhere_have_a_report(verb, study, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.results.report.write_report", lambda _, plan, results, rules: summarize(plan, results, rules))
+def test_curves_from_elsewhere_have_a_report(verb, study, tmp_path):
     code, out, err = verb("report", str(tmp_path / "new"), "--curves", str(study.parent / "curves.csv"), *GIVEN)
     assert (code, err) == (0, "")
     assert (
         "a 1.00x sooner to 0.92 on curves of curves.csv than b (theirs clock; sooner in 0 of 1 block; verdict: undecided)" in out
     )
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {f"report.{kind}" for kind in ("json", "md", "html", "png")}
 
 
 @pytest.mark.parametrize(
