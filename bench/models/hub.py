@@ -88,7 +88,12 @@ def fetch(weights: HubWeights) -> Path:
         if not constants.HF_HUB_OFFLINE:
             print(f"weights: {weights.name} from the cache, perhaps not the newest: {cause}", file=sys.stderr, flush=True)
         path = cached
-    _check(path)
+    # A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size.
+    expected = path.readlink().name if path.is_symlink() else ""
+    if re.fullmatch("[0-9a-f]{64}", expected) and (digest := sha256_of(path)) != expected:
+        raise ValueError(
+            f"weights.source: {str(path.resolve())!r} is damaged (sha256 {digest}, not {expected}): delete it and start again"
+        )
     return path
 
 
@@ -120,12 +125,3 @@ def _cached(weights: HubWeights) -> Path | None:
     folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=weights.repository, repo_type="model"), "snapshots")
     copies = [path for path in folder.glob(f"*/{weights.file}") if path.is_file()]
     return max(copies, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _check(path: Path) -> None:
-    """A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size."""
-    expected = path.readlink().name if path.is_symlink() else ""
-    if re.fullmatch("[0-9a-f]{64}", expected) and (digest := sha256_of(path)) != expected:
-        raise ValueError(
-            f"weights.source: {str(path.resolve())!r} is damaged (sha256 {digest}, not {expected}): delete it and start again"
-        )
