@@ -16,10 +16,8 @@ from bench.results.store import sha256_of, sync
 
 def cache_root() -> Path:
     """HEADSTART_CACHE, else XDG_CACHE_HOME/headstart, else ~/.cache/headstart. It need not exist yet."""
-    own, shared = os.environ.get("HEADSTART_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own).expanduser()
-    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "headstart"
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "headstart")
+    return Path(os.environ.get("HEADSTART_CACHE") or shared).expanduser()
 
 
 def files_sha256(files: Iterable[Path], root: Path | None = None) -> str:

@@ -178,9 +178,8 @@ def _members(path: Path, packed: Packed) -> Iterator[tuple[str, bytes]]:
         with suppress(tarfile.EOFHeaderError):  # type: ignore[attr-defined]
             while True:
                 entry = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "replace")
-                if why := _why_refused(entry, packed, left):
-                    raise ValueError(f"member {entry.name!r} {why}")
-                left.discard(entry.name)
+                _check(entry, packed, left)
+                left.remove(entry.name)
                 raw = stream.read(entry.size + -entry.size % tarfile.BLOCKSIZE)[: entry.size]
                 if len(raw) < entry.size:
                     raise EOFError(f"it ends within member {entry.name!r}")
@@ -192,10 +191,10 @@ def _members(path: Path, packed: Packed) -> Iterator[tuple[str, bytes]]:
             raise ValueError(f"it is without {', '.join(absent)}")
 
 
-def _why_refused(entry: tarfile.TarInfo, packed: Packed, left: set[str]) -> str | None:
+def _check(entry: tarfile.TarInfo, packed: Packed, left: set[str]) -> None:
     if not 0 <= entry.size <= MAX_MEMBER_BYTES:
-        return f"has {entry.size} bytes; at most {MAX_MEMBER_BYTES}"
+        raise ValueError(f"member {entry.name!r} has {entry.size} bytes; at most {MAX_MEMBER_BYTES}")
     if entry.name not in left:
-        return f"is none of {packed.archive}, or comes twice"
-    plain = entry.isdir() if entry.name == packed.folder else entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
-    return None if plain else "is no plain file"
+        raise ValueError(f"member {entry.name!r} is none of {packed.archive}, or comes twice")
+    if not (entry.isdir() if entry.name == packed.folder else entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE)):
+        raise ValueError(f"member {entry.name!r} is no plain file")

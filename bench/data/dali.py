@@ -1,7 +1,7 @@
 """The `dali` loader, the one door to NVIDIA DALI: one graph for CPU and GPU, no random state inside it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
 
 
 def build_pipeline(
-    feed: Callable[[], Feed], spec: LoaderSpec, *, batch_size: int, size: tuple[int, int], device: str, device_id: int | None
+    feed: Iterator[Feed], spec: LoaderSpec, *, batch_size: int, size: tuple[int, int], device: str, device_id: int | None
 ) -> Pipeline:
     """The augmentation graph on `device` ("cpu" or "gpu"): crop, mirror, normalise in one operator, then the cutout, if any.
 
@@ -81,16 +81,13 @@ class DaliLoader:
                     read[0][0].synchronize()
                     read.popleft()
 
-    def _feed(self, order: Order, start_step: int, stop_step: int) -> Callable[[], Feed]:
-        steps, how = iter(range(start_step, stop_step)), self._spec.augmentation
+    def _feed(self, order: Order, start_step: int, stop_step: int) -> Iterator[Feed]:
+        how = self._spec.augmentation
         span = np.float32(max(2 * how.pad, 1))
-
-        def feed() -> Feed:
-            rows = order.rows(next(steps))  # its StopIteration ends the pipeline
+        for step in range(start_step, stop_step):
+            rows = order.rows(step)
             draws = how.draw(rows, self._size)
             x, y = draws.left.astype(np.float32) / span, draws.top.astype(np.float32) / span
             fed = self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, draws.mirror.astype(np.int32)
             corner = np.stack([draws.cutout_top, draws.cutout_left], axis=1).astype(np.float32)
-            return (*fed, corner) if how.cutout else fed
-
-        return feed
+            yield (*fed, corner) if how.cutout else fed

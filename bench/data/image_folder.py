@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.datasets import ImageFolder
 
 from bench.config.schema import DataConfig
 from bench.data import cache
@@ -24,32 +24,28 @@ def load(data: DataConfig) -> Dataset:
     if not data.dir:
         raise ValueError(f"data.dir: image_folder needs a folder, which is null; {LAYOUT}")
     root = Path(data.dir).expanduser()
-    classes = _classes(root / "train")
-    if (root / "test").is_dir() and (other := _classes(root / "test")) != classes:
+    found = [_find(root / pool) for pool in ("train", "test") if pool == "train" or (root / pool).is_dir()]
+    classes, files = found[0].classes, [pool.samples for pool in found]
+    if (other := found[-1].classes) != classes:
         raise ValueError(f"{root}: test has the classes {', '.join(other)}, train has {', '.join(classes)}; allowed: the same")
-    files = [_files(root / pool, classes) for pool in ("train", "test") if (root / pool).is_dir()]
     held = cache.files_sha256([Path(path) for pool in files for path, _ in pool], root)
     pools = cache.load(f"{held}-{data.image_size}", lambda: gather(*(_read(pool, data.image_size) for pool in files)))
     tenth = max(1, len(pools.train.labels) // HELD_OUT)
     splits = cut(pools, val=tenth, test=0 if pools.test else tenth)
     mean, std = _moments(splits["train"].images)
     name = f"{root.resolve().name}:{pools.sha256[:12]}"
-    return Dataset(name=name, sha256=pools.sha256, classes=classes, mean=mean, std=std, **splits)
+    return Dataset(name=name, sha256=pools.sha256, classes=tuple(classes), mean=mean, std=std, **splits)
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if len(names) < 2:
-        raise ValueError(f"{folder}: found {len(names)} classes, at least 2 are needed; {LAYOUT}")
-    return tuple(names)
-
-
-def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Every image with its class index, in the order of names."""
+def _find(folder: Path) -> ImageFolder:
+    """Its classes, and every image with its class index, in the order of names."""
     try:
-        return make_dataset(folder, {name: index for index, name in enumerate(classes)}, IMG_EXTENSIONS)
+        found = ImageFolder(str(folder))
     except FileNotFoundError as error:
-        raise ValueError(f"{folder}: {error}; {LAYOUT}") from None
+        raise ValueError(f"{folder}: {error.strerror or error}; {LAYOUT}") from None
+    if len(found.classes) < 2:
+        raise ValueError(f"{folder}: found {len(found.classes)} classes, at least 2 are needed; {LAYOUT}")
+    return found
 
 
 def _read(files: list[tuple[str, int]], image_size: int | None) -> Split:

@@ -51,10 +51,9 @@ class Augmentation:
     def draw(self, rows: Rows, size: tuple[int, int]) -> Draws:
         """The numbers for images of size (H, W): from the counter alone, so equal in every loader (kernels/augment too)."""
         drawn = words(rows.seed, Stream.AUGMENT, rows.samples, rows.epoch)
-        mirror = (drawn[:, 2] >> np.uint32(31)).astype(bool)
-        if self.flip == "alternating":
-            first = words(rows.seed, Stream.AUGMENT, rows.samples)[:, 2]
-            mirror = (first >> np.uint32(31)).astype(bool) ^ bool(rows.epoch % 2)
+        alternating = self.flip == "alternating"
+        heads = words(rows.seed, Stream.AUGMENT, rows.samples)[:, 2] if alternating else drawn[:, 2]
+        mirror = (heads >> np.uint32(31)).astype(bool) ^ (alternating and rows.epoch % 2 == 1)
         y, x = (drawn[:, 3] >> np.uint32(16)).astype(np.int64), (drawn[:, 3] & np.uint32(0xFFFF)).astype(np.int64)
         return Draws(
             top=below(drawn[:, 0], 2 * self.pad + 1),

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.file_download import repo_folder_name
 
 from bench import registry
 from bench.config.schema import WeightsConfig
@@ -26,14 +25,10 @@ class HubWeights:
     """What is known of a tag before anything is fetched; a licence that timm does not state is "unknown"."""
 
     name: str
+    tag: str
     repository: str
     file: str
     license: str
-
-    @property
-    def tag(self) -> str:
-        """timm's tag, as in weights.tag: the name after its first dot."""
-        return self.name.partition(".")[2]
 
 
 def hub_weights(network: str, config: WeightsConfig) -> HubWeights:
@@ -64,7 +59,7 @@ def hub_weights(network: str, config: WeightsConfig) -> HubWeights:
             f"weights.accept_license: {config.accept_license!r} does not cover {name}, whose licence is {terms}: set it to "
             f"{terms!r} if you agree to it (https://huggingface.co/{cfg.hf_hub_id}), or take an open tag: {free}"
         )
-    return HubWeights(name=name, repository=str(cfg.hf_hub_id), file=file, license=terms)
+    return HubWeights(name=name, tag=tag, repository=str(cfg.hf_hub_id), file=file, license=terms)
 
 
 def fetch(weights: HubWeights) -> Path:
@@ -88,7 +83,12 @@ def fetch(weights: HubWeights) -> Path:
         if not constants.HF_HUB_OFFLINE:
             print(f"weights: {weights.name} from the cache, perhaps not the newest: {cause}", file=sys.stderr, flush=True)
         path = cached
-    _check(path)
+    # A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size.
+    expected = path.readlink().name if path.is_symlink() else ""
+    if re.fullmatch("[0-9a-f]{64}", expected) and (digest := sha256_of(path)) != expected:
+        raise ValueError(
+            f"weights.source: {str(path.resolve())!r} is damaged (sha256 {digest}, not {expected}): delete it and start again"
+        )
     return path
 
 
@@ -113,19 +113,5 @@ def _cause(error: Exception) -> str:
 
 
 def _cached(weights: HubWeights) -> Path | None:
-    """The copy of the newest known commit; else, where a newer one was cut off, the last complete one."""
     known = try_to_load_from_cache(weights.repository, weights.file)
-    if isinstance(known, str):
-        return Path(known)
-    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=weights.repository, repo_type="model"), "snapshots")
-    copies = [path for path in folder.glob(f"*/{weights.file}") if path.is_file()]
-    return max(copies, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _check(path: Path) -> None:
-    """A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size."""
-    expected = path.readlink().name if path.is_symlink() else ""
-    if re.fullmatch("[0-9a-f]{64}", expected) and (digest := sha256_of(path)) != expected:
-        raise ValueError(
-            f"weights.source: {str(path.resolve())!r} is damaged (sha256 {digest}, not {expected}): delete it and start again"
-        )
+    return Path(known) if isinstance(known, str) else None

@@ -43,9 +43,7 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
     if weights.source == "hub":
         found = hub_weights(config.name, weights)
         return file_start(fetch(found), network, source="hub", tag=found.tag, terms=found.license, sha256=weights.sha256)
-    assert weights.source == "file"
-    assert weights.file
-    return file_start(find_file(weights.file), network, source="file", tag=weights.tag, sha256=weights.sha256)
+    return file_start(find_file(weights.file or ""), network, source="file", tag=weights.tag, sha256=weights.sha256)
 
 
 def find_file(name: str) -> Path:

@@ -4,7 +4,7 @@ On a GPU it is kernel.py's; on a CPU reference.py's or, for `Resident`, torch.co
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,9 +35,7 @@ def augment(images_NHWC: Tensor, samples: Tensor, recipe: Recipe, *, seed: int, 
     On a CPU this is the reference, eager or in a surrounding torch.compile; `Resident` is the fast way there. Raises
     TypeError for a wrong dtype, ValueError for anything else.
     """
-    check_tensors(images_NHWC, samples)
-    check_recipe(recipe, images_NHWC.shape[1:3])
-    check_counters(seed, epoch)
+    check(images_NHWC, samples, recipe, seed, epoch)
     return augment_op(images_NHWC, samples, seed, epoch, **vars(recipe))
 
 
@@ -50,8 +48,7 @@ class Resident:
 
     def __init__(self, images_NHWC: Tensor, recipe: Recipe, *, compiled: bool = True) -> None:  # noqa: N803 - shape suffix
         """Raises TypeError for a wrong dtype, ValueError for anything else."""
-        check_tensors(images_NHWC, torch.empty(0, dtype=torch.int64, device=images_NHWC.device))
-        check_recipe(recipe, images_NHWC.shape[1:3])
+        check(images_NHWC, torch.empty(0, dtype=torch.int64, device=images_NHWC.device), recipe, seed=0, epoch=0)
         self._images, self._recipe = images_NHWC, recipe
         self._windows: Tensor | None = None
         if compiled and images_NHWC.device.type == "cpu":
@@ -64,8 +61,7 @@ class Resident:
         if self._windows is None:
             with torch.cuda.device_of(self._images):  # Triton launches on the current device
                 return augment(self._images, samples, self._recipe, seed=seed, epoch=epoch)
-        check_tensors(self._images, samples)
-        check_counters(seed, epoch)
+        check(self._images, samples, self._recipe, seed, epoch)
         views = self._windows.view(self._windows.shape), samples.view(-1)  # the marks stay on a tensor, so they go on views
         for view in views:
             torch._dynamo.decorators.mark_unbacked(view, 0)
@@ -123,8 +119,8 @@ def compiled_batch(height: int, recipe: Recipe) -> Callable[..., tuple[Tensor, T
     return torch.compile(batch, fullgraph=True, isolate_recompiles=True)  # type: ignore[call-overload]
 
 
-def check_tensors(images: Tensor, samples: Tensor) -> None:
-    """Raise TypeError for a wrong dtype, ValueError for a wrong shape, memory layout or device."""
+def check(images: Tensor, samples: Tensor, recipe: Recipe, seed: int, epoch: int) -> None:
+    """Raise TypeError for a wrong dtype, ValueError for a wrong shape, memory layout, device, word or number."""
     if images.dtype != torch.uint8 or samples.dtype != torch.int64:
         raise TypeError(f"images and samples must be torch.uint8 and torch.int64, not {images.dtype} and {samples.dtype}")
     if images.dim() != 4 or images.shape[3] != 3 or not images.is_contiguous() or samples.dim() != 1:
@@ -132,21 +128,14 @@ def check_tensors(images: Tensor, samples: Tensor) -> None:
         raise ValueError(f"images and samples must be [N, H, W, 3], contiguous, and [B], not {shapes}")
     if images.device != samples.device or images.device.type not in ("cpu", "cuda"):
         raise ValueError(f"images and samples must be on the same CPU or CUDA device, not {images.device} and {samples.device}")
-
-
-def check_recipe(recipe: Recipe, size: Sequence[int]) -> None:
-    """Raise TypeError for a wrong dtype, ValueError for a wrong word or number; `size` is (H, W)."""
     if recipe.dtype not in DTYPES:
         raise TypeError(f"dtype must be one of {DTYPES}, not {recipe.dtype}")
     if recipe.pad_mode not in PAD_MODES or recipe.flip not in FLIPS:
         raise ValueError(f"pad_mode: one of {PAD_MODES}, not {recipe.pad_mode!r}; flip: one of {FLIPS}, not {recipe.flip!r}")
-    if not 0 <= recipe.pad < min(size) or recipe.cutout < 0:
-        raise ValueError(f"pad must be in [0, {min(size)}) and cutout not negative, not {recipe.pad} and {recipe.cutout}")
+    size = min(images.shape[1:3])
+    if not 0 <= recipe.pad < size or recipe.cutout < 0:
+        raise ValueError(f"pad must be in [0, {size}) and cutout not negative, not {recipe.pad} and {recipe.cutout}")
     if not len(recipe.mean) == len(recipe.std) == 3 or min(recipe.std) <= 0:
         raise ValueError(f"mean and std must be three numbers each, std above 0, not {recipe.mean} and {recipe.std}")
-
-
-def check_counters(seed: int, epoch: int) -> None:
-    """Raise ValueError for what the counter has no room for."""
     if not 0 <= seed < 2**63 or not 0 <= epoch < 2**31:
         raise ValueError(f"seed must be in [0, 2^63) and epoch in [0, 2^31), not {seed} and {epoch}")

@@ -138,12 +138,7 @@ def bare_dali(split: Split, spec: LoaderSpec, order: Order) -> Pass:
         fed.append((rows.samples, split.labels[rows.samples], rows.samples, *corner, draws.mirror.astype(np.int32)))
 
     def one_pass() -> Iterator[Tensor]:
-        steps = iter(fed)
-
-        def feed() -> tuple[np.ndarray, ...]:
-            samples, *numbers = next(steps)
-            return images[samples], *numbers
-
+        feed = ((images[samples], *numbers) for samples, *numbers in fed)
         pipeline = build_pipeline(feed, spec, batch_size=order.global_batch_size, size=size, device="cpu", device_id=None)
         for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
             yield outputs["images"].permute(0, 3, 1, 2)

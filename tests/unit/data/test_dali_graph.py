@@ -9,7 +9,7 @@ from tests.unit.data.test_loaders import HEIGHT, WIDTH, make_spec
 
 def serialized(device: str, **how) -> bytes:
     """The graph for a device, built where there is no GPU and never run."""
-    pipeline = build_pipeline(lambda: (), make_spec(**how), batch_size=4, size=(HEIGHT, WIDTH), device=device, device_id=None)
+    pipeline = build_pipeline(iter(()), make_spec(**how), batch_size=4, size=(HEIGHT, WIDTH), device=device, device_id=None)
     return pipeline.serialize()
 
 

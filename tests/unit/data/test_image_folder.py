@@ -161,7 +161,7 @@ def oblong(root: Path) -> None:
             empty_class,
             r"train: .*no valid file for the classes dogs.* extensions are: .jpg, .*; expected data.dir/train/<class>/",
         ),
-        (lambda root: shutil.rmtree(root / "train"), r"train: found 0 classes"),
+        (lambda root: shutil.rmtree(root / "train"), r"train: No such file or directory; expected data.dir/train/<class>/"),
         (
             lambda root: (root / "test" / "cats").rename(root / "test" / "fish"),
             r"test has the classes dogs, fish, train has cats, dogs",
