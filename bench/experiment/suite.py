@@ -14,7 +14,7 @@ from bench.experiment.selfcheck import self_check
 from bench.experiment.selftrain import self_trained
 from bench.results.comparison import summarize
 from bench.results.report import write_report
-from bench.results.store import RunStore
+from bench.results.store import RunStore, write_json
 from bench.results.verdict import is_enough
 from bench.runtime.compute import check_compiler, check_precision, resolve
 from bench.runtime.distributed import World
@@ -43,13 +43,14 @@ class Suite:
         self._check()
         self._study.once_s["data_setup"] = time.monotonic() - start_s
         if not self._world.is_main:
-            self._complete()
+            self._complete(None)
             return None
         with self._store.lock():
+            done = self._finished()
             self._plan = self._store.write_plan(self._plan)
             self._study.trackers = open_trackers(self._config.trackers, as_dict(self._config))
             try:
-                self._complete()
+                self._complete(done)
             finally:
                 self._study.trackers.close()
             return write_report(self._store.root, self._plan, self._store.results(self._run_ids))
@@ -69,9 +70,9 @@ class Suite:
         if world.device.type == "cuda":
             self._study.facts["self_check"] = self_check(world.device)["key"]
 
-    def _complete(self) -> None:
+    def _complete(self, finished: set[str] | None) -> None:
         world, facts = self._world, self._study.facts
-        done: set[str] = world.from_main(self._finished() if world.is_main else None)
+        done: set[str] = world.from_main(finished)
         facts["precision"] = world.from_main(self._resolve_precision() if world.is_main else None)
         world.set_precision(facts["precision"]["name"])
         missing = [[spec for spec in block.runs if spec.run_id not in done] for block in self._blocks]
@@ -107,6 +108,8 @@ class Suite:
         here = self._world.size, environment_facts(self._world.device, self._world.size)["gpu"]
         finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
         for result in finished:
+            if not (path := self._store.run_dir(result.run_id) / "result.json").is_file():  # killed between ledger and result
+                write_json(path, result.to_dict())
             start, (images, weights) = result.start, self._sha256[result.arm]
             size, gpu = start["world_size"], start["environment"]["gpu"]
             now = f"now it is {here[0]} on {here[1] or 'a CPU'}; their times cannot be compared"

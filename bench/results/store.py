@@ -62,14 +62,15 @@ def sha256_of(path: Path) -> str:
 
 
 def primary_record(config: Mapping[str, Any], blocks: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What a plan promises before its first run: the comparison that decides, by which rules, and of which runs."""
+    """What a plan promises before its first run: the comparison that decides, by which rules, and of which arms' runs."""
+    arms = {config["baseline"], config["primary"]["arm"], *config["controls"]}
     return {
         **config["primary"],
         **{key: config[key] for key in ("baseline", "clock", "kind", "confirm_looks", "controls", "reference")},
         "budget_samples": config["budgets"] or config["train"]["samples"],
         "blocks": len(blocks),
         "method_version": METHOD_VERSION,
-        "first_block": sorted(blocks[0]),
+        "first_block": sorted(run_id for run_id in blocks[0] if run_id.rpartition("-s")[0] in arms),
     }
 
 
