@@ -35,7 +35,7 @@ class Assembly:
 
 
 class Assembler:
-    """Assembles arms. Those that differ only in their weights or budget share one compiled program."""
+    """Assembles arms. Those that differ only in weights, seed or budget share one compiled program."""
 
     def __init__(self, world: World, inputs: Inputs) -> None:
         self._world, self._inputs = world, inputs
@@ -44,7 +44,7 @@ class Assembler:
     def assemble(self, config: ExperimentConfig, start: Start) -> Assembly:
         """Everything that an arm's runs need; compiles on the first call for this network and data."""
         shared = as_dict(config)
-        del shared["weights"], shared["train"]["samples"]
+        del shared["weights"], shared["seed"], shared["train"]["samples"]
         key = json.dumps(shared)
         if key not in self._built:
             self._built[key] = self._build(config, start)
