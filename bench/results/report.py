@@ -15,7 +15,6 @@ from bench.results.store import json_text, write_bytes, write_text
 from bench.results.tables import NOTHING, Table, clock_label, number, points, ratio, seconds, spread, table
 from bench.results.verdict import accuracy_label, answer, primary_row
 
-VERIFIED = "cifar10"
 # Config keys that every arm shares unless they are factors; the rest names, stores or pays for an experiment.
 SHARED_ROOTS = (
     "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile", "kind", "confirm_looks",
@@ -52,19 +51,16 @@ def _make(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> tup
     pictures, first = draw(config, report, results)
     row, places = primary_row(report), {arm: place for place, arm in enumerate(config["arms"])}
     page = {
-        "title": config["question"] or config["name"],
         "answer": answer(report),
         "report": report,
         "config": config,
         "row": row,
         "clock": clock_label(report),
-        "ratio": ratio(row) if row else NOTHING,
         "pictures": pictures,
         "runs": sorted(results, key=lambda run: (run.block, places.get(run.arm, len(places)), run.run_id)),
         "factors": factor_table(config),
         "shared": shared_table(config),
         "environment": environment_table(results),
-        "warning": report["dataset"] and report["plan"]["sha256"] and report["dataset"]["name"] != VERIFIED,
         "picture_file": report_name(rules, "png"),
     }
     made = vars(_templates(escape=False).get_template("tables.j2").make_module(page))
@@ -75,14 +71,9 @@ def _make(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> tup
 
 
 def _templates(*, escape: bool) -> Environment:
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=escape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.do"],
-    )
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=escape, undefined=StrictUndefined)
+    templates.trim_blocks = templates.lstrip_blocks = True
+    templates.add_extension("jinja2.ext.do")
     templates.filters |= {form.__name__: form for form in (number, plain, ratio, seconds, spread)}
     templates.filters |= {"accuracy": accuracy_label, "value": _value}
     templates.globals |= {form.__name__: form for form in (points, seconds, table)}

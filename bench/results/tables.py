@@ -32,14 +32,11 @@ class Table:
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], *, words: int = 1, turned: bool = False, **options: Any) -> Table:
     """A table from each row's cells by column; `turned`: its rows, by their first cells, are the columns."""
-    lines = [tuple(rows[0]) if rows else (), *(tuple(map(_cell, row.values())) for row in rows)]
+    told = [tuple(NOTHING if cell in (None, "") else str(cell) for cell in row.values()) for row in rows]
+    lines = [tuple(rows[0]) if rows else (), *told]
     columns, *cells = zip(*lines, strict=True) if turned else lines
-    told = [row for row in cells if not turned or set(row[1:]) != {NOTHING}]
-    return Table(title=title, columns=columns, rows=told, words=len(columns) if turned else words, **options)
-
-
-def _cell(value: Any) -> str:
-    return NOTHING if value in (None, "") else str(value)
+    kept = [row for row in cells if not turned or set(row[1:]) != {NOTHING}]
+    return Table(title=title, columns=columns, rows=kept, words=len(columns) if turned else words, **options)
 
 
 def ratio(row: Mapping[str, Any]) -> str:
