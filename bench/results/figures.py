@@ -79,8 +79,11 @@ def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence
                     axes.plot(xs[-1:], kept[-1][-1:], color=arm.colour, marker="x", markersize=6, markeredgewidth=1.6)
         whole = [track for track, run in zip(tracks, arm.runs, strict=True) if run.status == "completed"]
         for group in _grids(whole, config["kind"] == "annealed"):
-            for place, axes in enumerate(panels):
-                _band(axes, arm, group[:, place], group[:, -1])
+            kept = group[:, :, _thinned(group.shape[2], 300)]
+            low, middle, high = kept.min(axis=0), np.median(kept, axis=0), kept.max(axis=0)
+            for axes, xs in zip(panels, middle[:-1], strict=True):
+                axes.fill_between(xs, low[-1], high[-1], color=arm.colour, alpha=0.16, linewidth=0)
+                axes.plot(xs, middle[-1], **arm.line())
     # The data set's own label says so where it is not CIFAR-10.
     panels[0].set_ylabel(f"{split} accuracy, {report['dataset']['name'] if report['dataset'] else 'no data yet'}")
     asked = report["primary"]["threshold"]
@@ -95,9 +98,8 @@ def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence
         else:
             axes.set_xlim(left=0)
     _answer(panels[0], report, arms)
-    panels[-1].text(
-        1.02, asked, accuracy_label(asked), transform=panels[-1].get_yaxis_transform(), va="center", fontweight="bold"
-    )
+    beside = panels[-1].get_yaxis_transform()
+    panels[-1].text(1.02, asked, accuracy_label(asked), transform=beside, va="center", fontweight="bold")
     _legend(figure, arms)
     return figure
 
@@ -124,14 +126,6 @@ def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:
         stacked = np.stack([track[:, :shortest] for track in group])
         found += [stacked] if np.allclose(stacked[:, 1], stacked[:1, 1]) else [track[None] for track in group[:SINGLE_RUNS]]
     return found
-
-
-def _band(axes: Axes, arm: _Arm, xs: np.ndarray, ys: np.ndarray) -> None:
-    """Median and extremes, look by look, of [run, look]."""
-    kept = _thinned(xs.shape[1], 300)
-    x, y = np.median(xs[:, kept], axis=0), ys[:, kept]
-    axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=arm.colour, alpha=0.16, linewidth=0)
-    axes.plot(x, np.median(y, axis=0), **arm.line())
 
 
 def _answer(axes: Axes, report: Mapping[str, Any], arms: Sequence[_Arm]) -> None:
@@ -164,9 +158,8 @@ def _reach(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence[
             axes.axvline(place, color=GREY, linestyle=":", linewidth=1.6)
             axes.text(place, 1, f" {baseline} overtakes", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
         axes.axhline(1, color=INK, linewidth=1)
-    _levels(left, clock_label(report), "{x:g}", labels)
-    for axes in right:
         _levels(axes, f"ratio against {baseline}", "{x:g}x", labels)
+    _levels(left, clock_label(report), "{x:g}", labels)
     _legend(figure, arms, marked=True)
     return figure
 
@@ -177,9 +170,8 @@ def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> Non
     axes.set(xlabel="threshold", ylabel=label, xlim=wide, ymargin=0.1, yscale="log" if told else "linear")
     axes.set_xticks(range(len(thresholds)), thresholds, rotation=0 if len(thresholds) < 12 else 90)
     few, many, (low, high) = ticker.MaxNLocator(6, steps=[1, 2, 5, 10]), ticker.LogLocator(subs=(1, 2, 5)), axes.get_ylim()
-    axes.yaxis.set(
-        major_locator=many if told and high > 20 * low else few, minor_locator=ticker.NullLocator(), major_formatter=form
-    )
+    major = many if told and high > 20 * low else few
+    axes.yaxis.set(major_locator=major, minor_locator=ticker.NullLocator(), major_formatter=form)
 
 
 def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -229,9 +221,8 @@ def _class_shares(runs: Sequence[RunResult]) -> tuple[list[float], np.ndarray]:
     most = max(len(run.looks) for run in runs)
     runs, kept = [run for run in runs if len(run.looks) == most], _thinned(most, 100)
     correct = sum(np.array([run.looks[look].class_correct for look in kept]) for run in runs)
-    return [runs[0].looks[look].epoch for look in kept], correct / (
-        len(runs) * np.array(runs[0].start["dataset"]["val_by_class"])
-    )
+    seen = len(runs) * np.array(runs[0].start["dataset"]["val_by_class"])
+    return [runs[0].looks[look].epoch for look in kept], correct / seen
 
 
 def _legend(figure: Figure, arms: Sequence[_Arm], *, marked: bool = False) -> None:

@@ -12,10 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from bench.results.comparison import summarize
 from bench.results.fold import RunResult
 from bench.results.store import json_text, write_bytes, write_text
-from bench.results.tables import NOTHING, Table, clock_label, ratio, result_tables, run_table
+from bench.results.tables import NOTHING, Table, clock_label, number, points, ratio, seconds, spread, table
 from bench.results.verdict import accuracy_label, answer, primary_row
 
-VERIFIED = "cifar10"
 # Config keys that every arm shares unless they are factors; the rest names, stores or pays for an experiment.
 SHARED_ROOTS = (
     "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile", "kind", "confirm_looks",
@@ -50,32 +49,35 @@ def _make(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> tup
 
     config, report = plan["config"], summarize(plan, results, rules)
     pictures, first = draw(config, report, results)
-    tables, row = result_tables(report), primary_row(report)
-    tables["results"] += [factor_table(config), shared_table(config), _amended(report["plan"])]
-    tables["record"] = [run_table(config, results), environment_table(results)]
+    row, places = primary_row(report), {arm: place for place, arm in enumerate(config["arms"])}
     page = {
-        "title": config["question"] or config["name"],
         "answer": answer(report),
         "report": report,
         "config": config,
         "row": row,
         "clock": clock_label(report),
-        "ratio": ratio(row) if row else NOTHING,
         "pictures": pictures,
-        "tables": {name: [table for table in map(Table.told, group) if table.rows] for name, group in tables.items()},
-        "warning": report["dataset"] and report["plan"]["sha256"] and report["dataset"]["name"] != VERIFIED,
+        "runs": sorted(results, key=lambda run: (run.block, places.get(run.arm, len(places)), run.run_id)),
+        "factors": factor_table(config),
+        "shared": shared_table(config),
+        "environment": environment_table(results),
         "picture_file": report_name(rules, "png"),
     }
-    return report, {"json": json_text(report), **{kind: _render(page, kind) for kind in ("html", "md")}}, first
+    made = vars(_templates(escape=False).get_template("tables.j2").make_module(page))
+    groups = ("results", "classes", "record")
+    page["tables"] = {group: [told for told in map(Table.told, made[group]) if told.rows] for group in groups}
+    texts = {kind: _templates(escape=kind == "html").get_template(f"report.{kind}.j2").render(page) for kind in ("html", "md")}
+    return report, {"json": json_text(report), **{kind: f"{text}\n" for kind, text in texts.items()}}, first
 
 
-def _render(page: Mapping[str, Any], kind: str) -> str:
-    templates = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=templates, autoescape=kind == "html", undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"plain": plain, "accuracy": accuracy_label}
-    return environment.get_template(f"report.{kind}.j2").render(page) + "\n"
+def _templates(*, escape: bool) -> Environment:
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=escape, undefined=StrictUndefined)
+    templates.trim_blocks = templates.lstrip_blocks = True
+    templates.add_extension("jinja2.ext.do")
+    templates.filters |= {form.__name__: form for form in (number, plain, ratio, seconds, spread)}
+    templates.filters |= {"accuracy": accuracy_label, "value": _value}
+    templates.globals |= {form.__name__: form for form in (points, seconds, table)}
+    return templates
 
 
 def plain(text: str) -> str:
@@ -100,15 +102,6 @@ def shared_table(config: Mapping[str, Any]) -> Table:
         words = [f"{key.partition('.')[2]} {_value(value)}".strip() for key, value in leaves.items() if value is not None]
         rows += [(root, ", ".join(words))] if words else []
     return Table(title="What was held equal", columns=("section", "values"), rows=rows, words=2)
-
-
-def _amended(plan: Mapping[str, Any]) -> Table:
-    """The plans that runs were begun under before this one, and what they had otherwise."""
-    now, rows = plan["primary"].items(), []
-    for old in plan["amended"]:
-        changes = [f"{key} {_value(was)}, now {_value(value)}" for key, value in now if (was := old["primary"].get(key)) != value]
-        rows.append((old["sha256"][:12], "; ".join(changes) or NOTHING))
-    return Table(title="Amended plans", columns=("plan sha256", "what it had otherwise"), rows=rows, words=2, folded=True)
 
 
 def environment_table(results: Sequence[RunResult]) -> Table:

@@ -67,6 +67,7 @@ class WandbTracker:
         self._mode, self._reason = resolve_mode(config["wandb"]["mode"], os.environ, key_present=True)
         self._key: bool | None = None  # looked for at the first run, where a fault of wandb's harms nothing
         self._directory = Path(config["output"]) / config["name"]
+        self._how_to_send = f"send later: wandb sync {self._directory / 'wandb'}/*run-*"
         self._init_timeout_s, self._finish_timeout_s = init_timeout_s, finish_timeout_s
         self._run: wandb.Run | None = None
         self._told = False
@@ -85,7 +86,7 @@ class WandbTracker:
         for glob, axis in AXES.items():
             self._run.define_metric(glob, step_metric=axis)
         if not self._told:
-            where = self._run.project_url if self._mode == "online" else self._how_to_send()
+            where = self._run.project_url if self._mode == "online" else self._how_to_send
             self._tell(f"{self._mode}, {self._reason}; {where}")
 
     def event(self, event: Event) -> None:
@@ -122,30 +123,25 @@ class WandbTracker:
         self._directory.mkdir(parents=True, exist_ok=True)  # wandb would go to the system's temporary directory instead
         set_up()
         asked = self._config["wandb"]
+        # Bounded waits, no capture, no sampling thread beside the train clock; machine facts are in the config already.
+        settings = wandb.Settings(
+            init_timeout=self._init_timeout_s, finish_timeout=self._finish_timeout_s, finish_timeout_raises=True,
+            silent=True, console="off", disable_git=True, disable_code=True,
+            x_disable_stats=True, x_disable_machine_info=True, x_transaction_log_flush_interval=1.0,
+        )  # fmt: skip
         return wandb.init(
             mode="online" if self._mode == "online" else "offline",
             project=asked["project"], entity=asked["entity"], tags=list(asked["tags"]), dir=self._directory,
             id=data["run_id"], name=data["run_id"], group=self._config["name"], job_type="train",
             config={**data, "tracking": f"{self._mode}: {self._reason}"},
             resume="allow" if self._mode == "online" and data["resumed_step"] else None,
-            reinit="finish_previous", settings=self._settings(),
-        )  # fmt: skip
-
-    def _settings(self) -> wandb.Settings:
-        """Bounded waits, no capture, no sampling thread beside the train clock; machine facts are in the config already."""
-        return wandb.Settings(
-            init_timeout=self._init_timeout_s, finish_timeout=self._finish_timeout_s, finish_timeout_raises=True,
-            silent=True, console="off", disable_git=True, disable_code=True,
-            x_disable_stats=True, x_disable_machine_info=True, x_transaction_log_flush_interval=1.0,
+            reinit="finish_previous", settings=settings,
         )  # fmt: skip
 
     def _go_offline(self, error: Exception) -> None:
         cause = describe_error(error)
         self._mode, self._reason = "offline", f"online failed: {cause}"
-        self._tell(f"WARNING: OFFLINE from here on ({cause}); {self._how_to_send()}")
-
-    def _how_to_send(self) -> str:
-        return f"send later: wandb sync {self._directory / 'wandb'}/*run-*"
+        self._tell(f"WARNING: OFFLINE from here on ({cause}); {self._how_to_send}")
 
     def _tell(self, line: str) -> None:
         self._told = True
@@ -174,11 +170,8 @@ class WandbTracker:
         return {name: value for name, value in row.items() if value is not None}
 
     def _summary(self, result: RunResult) -> dict[str, Any]:
-        values: dict[str, Any] = {"status": result.status, "images_per_s": result.images_per_s}
-        values["ledger_sha256"] = result.ledger_sha256
-        values["compile_s"] = result.start["compile"]["compile_s"]
-        if result.test_correct is not None and result.test_total:
-            values["test/accuracy"] = result.test_correct / result.test_total
+        values = {name: getattr(result, name) for name in ("status", "images_per_s", "ledger_sha256")}
+        values |= {"compile_s": result.start["compile"]["compile_s"], "test/accuracy": result.test_accuracy}
         for threshold in self._config["thresholds"]:
             time_s = time_to_accuracy_s(self._config, result, threshold)
             values[f"reached/{accuracy_label(threshold)}"] = time_s is not None

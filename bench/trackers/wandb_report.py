@@ -72,13 +72,6 @@ def _save(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tupl
     title = question if len(question) <= 128 else f"{question[:127]}…"  # W&B takes no more
     panels = wr.PanelGrid(runsets=[runs], panels=_panels(config, max(10, len(report["runs"]))))
     words, *tables = _sections(markdown)
-    blocks = [*_head(report, question), words, panels, wr.P(NOTE), *tables]
-    made = wr.Report(project, entity, title, answer(report), blocks, width="fluid").save(draft=False)
-    slug = quote(re.sub(r"\W+", "-", title).strip("-"))  # its own `url` breaks at a question mark, and lacks the app's path
-    return f"{settings.app_url.rstrip('/')}/{entity}/{quote(project)}/reports/{slug}--{made.id.rstrip('=')}", ""
-
-
-def _head(report: dict[str, Any], question: str) -> list[Any]:
     plan = report["plan"]
     facts = [
         f"question: {question}",
@@ -86,7 +79,10 @@ def _head(report: dict[str, Any], question: str) -> list[Any]:
         f"clock: {report['clock']}; rules: {report['rules']}; method version: {report['method_version']}",
         f"plan: sha256 {plan['sha256'] or 'none'}, changed {len(plan['amended'])} times",
     ]
-    return [wr.CalloutBlock(answer(report)), wr.UnorderedList(facts)]
+    blocks = [wr.CalloutBlock(answer(report)), wr.UnorderedList(facts), words, panels, wr.P(NOTE), *tables]
+    made = wr.Report(project, entity, title, answer(report), blocks, width="fluid").save(draft=False)
+    slug = quote(re.sub(r"\W+", "-", title).strip("-"))  # its own `url` breaks at a question mark, and lacks the app's path
+    return f"{settings.app_url.rstrip('/')}/{entity}/{quote(project)}/reports/{slug}--{made.id.rstrip('=')}", ""
 
 
 def _panels(config: dict[str, Any], most_runs: int) -> list[Any]:
