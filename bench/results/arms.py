@@ -2,7 +2,7 @@
 
 import math
 import statistics as plain
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.results import statistics
@@ -10,6 +10,7 @@ from bench.results.clocks import read_clock
 from bench.results.fold import STATUSES, RunResult
 from bench.results.rules import Judged
 
+SPREAD: dict[str, Callable[[list[float]], float]] = {"median": plain.median, "low": min, "high": max}
 WAITING_FRACTION = 0.05  # of the train segment; more is told as the bottleneck
 
 
@@ -49,8 +50,7 @@ def at_longest(runs: Sequence[RunResult]) -> list[RunResult]:
 
 
 def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunResult], clock: str, tau_s: float) -> dict[str, Any]:
-    looks = [row.look for row in judged if row.look]
-    spans = [row.span for row in judged]
+    looks, spans = [row.look for row in judged if row.look], [row.span for row in judged]
     flops = runs[0].start["network"]["flops_per_image"] if runs else None
     short = [span.after for span in spans if not span.reached and math.isfinite(span.after)]
     own_s = min(short) if short else max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
@@ -69,20 +69,14 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
         "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
         "joules_to_accuracy": spread([]),  # no meter
         "mean_s": {"value": statistics.rmst(spans, tau_s) if tau_s else None, "tau": tau_s or None},
-        "restarts_s": {
-            "value": statistics.ert(timed, own_s) if timed else None,
-            **ends(interval),
-            "floor": floor,
-        },
+        "restarts_s": {"value": statistics.ert(timed, own_s) if timed else None, **ends(interval), "floor": floor},
     }
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float | None]:
     """Median and extremes; nulls where there is nothing."""
     known = [value for value in values if value is not None]
-    if not known:
-        return {"median": None, "low": None, "high": None}
-    return {"median": plain.median(known), "low": min(known), "high": max(known)}
+    return {name: told(known) if known else None for name, told in SPREAD.items()}
 
 
 def ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
@@ -94,20 +88,17 @@ def ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
 def _step(compiled: dict[str, Any], waiting: float | None) -> dict[str, Any]:
     """How a step's time splits, fractions of the train segment; the bottleneck is what could be otherwise."""
     exchange = compiled["communication_fraction"]
-    parts = {"data_wait": waiting, "communication": None if waiting is None else exchange * (1 - waiting)}
-    parts["compute"] = None if waiting is None else (1 - exchange) * (1 - waiting)
-    return {**parts, "bottleneck": bottleneck(waiting, exchange)}
+    busy, shares = None if waiting is None else 1 - waiting, {"communication": exchange, "compute": 1 - exchange}
+    parts = {name: None if busy is None else share * busy for name, share in shares.items()}
+    return {"data_wait": waiting, **parts, "bottleneck": bottleneck(waiting, exchange)}
 
 
 def bottleneck(data_wait_fraction: float | None, communication_fraction: float = 0.0) -> str | None:
     """What a training step waits for that could be otherwise: `data`, `communication`, or it is busy with `compute`."""
     if data_wait_fraction is None:
         return None
-    return (
-        "data" if data_wait_fraction > WAITING_FRACTION
-        else "communication" if communication_fraction > 0.5
-        else "compute"
-    )  # fmt: skip
+    exchanges = communication_fraction > 0.5
+    return "data" if data_wait_fraction > WAITING_FRACTION else "communication" if exchanges else "compute"
 
 
 def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -121,10 +112,8 @@ def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
 
 
 def _area(run: RunResult) -> float | None:
-    flops = run.start["network"]["flops_per_image"]
-    if not flops:
-        return None
-    return statistics.log_area([3 * flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
+    flops = 3 * (run.start["network"]["flops_per_image"] or 0)
+    return statistics.log_area([flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
 
 
 def _reference(stored: Sequence[float] | None, judged: Sequence[Judged]) -> dict[str, Any] | None:
