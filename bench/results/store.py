@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +126,10 @@ class RunStore:
         path = self.root / "plan.json"
         if not path.is_file():
             raise ValueError(f"{self.root}: no plan.json, so no experiment was started here")
-        try:
+        with suppress(ValueError, AttributeError):
             plan: dict[str, Any] = json.loads(path.read_bytes())
             if {"config", "blocks", "primary", "sha256", "amended"} <= plan.keys():
                 return plan
-        except (ValueError, AttributeError):
-            pass
         raise ValueError(f"{path}: not a plan record of this headstart; give another --output")
 
     def check_writable(self) -> None:
