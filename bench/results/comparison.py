@@ -88,10 +88,8 @@ def _of(arm: str, runs: Sequence[RunResult]) -> list[RunResult]:
 def _comparisons(config: dict[str, Any], arms: Sequence[str], grid: Grid) -> list[dict[str, Any]]:
     rows = [_compare(config, arm, threshold, grid) for arm in arms for threshold in config["thresholds"]]
     primary = (config["primary"]["arm"], config["primary"]["threshold"])
-    others = [row for row in rows if (row["arm"], row["threshold"]) != primary]
-    for row, p_holm in zip(others, statistics.holm([row["p_sign_flip"] for row in others]), strict=True):
-        row["p_holm"] = p_holm
-    return rows
+    others = [None if (row["arm"], row["threshold"]) == primary else row["p_sign_flip"] for row in rows]
+    return [{**row, "p_holm": p_holm} for row, p_holm in zip(rows, statistics.holm(others), strict=True)]
 
 
 def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> dict[str, Any]:
@@ -120,18 +118,15 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
         "bound": None if complete else _bound(pairs, alpha),
         "correlation": statistics.correlation([(math.log(a.by), math.log(b.by)) for a, b in pairs]) if complete else None,
         "p_sign_flip": statistics.sign_flip_p(logs if complete else [score - 0.5 for score in scores]),
-        "p_holm": None,
     }
 
 
 def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: float) -> dict[str, float | None] | None:
     """The ratio of expected times with restarts lies in it: both arms' composite intervals at alpha / 2."""
-    budgets = [span.after for pair in pairs for span in pair if not span.reached and math.isfinite(span.after)]
-    times = [span.by for pair in pairs for span in pair if span.reached]
-    tau_s = min(budgets) if budgets else max(times, default=0.0)
-    if not tau_s:
-        return None
-    arm, baseline = (statistics.ert_interval(spans, tau_s, alpha / 2) for spans in zip(*pairs, strict=True))
+    spans = [span for pair in pairs for span in pair]
+    last_s = max((span.by for span in spans if span.reached), default=0.0)
+    tau_s = min((span.after for span in spans if not span.reached and math.isfinite(span.after)), default=last_s)
+    arm, baseline = (statistics.ert_interval(own, tau_s, alpha / 2) if tau_s else None for own in (spans[::2], spans[1::2]))
     if arm is None or baseline is None:
         return None
     return ends((baseline[0] / arm[1], baseline[1] / arm[0] if arm[0] else math.inf))

@@ -36,7 +36,9 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"judged by {report['rules']}'s rules, which describe"
     if plan["sha256"] is None:
         return "no comparison was planned before these runs"
-    known = {plan["sha256"], *(old["sha256"] for old in plan["amended"] if _changed(old, plan) <= HARMLESS)}
+    lasting = plan["primary"].keys() - HARMLESS
+    same = [old for old in plan["amended"] if all(old["primary"].get(key) == plan["primary"][key] for key in lasting)]
+    known = {record["sha256"] for record in (plan, *same)}
     if other := sum(run.start["plan_sha256"] not in known for run in results if run.is_finished):
         return f"{other} runs were made before the plan was changed to this one"
     if failed := [control["arm"] for control in report["controls"] if control["told"].startswith("failed")]:
@@ -45,10 +47,6 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"{', '.join(leaks)} converged in fewer epochs than its stored reference: is there a leak?"
     seen = [(run.arm, run.block, run.budget) for run in results]
     return "a run is there twice" if len(set(seen)) < len(seen) else None
-
-
-def _changed(old: Mapping[str, Any], plan: Mapping[str, Any]) -> set[str]:
-    return {key for key, value in plan["primary"].items() if old["primary"].get(key) != value}
 
 
 def is_enough(report: Report) -> bool:
