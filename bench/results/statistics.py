@@ -207,15 +207,7 @@ def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def plan_blocks(
-    *,
-    spread: float,
-    ratio: float,
-    alpha: float,
-    most: int,
-    power: float = 0.9,
-    miss: float = 0.0,
-    studies: int = 2000,
-    seed: int = 0,
+    *, spread: float, ratio: float, alpha: float, most: int, power: float = 0.9, miss: float = 0.0, studies: int = 2000
 ) -> int | None:
     """Least number of blocks by which the sign e-process chose the right arm in `power` of simulated studies.
 
@@ -225,7 +217,7 @@ def plan_blocks(
     _check(ratio=ratio, alpha=alpha, power=power)
     if not (0 <= spread < math.inf and 0 <= miss <= 1):
         raise ValueError(f"spread must be 0 or more and miss in [0, 1], not {spread} and {miss}")
-    rng, shape = np.random.default_rng(seed), (studies, max(most, 1))
+    rng, shape = np.random.default_rng(0), (studies, max(most, 1))
     right_wins = rng.normal(abs(math.log(ratio)), spread, shape) > 0
     right_misses, other_misses = rng.random((2, *shape)) < miss
     scores = np.where(right_misses | other_misses, (1.0 + other_misses - right_misses) / 2, right_wins)
