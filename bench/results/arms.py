@@ -21,8 +21,6 @@ def describe_arm(
     start = runs[0].start if runs else None
     own = [run for run in runs if run.is_finished]
     whole = at_longest(own)
-    waiting = spread([run.data_wait_fraction for run in own])["median"]
-    primary = rows[config["primary"]["threshold"]]
     return {
         "name": arm,
         "network": start["network"]["name"] if start else None,
@@ -33,12 +31,12 @@ def describe_arm(
         "statuses": {status: sum(run.status == status for run in runs) for status in STATUSES},
         "thresholds": [_threshold(threshold, judged, own, clock, tau_s) for threshold, judged in rows.items()],
         "images_per_s": spread([run.images_per_s for run in own])["median"],
-        "step": _step(start["compile"], waiting) if start else None,
+        "step": _step(start["compile"], spread([run.data_wait_fraction for run in own])["median"]) if start else None,
         "compile": _compile(start["compile"], config) if start else None,
         "final_accuracy": spread([run.test_accuracy for run in whole]),
         "optimism_gap": spread([run.looks[-1].accuracy - run.test_accuracy for run in whole if run.test_accuracy is not None]),
         "area_log_flops": spread([_area(run) for run in whole]),
-        "reference": _reference(config["reference"].get(arm), primary),
+        "reference": _reference(config["reference"].get(arm), rows[config["primary"]["threshold"]]),
         "classes": _classes(whole),
     }
 
@@ -87,18 +85,11 @@ def ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
 
 def _step(compiled: dict[str, Any], waiting: float | None) -> dict[str, Any]:
     """How a step's time splits, fractions of the train segment; the bottleneck is what could be otherwise."""
-    exchange = compiled["communication_fraction"]
-    busy, shares = None if waiting is None else 1 - waiting, {"communication": exchange, "compute": 1 - exchange}
-    parts = {name: None if busy is None else share * busy for name, share in shares.items()}
-    return {"data_wait": waiting, **parts, "bottleneck": bottleneck(waiting, exchange)}
-
-
-def bottleneck(data_wait_fraction: float | None, communication_fraction: float = 0.0) -> str | None:
-    """What a training step waits for that could be otherwise: `data`, `communication`, or it is busy with `compute`."""
-    if data_wait_fraction is None:
-        return None
-    exchanges = communication_fraction > 0.5
-    return "data" if data_wait_fraction > WAITING_FRACTION else "communication" if exchanges else "compute"
+    if waiting is None:
+        return dict.fromkeys(("data_wait", "communication", "compute", "bottleneck"))
+    exchange, busy = compiled["communication_fraction"], 1 - waiting
+    told = "data" if waiting > WAITING_FRACTION else "communication" if exchange > 0.5 else "compute"
+    return {"data_wait": waiting, "communication": exchange * busy, "compute": (1 - exchange) * busy, "bottleneck": told}
 
 
 def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
