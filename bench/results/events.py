@@ -1,10 +1,9 @@
 """The event stream, the truth of a run: one JSON line each, buffered while the clock runs, read back whole or torn."""
 
-import dataclasses
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ class EventLog:
         """Write what is buffered to the disk. Never called while the train segment runs."""
         if not self._pending:
             return
-        lines = (json.dumps(dataclasses.asdict(event), separators=(",", ":"), allow_nan=False) for event in self._pending)
+        lines = (json.dumps(asdict(event), separators=(",", ":"), allow_nan=False) for event in self._pending)
         with self.path.open("a") as file:
             file.writelines(f"{line}\n" for line in lines)
             file.flush()

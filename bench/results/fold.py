@@ -1,8 +1,7 @@
 """Events of one run to its RunResult: pure, so that any result can be made again from its ledger."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -89,7 +88,7 @@ class RunResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, for result.json."""
-        return dataclasses.asdict(self)
+        return asdict(self)
 
 
 def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:

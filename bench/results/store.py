@@ -136,8 +136,7 @@ class RunStore:
         """Raise ValueError, before any work, when the directory cannot be written to."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
             raise ValueError(f"output: cannot write to {str(self.root)!r}: {error.strerror}") from None
 

@@ -1,6 +1,5 @@
 """The one verdict that an experiment asks for, and the answer in a sentence (docs/METHOD.md, section 4). Decides nothing else."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,11 +99,9 @@ def answer(report: Report) -> str:
 
 def _ratio_words(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
     """How much sooner or later, and the interval where there are blocks enough for one."""
-    ratio, low, high, direction = row["ratio"], row["low"], row["high"], "sooner"
-    if ratio < 1:
-        ratio, direction = 1 / ratio, "later"
-        low, high = (1 / high, 1 / low) if low is not None else (None, None)
-    # Said of the direction told: below 1 it is the other way round.
+    low, ratio, high, direction = row["low"], row["ratio"], row["high"], "sooner"
+    if ratio < 1:  # then all three are said the other way round
+        low, ratio, high, direction = high and 1 / high, 1 / ratio, low and 1 / low, "later"
     return f"{ratio:.2f}x {direction}", "" if low is None else f"{100 * (1 - alpha):.3g} % interval {low:.2f}x to {high:.2f}x, "
 
 
@@ -120,5 +117,5 @@ def _reached(report: Report, arm: str) -> str:
     rows = next(a for a in report["arms"] if a["name"] == arm)["thresholds"]
     row = next(r for r in rows if r["threshold"] == report["primary"]["threshold"])
     median_s = row["time_to_accuracy_s"]["median"]
-    when = "" if median_s is None or not math.isfinite(median_s) else f" (median {median_s:.1f} s)"
+    when = "" if median_s is None else f" (median {median_s:.1f} s)"
     return f"{arm} in {row['reached']} of {row['runs']} runs{when}"
