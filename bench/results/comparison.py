@@ -116,7 +116,6 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
         "least": math.exp(min(logs)) if complete else None,
         "greatest": math.exp(max(logs)) if complete else None,
         "bound": None if complete else _bound(pairs, alpha),
-        "correlation": statistics.correlation([(math.log(a.by), math.log(b.by)) for a, b in pairs]) if complete else None,
         "p_sign_flip": statistics.sign_flip_p(logs if complete else [score - 0.5 for score in scores]),
     }
 

@@ -175,11 +175,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     if not all(0 <= p <= 1 for p, _ in known):
         raise ValueError(f"a p-value lies in [0, 1]: {list(p_values)}")
-    adjusted: list[float | None] = [None] * len(p_values)
-    running = 0.0
-    for rank, (p, index) in enumerate(known):
-        running = adjusted[index] = max(running, min(1.0, p * (len(known) - rank)))
-    return adjusted
+    steps = itertools.accumulate((min(1.0, p * (len(known) - rank)) for rank, (p, _) in enumerate(known)), max)
+    adjusted = {index: step for (_, index), step in zip(known, steps, strict=True)}
+    return [adjusted.get(index) for index in range(len(p_values))]
 
 
 def mean_interval(differences: Sequence[float], alpha: float) -> tuple[float, float, float] | None:
@@ -198,12 +196,6 @@ def log_area(xs: Sequence[float], accuracies: Sequence[float]) -> float | None:
     order = np.argsort(x, kind="stable")[np.count_nonzero(x <= 0) :]
     logs = np.log(x[order])
     return float(np.trapezoid(height[order], logs) / np.ptp(logs)) if len(set(logs)) > 1 else None
-
-
-def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Pearson's r; None for fewer than 3 pairs or where a side is constant."""
-    values = _finite(pairs, "pairs")
-    return float(np.corrcoef(values.T)[0, 1]) if len(pairs) > 2 and np.ptp(values, axis=0).all() else None
 
 
 def plan_blocks(
