@@ -148,25 +148,22 @@ def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
         for threshold in config["thresholds"]
     ]
     known = [(threshold, chance > 0.5) for threshold, chance in chances if chance is not None and chance != 0.5]
-    below = [place for place, (_, sooner) in enumerate(known) if sooner]
-    overtaken = known[below[-1] + 1][0] if below and below[-1] + 1 < len(known) else None
-    return {"arm": arm, "baseline": baseline, "accuracy": overtaken}
+    lead = max((place for place, (_, sooner) in enumerate(known, 1) if sooner), default=len(known))
+    return {"arm": arm, "baseline": baseline, "accuracy": known[lead][0] if lead < len(known) else None}
 
 
 def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dict[str, Any]]:
     """The arms by median time to the primary threshold under every set of rules; null where runs have no such looks."""
+    first: list[str] = []
     rankings: list[dict[str, Any]] = []
     for name, rules in RULES.items():
         whole = [(len(run.looks_on(rules.split)), len(run.looks)) for run in finished if run.status == "completed"]
         can = bool(finished) and all(known >= (1 if rules.reached == "mean" else looks) for known, looks in whole)
-        order: list[tuple[float, str]] = []
-        for arm in config["arms"] if can else []:
-            judged = judge(config, _of(arm, finished), config["primary"]["threshold"], rules)
-            order.append((plain.median([row.span.by for row in judged] or [math.inf]), arm))
-        order.sort(key=lambda pair: pair[0])
-        told = [{"arm": arm, "median_s": time_s if math.isfinite(time_s) else None} for time_s, arm in order] or None
-        first = rankings[0]["arms"] if rankings else told
-        same = [row["arm"] for row in told] == [row["arm"] for row in first or ()] if told else None
-        clock = rules.clock or config["clock"]
-        rankings.append({"rules": name, "words": rules.words, "clock": clock, "arms": told, "same": same})
+        judged = {arm: judge(config, _of(arm, finished), config["primary"]["threshold"], rules) for arm in config["arms"] if can}
+        times = {arm: plain.median([row.span.by for row in rows] or [math.inf]) for arm, rows in judged.items()}
+        order = sorted(times, key=times.__getitem__)
+        told = [{"arm": arm, "median_s": times[arm] if math.isfinite(times[arm]) else None} for arm in order]
+        first = first or order
+        clock, same = rules.clock or config["clock"], order == first if can else None
+        rankings.append({"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same})
     return rankings
