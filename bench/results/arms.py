@@ -2,7 +2,7 @@
 
 import math
 import statistics as plain
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.results import statistics
@@ -10,6 +10,7 @@ from bench.results.clocks import read_clock
 from bench.results.fold import STATUSES, RunResult
 from bench.results.rules import Judged
 
+SPREAD: dict[str, Callable[[list[float]], float]] = {"median": plain.median, "low": min, "high": max}
 WAITING_FRACTION = 0.05  # of the train segment; more is told as the bottleneck
 
 
@@ -20,8 +21,6 @@ def describe_arm(
     start = runs[0].start if runs else None
     own = [run for run in runs if run.is_finished]
     whole = at_longest(own)
-    waiting = spread([run.data_wait_fraction for run in own])["median"]
-    primary = rows[config["primary"]["threshold"]]
     return {
         "name": arm,
         "network": start["network"]["name"] if start else None,
@@ -32,12 +31,12 @@ def describe_arm(
         "statuses": {status: sum(run.status == status for run in runs) for status in STATUSES},
         "thresholds": [_threshold(threshold, judged, own, clock, tau_s) for threshold, judged in rows.items()],
         "images_per_s": spread([run.images_per_s for run in own])["median"],
-        "step": _step(start["compile"], waiting) if start else None,
+        "step": _step(start["compile"], spread([run.data_wait_fraction for run in own])["median"]) if start else None,
         "compile": _compile(start["compile"], config) if start else None,
         "final_accuracy": spread([run.test_accuracy for run in whole]),
         "optimism_gap": spread([run.looks[-1].accuracy - run.test_accuracy for run in whole if run.test_accuracy is not None]),
         "area_log_flops": spread([_area(run) for run in whole]),
-        "reference": _reference(config["reference"].get(arm), primary),
+        "reference": _reference(config["reference"].get(arm), rows[config["primary"]["threshold"]]),
         "classes": _classes(whole),
     }
 
@@ -49,8 +48,7 @@ def at_longest(runs: Sequence[RunResult]) -> list[RunResult]:
 
 
 def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunResult], clock: str, tau_s: float) -> dict[str, Any]:
-    looks = [row.look for row in judged if row.look]
-    spans = [row.span for row in judged]
+    looks, spans = [row.look for row in judged if row.look], [row.span for row in judged]
     flops = runs[0].start["network"]["flops_per_image"] if runs else None
     short = [span.after for span in spans if not span.reached and math.isfinite(span.after)]
     own_s = min(short) if short else max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
@@ -69,20 +67,14 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
         "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
         "joules_to_accuracy": spread([]),  # no meter
         "mean_s": {"value": statistics.rmst(spans, tau_s) if tau_s else None, "tau": tau_s or None},
-        "restarts_s": {
-            "value": statistics.ert(timed, own_s) if timed else None,
-            **ends(interval),
-            "floor": floor,
-        },
+        "restarts_s": {"value": statistics.ert(timed, own_s) if timed else None, **ends(interval), "floor": floor},
     }
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float | None]:
     """Median and extremes; nulls where there is nothing."""
     known = [value for value in values if value is not None]
-    if not known:
-        return {"median": None, "low": None, "high": None}
-    return {"median": plain.median(known), "low": min(known), "high": max(known)}
+    return {name: told(known) if known else None for name, told in SPREAD.items()}
 
 
 def ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
@@ -93,21 +85,11 @@ def ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
 
 def _step(compiled: dict[str, Any], waiting: float | None) -> dict[str, Any]:
     """How a step's time splits, fractions of the train segment; the bottleneck is what could be otherwise."""
-    exchange = compiled["communication_fraction"]
-    parts = {"data_wait": waiting, "communication": None if waiting is None else exchange * (1 - waiting)}
-    parts["compute"] = None if waiting is None else (1 - exchange) * (1 - waiting)
-    return {**parts, "bottleneck": bottleneck(waiting, exchange)}
-
-
-def bottleneck(data_wait_fraction: float | None, communication_fraction: float = 0.0) -> str | None:
-    """What a training step waits for that could be otherwise: `data`, `communication`, or it is busy with `compute`."""
-    if data_wait_fraction is None:
-        return None
-    return (
-        "data" if data_wait_fraction > WAITING_FRACTION
-        else "communication" if communication_fraction > 0.5
-        else "compute"
-    )  # fmt: skip
+    if waiting is None:
+        return dict.fromkeys(("data_wait", "communication", "compute", "bottleneck"))
+    exchange, busy = compiled["communication_fraction"], 1 - waiting
+    told = "data" if waiting > WAITING_FRACTION else "communication" if exchange > 0.5 else "compute"
+    return {"data_wait": waiting, "communication": exchange * busy, "compute": (1 - exchange) * busy, "bottleneck": told}
 
 
 def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -121,10 +103,8 @@ def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
 
 
 def _area(run: RunResult) -> float | None:
-    flops = run.start["network"]["flops_per_image"]
-    if not flops:
-        return None
-    return statistics.log_area([3 * flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
+    flops = 3 * (run.start["network"]["flops_per_image"] or 0)
+    return statistics.log_area([flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
 
 
 def _reference(stored: Sequence[float] | None, judged: Sequence[Judged]) -> dict[str, Any] | None:

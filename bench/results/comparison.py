@@ -13,7 +13,10 @@ from bench.results.rules import RULES, Judged, judge
 from bench.results.verdict import check_controls, decide
 
 REPORT_SCHEMA_VERSION = 2
-CPU_FACTS = ("cpu", "threads_per_rank")
+RUN_FACTS = (
+    "run_id", "arm", "seed", "block", "status", "attempts", "resumed", "ledger_sha256", "test_accuracy", "images_per_s", "wall_s",
+    "segments_s",
+)  # fmt: skip
 Grid = dict[str, dict[float, list[Judged]]]  # arm -> threshold -> a row a block
 
 
@@ -22,18 +25,17 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
 
     Raises ValueError where the runs cannot be compared, with the reason.
     """
-    config = plan["config"]
     check_comparable(results)
-    judged_by = RULES[rules]
+    config, first = plan["config"], results[0].start if results else None
+    clock = RULES[rules].clock or config["clock"]
     finished = [run for run in results if run.is_finished]
-    grid = _grid(config, finished, rules)
-    first = results[0].start if results else None
-    clock = judged_by.clock or config["clock"]
-    tau_s = _common_budget_s(clock, finished)
-    arms = [
-        describe_arm(config, arm, [run for run in results if run.arm == arm], grid[arm], clock=clock, tau_s=tau_s)
+    grid = {
+        arm: {threshold: judge(config, _of(arm, finished), threshold, RULES[rules]) for threshold in config["thresholds"]}
         for arm in config["arms"]
-    ]
+    }
+    others = [arm for arm in config["arms"] if arm != config["baseline"]]
+    whole = [((run.arm, run.block), read_clock(clock, run.segments_s)) for run in finished if run.status == "completed"]
+    tau_s = min(dict(sorted(whole)).values(), default=0.0)  # the least that an arm's longest run of a block had
     report = {
         "schema_version": REPORT_SCHEMA_VERSION,
         "method_version": METHOD_VERSION,
@@ -44,45 +46,33 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
         "clock": plan.get("clock", clock),
         "primary": {**{key: config["primary"][key] for key in ("arm", "threshold")}, "baseline": config["baseline"]},
         "environment": first["environment"] if first else None,
-        "arms": arms,
-        "comparisons": _comparisons(config, grid),
-        "final_accuracy": [_final(config, arm, finished) for arm in config["arms"] if arm != config["baseline"]],
-        "crossover": [_crossover(config, arm, grid) for arm in config["arms"] if arm != config["baseline"]],
+        "arms": [describe_arm(config, arm, _of(arm, results), rows, clock=clock, tau_s=tau_s) for arm, rows in grid.items()],
+        "comparisons": _comparisons(config, others, grid),
+        "final_accuracy": [_final(config, arm, finished) for arm in others],
+        "crossover": [_crossover(config, arm, grid) for arm in others],
         "rankings": _rankings(config, finished),
-        "runs": [_run(run) for run in results],
+        "runs": [{name: getattr(run, name) for name in RUN_FACTS} for run in results],
     }
     report["controls"] = check_controls(config, report)
     return {**report, "verdict": decide(plan, report, results)}
 
 
-def _common_budget_s(clock: str, finished: Sequence[RunResult]) -> float:
-    """The least time that an arm's longest run of a block had, where it did not diverge; 0 where none got to its end."""
-    longest: dict[tuple[str, int], float] = {}
-    for run in finished:
-        if run.status == "completed":
-            end_s = read_clock(clock, run.segments_s)
-            longest[run.arm, run.block] = max(end_s, longest.get((run.arm, run.block), 0.0))
-    return min(longest.values(), default=0.0)
-
-
 def check_comparable(results: Sequence[RunResult]) -> None:
     """Raise ValueError, naming what differs, for runs of several data sets, methods or machines."""
-    facts: dict[str, Callable[[RunResult], Any]] = {
-        "data sets": lambda run: run.start["dataset"]["sha256"],
-        "versions of the method": lambda run: run.start["method_version"],
-        "numbers of processes": lambda run: run.start["world_size"],
-        "precisions": lambda run: run.start["precision"]["name"],
-        "kinds of hardware": lambda run: _hardware(run.start["environment"]),
+    facts: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "data sets": lambda start: start["dataset"]["sha256"],
+        "versions of the method": lambda start: start["method_version"],
+        "numbers of processes": lambda start: start["world_size"],
+        "precisions": lambda start: start["precision"]["name"],
+        "kinds of hardware": lambda start: (
+            start["environment"].get("gpu")
+            or "{cpu} {threads_per_rank}".format_map({"cpu": None, "threads_per_rank": None, **start["environment"]})
+        ),
     }
     for what, fact in facts.items():
-        found = sorted({str(fact(run)) for run in results})
+        found = sorted({str(fact(run.start)) for run in results})
         if len(found) > 1:
             raise ValueError(f"runs of {len(found)} different {what} cannot be compared: {', '.join(found)}")
-
-
-def _hardware(environment: dict[str, Any]) -> str:
-    names = ("gpu",) if environment.get("gpu") else CPU_FACTS
-    return " ".join(str(environment.get(name)) for name in names)
 
 
 def time_to_accuracy_s(config: dict[str, Any], run: RunResult, threshold: float) -> float | None:
@@ -91,26 +81,15 @@ def time_to_accuracy_s(config: dict[str, Any], run: RunResult, threshold: float)
     return span.by if span.reached else None
 
 
-def _grid(config: dict[str, Any], finished: Sequence[RunResult], rules: str) -> Grid:
-    runs = {arm: [run for run in finished if run.arm == arm] for arm in config["arms"]}
-    return {
-        arm: {threshold: judge(config, own, threshold, RULES[rules]) for threshold in config["thresholds"]}
-        for arm, own in runs.items()
-    }
+def _of(arm: str, runs: Sequence[RunResult]) -> list[RunResult]:
+    return [run for run in runs if run.arm == arm]
 
 
-def _comparisons(config: dict[str, Any], grid: Grid) -> list[dict[str, Any]]:
-    rows = [
-        _compare(config, arm, threshold, grid)
-        for arm in config["arms"]
-        if arm != config["baseline"]
-        for threshold in config["thresholds"]
-    ]
+def _comparisons(config: dict[str, Any], arms: Sequence[str], grid: Grid) -> list[dict[str, Any]]:
+    rows = [_compare(config, arm, threshold, grid) for arm in arms for threshold in config["thresholds"]]
     primary = (config["primary"]["arm"], config["primary"]["threshold"])
-    others = [row for row in rows if (row["arm"], row["threshold"]) != primary]
-    for row, p_holm in zip(others, statistics.holm([row["p_sign_flip"] for row in others]), strict=True):
-        row["p_holm"] = p_holm
-    return rows
+    others = [None if (row["arm"], row["threshold"]) == primary else row["p_sign_flip"] for row in rows]
+    return [{**row, "p_holm": p_holm} for row, p_holm in zip(rows, statistics.holm(others), strict=True)]
 
 
 def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> dict[str, Any]:
@@ -121,8 +100,7 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
     complete = bool(pairs) and all(a.reached and b.reached for a, b in pairs)
     logs = [math.log(b.by / a.by) for a, b in pairs] if complete else []
     alpha = config["primary"]["alpha"]
-    interval = statistics.confidence_sequence(logs, alpha) if complete else None
-    low, high = (math.exp(max(interval[0], -700)), math.exp(min(interval[1], 700))) if interval else (None, None)
+    interval = statistics.confidence_sequence(logs, alpha)
     return {
         "arm": arm,
         "baseline": config["baseline"],
@@ -134,25 +112,20 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
         "evidence": statistics.sign_evidence(scores),
         "win_probability": statistics.win_probability([a for a, _ in pairs], [b for _, b in pairs]),
         "ratio": math.exp(plain.fmean(logs)) if complete else None,
-        "low": low,
-        "high": high,
+        **ends((math.exp(max(interval[0], -700)), math.exp(min(interval[1], 700))) if interval else None),
         "least": math.exp(min(logs)) if complete else None,
         "greatest": math.exp(max(logs)) if complete else None,
         "bound": None if complete else _bound(pairs, alpha),
-        "correlation": statistics.correlation([(math.log(a.by), math.log(b.by)) for a, b in pairs]) if complete else None,
         "p_sign_flip": statistics.sign_flip_p(logs if complete else [score - 0.5 for score in scores]),
-        "p_holm": None,
     }
 
 
 def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: float) -> dict[str, float | None] | None:
     """The ratio of expected times with restarts lies in it: both arms' composite intervals at alpha / 2."""
-    budgets = [span.after for pair in pairs for span in pair if not span.reached and math.isfinite(span.after)]
-    times = [span.by for pair in pairs for span in pair if span.reached]
-    tau_s = min(budgets) if budgets else max(times, default=0.0)
-    if not tau_s:
-        return None
-    arm, baseline = (statistics.ert_interval(spans, tau_s, alpha / 2) for spans in zip(*pairs, strict=True))
+    spans = [span for pair in pairs for span in pair]
+    last_s = max((span.by for span in spans if span.reached), default=0.0)
+    tau_s = min((span.after for span in spans if not span.reached and math.isfinite(span.after)), default=last_s)
+    arm, baseline = (statistics.ert_interval(own, tau_s, alpha / 2) if tau_s else None for own in (spans[::2], spans[1::2]))
     if arm is None or baseline is None:
         return None
     return ends((baseline[0] / arm[1], baseline[1] / arm[0] if arm[0] else math.inf))
@@ -160,7 +133,7 @@ def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: floa
 
 def _final(config: dict[str, Any], arm: str, finished: Sequence[RunResult]) -> dict[str, Any]:
     """Test accuracy at the same budget, arm less baseline, paired by block: mean and t interval."""
-    runs = (at_longest([run for run in finished if run.arm == name]) for name in (arm, config["baseline"]))
+    runs = (at_longest(_of(name, finished)) for name in (arm, config["baseline"]))
     own, other = ({run.block: run.test_accuracy for run in some if run.test_accuracy is not None} for some in runs)
     differences = [own[block] - other[block] for block in sorted(own.keys() & other.keys())]
     mean, low, high = statistics.mean_interval(differences, config["primary"]["alpha"]) or (None, -math.inf, math.inf)
@@ -175,33 +148,22 @@ def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
         for threshold in config["thresholds"]
     ]
     known = [(threshold, chance > 0.5) for threshold, chance in chances if chance is not None and chance != 0.5]
-    below = [place for place, (_, sooner) in enumerate(known) if sooner]
-    overtaken = known[below[-1] + 1][0] if below and below[-1] + 1 < len(known) else None
-    return {"arm": arm, "baseline": baseline, "accuracy": overtaken}
+    lead = max((place for place, (_, sooner) in enumerate(known, 1) if sooner), default=len(known))
+    return {"arm": arm, "baseline": baseline, "accuracy": known[lead][0] if lead < len(known) else None}
 
 
 def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dict[str, Any]]:
     """The arms by median time to the primary threshold under every set of rules; null where runs have no such looks."""
+    first: list[str] = []
     rankings: list[dict[str, Any]] = []
-    threshold = config["primary"]["threshold"]
     for name, rules in RULES.items():
-        whole = [run for run in finished if run.status == "completed"]
-        least = {id(run): 1 if rules.reached == "mean" else len(run.looks) for run in whole}
-        can = bool(finished) and all(len(run.looks_on(rules.split)) >= least[id(run)] for run in whole)
-        clock = rules.clock or config["clock"]
-        order: list[tuple[float, str]] = []
-        for arm in config["arms"] if can else []:
-            spans = [row.span for row in judge(config, [run for run in finished if run.arm == arm], threshold, rules)]
-            order.append((plain.median(span.by for span in spans) if spans else math.inf, arm))
-        order.sort(key=lambda pair: pair[0])
-        told = [{"arm": arm, "median_s": time_s if math.isfinite(time_s) else None} for time_s, arm in order]
-        first = [row["arm"] for row in (rankings[0]["arms"] if rankings else told) or ()]
-        same = [row["arm"] for row in told] == first if told else None
+        whole = [(len(run.looks_on(rules.split)), len(run.looks)) for run in finished if run.status == "completed"]
+        can = bool(finished) and all(known >= (1 if rules.reached == "mean" else looks) for known, looks in whole)
+        judged = {arm: judge(config, _of(arm, finished), config["primary"]["threshold"], rules) for arm in config["arms"] if can}
+        times = {arm: plain.median([row.span.by for row in rows] or [math.inf]) for arm, rows in judged.items()}
+        order = sorted(times, key=times.__getitem__)
+        told = [{"arm": arm, "median_s": times[arm] if math.isfinite(times[arm]) else None} for arm in order]
+        first = first or order
+        clock, same = rules.clock or config["clock"], order == first if can else None
         rankings.append({"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same})
     return rankings
-
-
-def _run(run: RunResult) -> dict[str, Any]:
-    names = ("run_id", "arm", "seed", "block", "status", "attempts", "resumed", "ledger_sha256", "test_accuracy", "images_per_s")
-    facts = {name: getattr(run, name) for name in (*names, "wall_s")}
-    return {**facts, "segments_s": run.segments_s, "last_val_accuracy": run.looks[-1].accuracy if run.looks else None}

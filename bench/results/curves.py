@@ -10,7 +10,7 @@ from bench import registry
 from bench.results.fold import Look, RunResult
 
 COLUMNS = ("arm", "run", "epoch", "seconds", "accuracy")
-NOTHING_KNOWN = {"eager_step_s": None, "step_s": None, "compile_s": None, "cache_hits": None, "cache_misses": None}
+TIMED = ("eager_step_s", "step_s", "compile_s", "cache_hits", "cache_misses")
 
 
 def read_curves(
@@ -78,16 +78,16 @@ def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
 
 
 def _result(arm: str, run: str, block: int, looks: list[Look], path: Path) -> RunResult:
-    start = {
-        "config": {"train": {"samples": 1}}, "segments_s": {}, "process_runs": 0, "plan_sha256": None, "method_version": None,
-        "world_size": None,
+    start: dict[str, Any] = {
+        "config": {"train": {"samples": 1}}, "segments_s": {}, "process_runs": 0, "environment": {}, "precision": {"name": None},
+        **dict.fromkeys(("plan_sha256", "method_version", "world_size", "self_check")),
         "dataset": {"name": f"curves of {path.name}", "sha256": None, "classes": []},
-        "network": {"name": None, "parameters": None, "flops_per_image": None},
-        "weights": {"source": None, "tag": None, "sha256": None}, "precision": {"name": None}, "self_check": None,
-        "environment": {}, "compile": {"enabled": False, "communication_fraction": 0.0, **NOTHING_KNOWN},
+        "network": dict.fromkeys(("name", "parameters", "flops_per_image")),
+        "weights": dict.fromkeys(("source", "tag", "sha256")),
+        "compile": {"enabled": False, "communication_fraction": 0.0, **dict.fromkeys(TIMED)},
     }  # fmt: skip
+    unknown = ("error", "test_correct", "test_total", "test_loss", "confusion", "images_per_s", "data_wait_fraction")
     return RunResult(
-        run_id=f"{arm}-{run}", arm=arm, seed=block, block=block, status="completed", attempts=1, resumed=False, error=None,
-        looks=looks, test_looks=looks, segments_s=looks[-1].segments_s, test_correct=None, test_total=None, test_loss=None,
-        confusion=None, images_per_s=None, data_wait_fraction=None, ledger_sha256="", start=start,
+        run_id=f"{arm}-{run}", arm=arm, seed=block, block=block, status="completed", attempts=1, resumed=False, looks=looks,
+        test_looks=looks, segments_s=looks[-1].segments_s, ledger_sha256="", start=start, **dict.fromkeys(unknown),
     )  # fmt: skip

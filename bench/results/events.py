@@ -1,10 +1,9 @@
 """The event stream, the truth of a run: one JSON line each, buffered while the clock runs, read back whole or torn."""
 
-import dataclasses
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ class Event:
     step: int
     mono_ns: int
     data: dict[str, Any]
-
-    def to_json(self) -> str:
-        """One line, without its newline."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), allow_nan=False)
 
 
 class EventLog:
@@ -54,8 +49,9 @@ class EventLog:
         """Write what is buffered to the disk. Never called while the train segment runs."""
         if not self._pending:
             return
+        lines = (json.dumps(asdict(event), separators=(",", ":"), allow_nan=False) for event in self._pending)
         with self.path.open("a") as file:
-            file.writelines(event.to_json() + "\n" for event in self._pending)
+            file.writelines(f"{line}\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())
         self._pending.clear()
@@ -66,14 +62,11 @@ def read_events(path: Path) -> list[Event]:
     lines = path.read_text().split("\n")
     events = []
     for number, line in enumerate(lines, 1):
-        if not line:
-            continue
         try:
-            events.append(Event(**json.loads(line)))
+            events += [Event(**json.loads(line))] if line else []
         except (json.JSONDecodeError, TypeError) as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}:{number}: not an event: {error}") from None
+            if number < len(lines):
+                raise ValueError(f"{path}:{number}: not an event: {error}") from None
     return events
 
 

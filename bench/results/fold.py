@@ -1,8 +1,7 @@
 """Events of one run to its RunResult: pure, so that any result can be made again from its ledger."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -89,7 +88,7 @@ class RunResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, for result.json."""
-        return dataclasses.asdict(self)
+        return asdict(self)
 
 
 def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:
@@ -97,32 +96,38 @@ def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:
 
     Raises ValueError for a stream without run_start, or of another version than this one reads.
     """
-    starts = [index for index, event in enumerate(events) if event.kind == "run_start"]
-    if not starts:
+    last, attempts = _last_attempt(events)
+    if not last:
         raise ValueError("no run_start event in the stream")
     if other := next((e.schema_version for e in events if e.schema_version != SCHEMA_VERSION), None):
         raise ValueError(f"events of schema version {other}, this headstart reads {SCHEMA_VERSION}: give another --output")
-    start = events[starts[-1]].data
-    looks, test_looks = _looks(events, "val"), _looks(events, "test")
-    stop = next((event.data for event in events[starts[-1] :] if event.kind == "run_stop"), None)
-    test = next((event.data for event in events[starts[-1] :] if event.kind == "eval_stop" and event.data["confusion"]), None)
-    segments_s = stop["segments_s"] if stop else (looks[-1].segments_s if looks else start["segments_s"])
+    start, looks, test_looks = last[0].data, _looks(events, "val"), _looks(events, "test")
+    stop = next((event.data for event in last if event.kind == "run_stop"), None)
+    test = next((event.data for event in last if event.kind == "eval_stop" and event.data["confusion"]), {})
+    whole = [look for look in looks if look.epoch >= 1]  # throughput leaves the first epoch out
+    train_s = whole[-1].segments_s["train"] - whole[0].segments_s["train"] if len(whole) > 1 else None
+    images_per_s = None if train_s is None else (whole[-1].samples - whole[0].samples) / train_s
     return RunResult(
         run_id=start["run_id"], arm=start["arm"], seed=start["seed"], block=start["block"],
-        status=stop["status"] if stop else "interrupted", attempts=len(starts), resumed=start["resumed_step"] > 0,
-        error=stop["error"] if stop else None, looks=looks, test_looks=test_looks, segments_s=segments_s,
-        test_correct=test["correct"] if test else None, test_total=test["total"] if test else None,
-        test_loss=test["loss"] if test else None, confusion=test["confusion"] if test else None,
-        images_per_s=_images_per_s(looks), data_wait_fraction=_data_wait_fraction(looks), ledger_sha256=ledger_sha256,
-        start=start,
+        status=stop["status"] if stop else "interrupted", attempts=attempts, resumed=start["resumed_step"] > 0,
+        error=stop["error"] if stop else None, looks=looks, test_looks=test_looks,
+        segments_s=stop["segments_s"] if stop else looks[-1].segments_s if looks else start["segments_s"],
+        test_correct=test.get("correct"), test_total=test.get("total"), test_loss=test.get("loss"),
+        confusion=test.get("confusion"), images_per_s=images_per_s,
+        data_wait_fraction=looks[-1].data_wait_s / looks[-1].segments_s["train"] if looks else None,
+        ledger_sha256=ledger_sha256, start=start,
     )  # fmt: skip
+
+
+def _last_attempt(events: Sequence[Event]) -> tuple[Sequence[Event], int]:
+    """Events from the last run_start on, and how many attempts there were."""
+    starts = [place for place, event in enumerate(events) if event.kind == "run_start"]
+    return events[starts[-1] :] if starts else (), len(starts)
 
 
 def segment_gaps(events: Sequence[Event]) -> list[str]:
     """Where the segments of the last attempt do not sum to the time that passed between its events, a sentence each."""
-    starts = [index for index, event in enumerate(events) if event.kind == "run_start"]
-    marks = [event for event in events[starts[-1] :] if "segments_s" in event.data] if starts else []
-    gaps = []
+    marks, gaps = [event for event in _last_attempt(events)[0] if "segments_s" in event.data], []
     for earlier, later in pairwise(marks):
         passed_s = (later.mono_ns - earlier.mono_ns) / 1e9
         told_s = sum(later.data["segments_s"].values()) - sum(earlier.data["segments_s"].values())
@@ -142,16 +147,3 @@ def _looks(events: Sequence[Event], split: str) -> list[Look]:
         if event.kind == "eval_stop" and event.data["split"] == split:
             looks.append(Look(step=event.step, epoch=event.epoch, **{name: event.data[name] for name in LOOK_FIELDS}))
     return looks
-
-
-def _images_per_s(looks: Sequence[Look]) -> float | None:
-    """Training images per second of the train segment over all ranks, first epoch left out; None within one epoch."""
-    later = [look for look in looks if look.epoch >= 1]
-    if len(later) < 2:
-        return None
-    seconds = later[-1].segments_s["train"] - later[0].segments_s["train"]
-    return (later[-1].samples - later[0].samples) / seconds
-
-
-def _data_wait_fraction(looks: Sequence[Look]) -> float | None:
-    return looks[-1].data_wait_s / looks[-1].segments_s["train"] if looks else None

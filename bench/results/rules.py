@@ -59,11 +59,9 @@ def crossing(accuracies: Sequence[float], threshold: float, *, confirm_looks: in
     """
     for look in range(len(accuracies)):
         held = accuracies[look : look + confirm_looks]
-        if min(held) < threshold:
-            continue
-        if len(held) == confirm_looks:
-            return Crossing(look=look, kind="confirmed")
-        return Crossing(look=look, kind="terminal") if completed else None
+        if min(held) >= threshold:
+            whole = len(held) == confirm_looks
+            return Crossing(look=look, kind="confirmed" if whole else "terminal") if whole or completed else None
     return None
 
 
@@ -102,28 +100,26 @@ def _find(config: dict[str, Any], run: RunResult, threshold: float, rules: Rules
 
 def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: float, split: str, clock: str) -> Judged:
     reached = [(run, at) for run in runs if (at := found[id(run)]) is not None]
-    looks = [[look.accuracy for look in run.looks_on(split)] for run in runs]
-    touches = [(curve, first_touch(curve, threshold)) for curve in looks]
-    block = runs[0].block
+    curves = ([look.accuracy for look in run.looks_on(split)] for run in runs)
+    tails = [curve[touch:] for curve in curves if (touch := first_touch(curve, threshold)) is not None]
     beside = {
-        "touched": any(touch is not None for _, touch in touches),
-        "fell_back": any(touch is not None and min(curve[touch:]) < threshold for curve, touch in touches),
-        "ended_below": any(touch is not None and curve[-1] < threshold for curve, touch in touches),
+        "touched": bool(tails),
+        "fell_back": any(min(tail) < threshold for tail in tails),
+        "ended_below": any(tail[-1] < threshold for tail in tails),
     }
     if not reached:
         last = max(runs, key=lambda run: run.budget)
-        after_s = math.inf if last.status == "diverged" else read_clock(clock, last.segments_s)
-        span = Span(after=after_s, by=math.inf)
-        return Judged(block=block, span=span, look=None, kind=None, **beside)
+        span = Span(after=math.inf if last.status == "diverged" else read_clock(clock, last.segments_s), by=math.inf)
+        return Judged(block=runs[0].block, span=span, look=None, kind=None, **beside)
     run, at = min(reached, key=lambda pair: read_clock(clock, pair[0].looks_on(split)[pair[1].look].segments_s))
-    curve = run.looks_on(split)
-    by_s = read_clock(clock, curve[at.look].segments_s)
+    looks = run.looks_on(split)
+    by_s = read_clock(clock, looks[at.look].segments_s)
     if at.kind == "end":  # a shorter budget that failed is all that is known about less time
         shorter = [r for r in runs if r.budget < run.budget and found[id(r)] is None and r.status == "completed"]
         after_s = max((read_clock(clock, other.segments_s) for other in shorter), default=0.0)
     else:  # a resumed run's own start is later than its first look
         start_s = {} if run.resumed else run.start["segments_s"]
-        after_s = read_clock(clock, curve[at.look - 1].segments_s if at.look else start_s)
+        after_s = read_clock(clock, looks[at.look - 1].segments_s if at.look else start_s)
     # What a process pays once may read less after a run was resumed: then nothing is known of the time before.
     span = Span(after=after_s if after_s <= by_s else 0.0, by=by_s)
-    return Judged(block=block, span=span, look=curve[at.look], kind=at.kind, **beside)
+    return Judged(block=run.block, span=span, look=looks[at.look], kind=at.kind, **beside)

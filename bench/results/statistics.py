@@ -175,11 +175,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     if not all(0 <= p <= 1 for p, _ in known):
         raise ValueError(f"a p-value lies in [0, 1]: {list(p_values)}")
-    adjusted: list[float | None] = [None] * len(p_values)
-    running = 0.0
-    for rank, (p, index) in enumerate(known):
-        running = adjusted[index] = max(running, min(1.0, p * (len(known) - rank)))
-    return adjusted
+    steps = itertools.accumulate((min(1.0, p * (len(known) - rank)) for rank, (p, _) in enumerate(known)), max)
+    adjusted = {index: step for (_, index), step in zip(known, steps, strict=True)}
+    return [adjusted.get(index) for index in range(len(p_values))]
 
 
 def mean_interval(differences: Sequence[float], alpha: float) -> tuple[float, float, float] | None:
@@ -200,22 +198,8 @@ def log_area(xs: Sequence[float], accuracies: Sequence[float]) -> float | None:
     return float(np.trapezoid(height[order], logs) / np.ptp(logs)) if len(set(logs)) > 1 else None
 
 
-def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Pearson's r; None for fewer than 3 pairs or where a side is constant."""
-    values = _finite(pairs, "pairs")
-    return float(np.corrcoef(values.T)[0, 1]) if len(pairs) > 2 and np.ptp(values, axis=0).all() else None
-
-
 def plan_blocks(
-    *,
-    spread: float,
-    ratio: float,
-    alpha: float,
-    most: int,
-    power: float = 0.9,
-    miss: float = 0.0,
-    studies: int = 2000,
-    seed: int = 0,
+    *, spread: float, ratio: float, alpha: float, most: int, power: float = 0.9, miss: float = 0.0, studies: int = 2000
 ) -> int | None:
     """Least number of blocks by which the sign e-process chose the right arm in `power` of simulated studies.
 
@@ -225,7 +209,7 @@ def plan_blocks(
     _check(ratio=ratio, alpha=alpha, power=power)
     if not (0 <= spread < math.inf and 0 <= miss <= 1):
         raise ValueError(f"spread must be 0 or more and miss in [0, 1], not {spread} and {miss}")
-    rng, shape = np.random.default_rng(seed), (studies, max(most, 1))
+    rng, shape = np.random.default_rng(0), (studies, max(most, 1))
     right_wins = rng.normal(abs(math.log(ratio)), spread, shape) > 0
     right_misses, other_misses = rng.random((2, *shape)) < miss
     scores = np.where(right_misses | other_misses, (1.0 + other_misses - right_misses) / 2, right_wins)

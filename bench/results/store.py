@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,20 +127,17 @@ class RunStore:
         path = self.root / "plan.json"
         if not path.is_file():
             raise ValueError(f"{self.root}: no plan.json, so no experiment was started here")
-        try:
+        with suppress(ValueError, AttributeError):
             plan: dict[str, Any] = json.loads(path.read_bytes())
             if {"config", "blocks", "primary", "sha256", "amended"} <= plan.keys():
                 return plan
-        except (ValueError, AttributeError):
-            pass
         raise ValueError(f"{path}: not a plan record of this headstart; give another --output")
 
     def check_writable(self) -> None:
         """Raise ValueError, before any work, when the directory cannot be written to."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
             raise ValueError(f"output: cannot write to {str(self.root)!r}: {error.strerror}") from None
 

@@ -1,6 +1,5 @@
 """The one verdict that an experiment asks for, and the answer in a sentence (docs/METHOD.md, section 4). Decides nothing else."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +35,9 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"judged by {report['rules']}'s rules, which describe"
     if plan["sha256"] is None:
         return "no comparison was planned before these runs"
-    known = {plan["sha256"], *(old["sha256"] for old in plan["amended"] if _changed(old, plan) <= HARMLESS)}
+    lasting = plan["primary"].keys() - HARMLESS
+    same = [old for old in plan["amended"] if all(old["primary"].get(key) == plan["primary"][key] for key in lasting)]
+    known = {record["sha256"] for record in (plan, *same)}
     if other := sum(run.start["plan_sha256"] not in known for run in results if run.is_finished):
         return f"{other} runs were made before the plan was changed to this one"
     if failed := [control["arm"] for control in report["controls"] if control["told"].startswith("failed")]:
@@ -45,10 +46,6 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"{', '.join(leaks)} converged in fewer epochs than its stored reference: is there a leak?"
     seen = [(run.arm, run.block, run.budget) for run in results]
     return "a run is there twice" if len(set(seen)) < len(seen) else None
-
-
-def _changed(old: Mapping[str, Any], plan: Mapping[str, Any]) -> set[str]:
-    return {key for key, value in plan["primary"].items() if old["primary"].get(key) != value}
 
 
 def is_enough(report: Report) -> bool:
@@ -102,11 +99,9 @@ def answer(report: Report) -> str:
 
 def _ratio_words(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
     """How much sooner or later, and the interval where there are blocks enough for one."""
-    ratio, low, high, direction = row["ratio"], row["low"], row["high"], "sooner"
-    if ratio < 1:
-        ratio, direction = 1 / ratio, "later"
-        low, high = (1 / high, 1 / low) if low is not None else (None, None)
-    # Said of the direction told: below 1 it is the other way round.
+    low, ratio, high, direction = row["low"], row["ratio"], row["high"], "sooner"
+    if ratio < 1:  # then all three are said the other way round
+        low, ratio, high, direction = high and 1 / high, 1 / ratio, low and 1 / low, "later"
     return f"{ratio:.2f}x {direction}", "" if low is None else f"{100 * (1 - alpha):.3g} % interval {low:.2f}x to {high:.2f}x, "
 
 
@@ -122,5 +117,5 @@ def _reached(report: Report, arm: str) -> str:
     rows = next(a for a in report["arms"] if a["name"] == arm)["thresholds"]
     row = next(r for r in rows if r["threshold"] == report["primary"]["threshold"])
     median_s = row["time_to_accuracy_s"]["median"]
-    when = "" if median_s is None or not math.isfinite(median_s) else f" (median {median_s:.1f} s)"
+    when = "" if median_s is None else f" (median {median_s:.1f} s)"
     return f"{arm} in {row['reached']} of {row['runs']} runs{when}"

@@ -36,7 +36,9 @@ def verify(directory: Path) -> list[str]:
         except Exception as error:  # an edited line may say anything
             problems.append(f"{name}: its ledger cannot be read: {type(error).__name__}: {error}")
     later = max((place for place, name in enumerate(planned) if name in folders), default=0)
-    gone = {*_published(directory), *planned[:later]} - folders.keys()
+    published = _read(directory / "report.json").get("runs")
+    runs = published if isinstance(published, list) else []
+    gone = {*(str(run["run_id"]) for run in runs if "run_id" in run), *planned[:later]} - folders.keys()
     problems += [f"{name}: no ledger, though the report or later runs tell of it" for name in sorted(gone)]
     problems += [f"{name}: no run of the plan" for name in sorted(folders.keys() - set(planned))]
     problems += [f"{arm}: seed {seed} is there {count} times" for (arm, seed, _), count in seeds.items() if count > 1]
@@ -90,12 +92,6 @@ def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
     if stored.read_bytes() != text.encode() and not went_on:
         changed = sorted(key for key in made | published if published.get(key) != made.get(key))
         yield f"result.json is not what its ledger folds to: {', '.join(changed) or 'its digits'} differ"
-
-
-def _published(directory: Path) -> set[str]:
-    """Ids of the runs that the report tells of."""
-    runs = _read(directory / "report.json").get("runs")
-    return {str(run["run_id"]) for run in runs if "run_id" in run} if isinstance(runs, list) else set()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 
-from bench.results.arms import bottleneck, ends, spread
+from bench.results.arms import ends, spread
 from tests.unit.results.study import FLAT, RISING, timed, told
 
 CLASSES = ["cat", "dog", "frog"]
@@ -21,6 +21,9 @@ def run(block=0, *, compiled=None, **changes):
 
 
 def test_the_bottleneck_is_named_from_five_percent_waiting_on():
+    def bottleneck(waiting, exchange=0.0):
+        return arm_of([run(data_wait_fraction=waiting, compiled={"communication_fraction": exchange})])["step"]["bottleneck"]
+
     assert [bottleneck(fraction) for fraction in (None, 0.0, 0.05, 0.051, 1.0)] == [None, "compute", "compute", "data", "data"]
     assert [bottleneck(0.0, exchange) for exchange in (0.5, 0.51)] == ["compute", "communication"]
     assert bottleneck(0.06, 0.9) == "data"

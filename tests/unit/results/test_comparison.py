@@ -62,17 +62,11 @@ def test_blocks_that_overlap_are_not_told_apart():
     assert row["ratio"] == pytest.approx(1.3)
 
 
-def test_correlation_is_that_of_log_times_within_blocks():
-    row = comparison(told([run for block in range(4) for run in pair(block, 2.0**block, 3 * 4.0**block)]))
-    assert row["correlation"] == pytest.approx(1.0)
-    assert comparison(told(wins(2)))["correlation"] is None
-
-
 def test_where_a_run_missed_there_is_a_bound_and_no_ratio():
     paces = (4.0, 9.0, 4.0, 4.0, 4.0, 4.0, 4.0)  # 0 and 1 miss, at 16 and at 36 s
     runs = [run for block, pace in enumerate(paces) for run in pair(block, 1.0, pace, baseline=RISING if block > 1 else FLAT)]
     row = comparison(told(runs))
-    assert (row["ratio"], row["low"], row["high"], row["correlation"], row["reached"]) == (None, None, None, None, [7, 5])
+    assert (row["ratio"], row["low"], row["high"], row["reached"]) == (None, None, None, [7, 5])
     own, other = [Span(after=2, by=3)] * 7, [Span(after=16, by=math.inf)] * 2 + [Span(after=8, by=12)] * 5
     arm, baseline = (statistics.ert_interval(spans, 16.0, 0.025) for spans in (own, other))
     assert row["bound"] == {"low": pytest.approx(baseline[0] / arm[1]), "high": pytest.approx(baseline[1] / arm[0])}

@@ -12,7 +12,6 @@ from scipy import integrate, stats
 from bench.results.statistics import (
     Span,
     confidence_sequence,
-    correlation,
     deciding_blocks,
     ert,
     ert_floor,
@@ -195,12 +194,6 @@ def test_log_area_is_the_integral_of_the_line_through_the_points():
         log_area([1.0, 2.0], [0.5])
 
 
-def test_correlation_is_scipy_s_and_needs_three_pairs_that_vary():
-    pairs = [(1.0, 2.0), (2.0, 1.0), (4.0, 5.5), (7.0, 5.0)]
-    assert correlation(pairs) == pytest.approx(stats.pearsonr(*zip(*pairs, strict=True)).statistic, **CLOSE)
-    assert [correlation(few) for few in ([], pairs[:2], [(1.0, 2.0)] * 4, [(1.0, 2.0), (1.0, 3.0), (1.0, 5.0)])] == [None] * 4
-
-
 SURE = {"spread": 0.2, "ratio": 1.3, "alpha": 0.05, "most": 50}
 
 
@@ -227,7 +220,6 @@ SURE = {"spread": 0.2, "ratio": 1.3, "alpha": 0.05, "most": 50}
         lambda: mean_interval([1.0], NAN),
         lambda: log_area([1.0, 2.0], [0.1, NAN]),
         lambda: log_area([1.0, NAN], [0.1, 0.2]),
-        lambda: correlation([(1.0, 2.0), (2.0, NAN), (3.0, 1.0)]),
         lambda: unlike([1.0, NAN], [1.0]),
         lambda: unlike([1.0], [NAN, 0.1]),
         lambda: unlike([1.0, 2.0], [0.0]),
@@ -246,7 +238,6 @@ def test_results_are_plain_floats_that_json_takes():
         *(sooner(*spans[:2]), win_probability(spans, spans), rmst(spans, 9.0), ert(spans, 9.0), ert_floor(3, 9.0)),
         *(*ert_interval(spans, 9.0, 0.05), sign_evidence(np.ones(7)), *confidence_sequence(d, 0.05)),
         *(sign_flip_p(d), *holm([0.1, 0.2]), *mean_interval(d, 0.05), log_area(d, d), *unlike(d, d)),
-        correlation(list(zip(d, d, strict=True))),
     ]
     assert {type(value) for value in found} == {float}
     assert type(plan_blocks(**SURE)) is int
