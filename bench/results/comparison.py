@@ -99,6 +99,8 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
     scores = [statistics.sooner(a, b) for a, b in pairs]
     complete = bool(pairs) and all(a.reached and b.reached for a, b in pairs)
     logs = [math.log(b.by / a.by) for a, b in pairs] if complete else []
+    sides = [[math.log(span.by) for span in side] for side in zip(*pairs, strict=True)] if complete else []
+    together = len(pairs) > 2 and complete and all(max(side) > min(side) for side in sides)
     alpha = config["primary"]["alpha"]
     interval = statistics.confidence_sequence(logs, alpha)
     return {
@@ -116,6 +118,7 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
         "least": math.exp(min(logs)) if complete else None,
         "greatest": math.exp(max(logs)) if complete else None,
         "bound": None if complete else _bound(pairs, alpha),
+        "correlation": plain.correlation(*sides) if together else None,  # within blocks, of log times
         "p_sign_flip": statistics.sign_flip_p(logs if complete else [score - 0.5 for score in scores]),
     }
 

@@ -346,3 +346,12 @@ def test_losses_mirror_wins():
     assert lost["ratio"] == pytest.approx(1 / won["ratio"])
     assert (lost["low"], lost["high"]) == (pytest.approx(1 / won["high"]), pytest.approx(1 / won["low"]))
     assert (lost["blocks_later"], lost["evidence"]) == (won["blocks_sooner"], pytest.approx(won["evidence"]))
+
+
+def test_the_correlation_within_blocks_is_of_log_times():
+    """Blocks in which both arms take 1, 2 and 4 times as long go together wholly; constant or few ones tell nothing."""
+    together = told([run for block, s in enumerate((1.0, 2.0, 4.0)) for run in pair(block, s, 3 * s)])
+    apart = told([run for block, s in enumerate((1.0, 2.0, 4.0)) for run in pair(block, s, 3 / s)])
+    assert [comparison(report)["correlation"] for report in (together, apart)] == [pytest.approx(1), pytest.approx(-1)]
+    constant = told([run for block in range(3) for run in pair(block, 1.0, 1.0 + block)])
+    assert comparison(constant)["correlation"] is comparison(told(pair(0, 1.0, 2.0)))["correlation"] is None
