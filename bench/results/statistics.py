@@ -143,7 +143,8 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     if 2 ** len(d) <= ARRANGEMENTS:
         signs, drawn = np.array(list(itertools.product((-1, 1), repeat=len(d)))), 0
     else:
-        signs, drawn = np.random.default_rng(0).choice((-1, 1), (ARRANGEMENTS, len(d))), 1
+        draws = max(1000, min(ARRANGEMENTS, 4_000_000 // len(d)))  # fewer of very many blocks, which memory would not hold
+        signs, drawn = np.random.default_rng(0).choice((-1.0, 1.0), (draws, len(d))), 1
     least = abs(d.sum()) - 1e-12 * abs(d).sum()
     return _share(abs(signs @ d) >= least, drawn) if len(d) else None
 
