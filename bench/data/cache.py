@@ -22,11 +22,8 @@ def cache_root() -> Path:
 
 def files_sha256(files: Iterable[Path], root: Path | None = None) -> str:
     """Hex digest over the files' names, or their places below `root`, and their bytes, in the given order."""
-    digest = hashlib.sha256()
-    for path in files:
-        name = path.relative_to(root) if root else path.name
-        digest.update(f"{name}\n{sha256_of(path)}\n".encode())
-    return digest.hexdigest()
+    lines = [f"{path.relative_to(root) if root else path.name}\n{sha256_of(path)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def load(key: str, build: Callable[[], Pools]) -> Pools:
@@ -36,12 +33,10 @@ def load(key: str, build: Callable[[], Pools]) -> Pools:
     wait or, on a filesystem without locks, by each. Raises OSError where the cache cannot be written.
     """
     path = cache_root() / "data" / f"{key}.npz"
-    pools = _read(path)
-    if pools is None:
+    if (pools := _read(path)) is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
-            pools = _read(path)
-            if pools is None:
+            if (pools := _read(path)) is None:
                 pools = build()
                 _write(pools, path)
     return pools

@@ -140,11 +140,9 @@ def decode_records(raw: bytes) -> tuple[Images, list[int]]:
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 PYTHON = Packed(archive="cifar-10-python.tar.gz", folder="cifar-10-batches-py", files=_BATCHES, decode=decode_batch)
 BINARY = Packed(
-    archive="cifar-10-binary.tar.gz",
-    folder="cifar-10-batches-bin",
-    files=tuple(f"{name}.bin" for name in _BATCHES),
+    archive="cifar-10-binary.tar.gz", folder="cifar-10-batches-bin", files=tuple(f"{name}.bin" for name in _BATCHES),
     decode=decode_records,
-)
+)  # fmt: skip
 
 
 @contextmanager

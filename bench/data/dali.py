@@ -70,11 +70,8 @@ class DaliLoader:
         )  # fmt: skip
         read = deque[tuple[torch.cuda.Event, object]]()
         for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
-            yield Batch(
-                images=outputs["images"].permute(0, 3, 1, 2),
-                labels=outputs["labels"].view(-1),
-                samples=outputs["samples"].view(-1),
-            )
+            labels, samples = outputs["labels"].view(-1), outputs["samples"].view(-1)
+            yield Batch(images=outputs["images"].permute(0, 3, 1, 2), labels=labels, samples=samples)
             if cuda:  # DALI takes a dropped buffer back at once, though torch's stream may be steps behind the host
                 read.append((torch.cuda.current_stream(self._spec.device).record_event(), outputs))
                 if len(read) > STEPS_HELD:

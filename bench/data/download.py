@@ -167,8 +167,7 @@ def _open(url: str, have: int, silence_s: float) -> HTTPResponse:
     if parts.scheme not in ("http", "https") or "@" in parts.netloc:
         raise _FailedError("neither http nor https, or with a login")
     request = Request(url, headers={"User-Agent": "headstart"} | ({"Range": f"bytes={have}-"} if have else {}))
-    response: HTTPResponse = build_opener().open(request, timeout=silence_s)
-    return response
+    return build_opener().open(request, timeout=silence_s)
 
 
 def _shown(url: str) -> str:

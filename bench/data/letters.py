@@ -1,6 +1,6 @@
 """Printed letters drawn by this project: images without a download, whose features should serve the digits source."""
 
-import importlib.util
+from importlib.metadata import distribution
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
@@ -69,10 +69,8 @@ def _recipe() -> str:
 
 def _font_files() -> list[Path]:
     """DejaVu as matplotlib brings it. matplotlib itself is only looked for, not imported."""
-    found = importlib.util.find_spec("matplotlib")
-    if found is None or found.origin is None:
-        raise ValueError("data.source: 'letters' needs the DejaVu fonts that come with matplotlib, which is not installed")
-    return [Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / f"DejaVu{style}.ttf" for style in STYLES]
+    folder = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf")
+    return [Path(str(folder), f"DejaVu{style}.ttf") for style in STYLES]
 
 
 def _stroke(letter: str, font: Any, drawn: npt.NDArray[np.uint32]) -> Images:

@@ -50,12 +50,9 @@ class TorchLoader:
             steps, batch_size=None, sampler=range(start_step, stop_step), num_workers=self._spec.threads,
             pin_memory=device.type == "cuda",
         )  # fmt: skip
-        for images, labels, samples in loader:
-            yield Batch(
-                images=images.to(device, non_blocking=True).permute(0, 3, 1, 2),
-                labels=labels.to(device, non_blocking=True),
-                samples=samples.to(device, non_blocking=True),
-            )
+        for held in loader:
+            images, labels, samples = (part.to(device, non_blocking=True) for part in held)
+            yield Batch(images=images.permute(0, 3, 1, 2), labels=labels, samples=samples)
 
 
 class _Steps(Dataset[tuple[Tensor, ...]]):
@@ -81,8 +78,7 @@ def _crops(images: Images, samples: np.ndarray, draws: Draws, size: tuple[int, i
     across = np.arange(size[1])
     columns = np.where(draws.mirror[:, None], across[::-1], across) + draws.left[:, None]
     lines = np.arange(size[0]) + draws.top[:, None]
-    crops: Images = images[samples[:, None, None], lines[:, :, None], columns[:, None, :]]
-    return crops
+    return images[samples[:, None, None], lines[:, :, None], columns[:, None, :]]
 
 
 def _squares(draws: Draws, cutout: int, size: tuple[int, int]) -> np.ndarray:

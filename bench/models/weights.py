@@ -74,8 +74,7 @@ def file_start(
         given = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} cannot be read as safetensors: {error}") from None
-    own = network.state_dict()
-    heads = head_prefixes(network)
+    own, heads = network.state_dict(), head_prefixes(network)
     skipped = [key for key in given if key.startswith(heads)]
     tensors = {key: value for key, value in given.items() if key not in skipped}
     wanted = {key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")}

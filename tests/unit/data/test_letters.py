@@ -114,9 +114,3 @@ def test_a_changed_recipe_is_another_source(monkeypatch):
     assert before == letters._recipe()
     monkeypatch.setattr("PIL.__version__", "0.0")
     assert letters._recipe() != before
-
-
-def test_without_matplotlib(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ValueError, match="'letters' needs the DejaVu fonts that come with matplotlib"):
-        letters._font_files()
