@@ -12,14 +12,16 @@ from typing import NoReturn
 from bench import registry
 
 EXPERIMENT = "a YAML file, or a name in configs/experiments"
-OVERRIDES = "config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys)"
+UNTIL = "--until-decided"
+OVERRIDES = f"config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys); {UNTIL} adds blocks "
+OVERRIDES += "until the primary comparison is decided"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one verb. Exit codes: 0 done, 1 failed, 2 wrong input (one line on stderr), 130 stopped by Ctrl-C."""
     try:
         known, rest = _parser().parse_known_args(arguments)
-        known.overrides = rest
+        known.overrides = ["--until_decided=true" if text == UNTIL else text for text in rest]
         if rest and known.verb not in ("run", "plan"):
             raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
         code: int = known.call(known)
@@ -54,7 +56,6 @@ def _parser() -> argparse.ArgumentParser:
 
     run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES, allow_abbrev=False)
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
-    run.add_argument("--until-decided", action="store_true", help="add blocks until the primary comparison is decided")
     run.set_defaults(call=_run)
 
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES, allow_abbrev=False)
@@ -95,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     from bench.results.store import RunStore
     from bench.results.verdict import is_enough
 
-    config = load(args.experiment, [*args.overrides, *(["--until_decided=true"] if args.until_decided else [])])
+    config = load(args.experiment, args.overrides)
     blocks = plan(config)
     ids, store = run_ids(blocks), RunStore(Path(config.output) / config.name)
     record = store.amended(plan_record(config, blocks))
