@@ -19,7 +19,7 @@ def read_curves(
     """A plan record without a hash, since nothing was planned, and a result a curve; runs of one name make a block.
 
     `clock` is what the seconds were measured by, in the user's words; the last threshold is the primary one.
-    Raises ValueError, with file and line, for what is no such table.
+    Raises ValueError, with file and line, for what is no such table, or has a column `clock` that tells of several.
     """
     curves: dict[tuple[str, str], list[Look]] = {}
     for line, row in _rows(path):
@@ -55,6 +55,8 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
         raise ValueError(f"--curves: {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not rows:
         raise ValueError(f"{path}: no rows")
+    if len(clocks := {row.get("clock") for _, row in rows}) > 1:
+        raise ValueError(f"{path}: curves on {len(clocks)} clocks cannot be compared: {', '.join(sorted(map(str, clocks)))}")
     return rows
 
 

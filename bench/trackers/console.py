@@ -23,6 +23,7 @@ class ConsoleTracker:
     def __init__(self, config: dict[str, Any], *, console: Console | None = None) -> None:
         self._config = config
         self._threshold: float = config["primary"]["threshold"]
+        self._blocks = config["primary"]["max_blocks"] if config["until_decided"] else config["blocks"]
         self._time_to = f"to {accuracy_label(self._threshold)}, median"
         columns = ("run", "look", "val", "train", self._time_to, "images/s", "status")
         self._rows = {arm: dict.fromkeys(columns, NOTHING) | {"status": "waiting"} for arm in config["arms"]}
@@ -36,7 +37,7 @@ class ConsoleTracker:
         """Name the run and what it trains."""
         run = self._run = event.data
         unknown = dict.fromkeys(("look", "val", "train", "images/s"), NOTHING)
-        block = f"block {run['block'] + 1}/{self._config['blocks']}"
+        block = f"block {run['block'] + 1}/{self._blocks}"
         self._name = f"{block}  {run['arm']} seed {run['seed']}"
         self._rows[run["arm"]] |= {"run": f"{block}, seed {run['seed']}", **unknown, "status": "starting"}
         weights = " ".join(part for part in (run["weights"]["source"], run["weights"]["tag"]) if part)

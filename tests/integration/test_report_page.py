@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,10 @@ from tests.unit.results_factory import make_config, make_plan, make_study
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH: the report is not opened")
+SAMPLE = Path(__file__).parents[2] / "docs" / "sample" / "report.html"  # of the experiment `embedded`
 NARROW, WIDE = 400, 1200
 SCHEMES = {"light": 1, "dark": 0}  # Blink's numbers
+FIGURES, PICTURES = {"study": 4, "curves": 2, "sample": 4}, {"study": 6, "curves": 2, "sample": 6}
 READABLE = 4.5  # contrast that WCAG AA asks of text
 # Opens pages in frames of several widths, and writes what it measures into itself.
 PROBE = """<!doctype html><body>%s<pre id="told"></pre><script>
@@ -75,7 +78,7 @@ def pages(tmp_path_factory):
     rows = [f"{arm},{run},{n},{n * s},{1 - 0.7**n}" for arm, s in (("a", 1), ("b", 3)) for run in (0, 1) for n in range(1, 12)]
     curves.write_text("\n".join(["arm,run,epoch,seconds,accuracy", *rows]))
     write_report(root / "curves", *read_curves(curves, clock="as published", baseline=None, arm=None, thresholds=[0.8, 0.9]))
-    return [root / name / "report.html" for name in ("study", "curves")]
+    return [*(root / name / "report.html" for name in ("study", "curves")), SAMPLE]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -91,14 +94,14 @@ def test_pages_are_seen_whole_and_read_in_light_and_dark(tmp_path, pages, scheme
     dom, console = browse(tmp_path, probe, f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}", "--dump-dom")
     assert console == []
     told = json.loads(html.unescape(re.search(r'<pre id="told">(.+?)</pre>', dom, flags=re.S)[1]))
-    assert [(page["page"], page["width"]) for page in told] == [(p, w) for p in ("study", "curves") for w in (NARROW, WIDE)]
+    assert [(page["page"], page["width"]) for page in told] == [(p, w) for p in FIGURES for w in (NARROW, WIDE)]
     for page in told:
         assert page["scroll"] <= page["width"], page
         assert page["dark"] == (scheme == "dark"), page
         assert page["paper"] < 0.05 if scheme == "dark" else page["paper"] > 0.9, page
         assert page["least"] >= READABLE, page
-        assert page["seen"] == page["figures"] == {"study": 4, "curves": 2}[page["page"]], page
-        assert page["drawn"] == page["pictures"] == {"study": 6, "curves": 2}[page["page"]], page
+        assert page["seen"] == page["figures"] == FIGURES[page["page"]], page
+        assert page["drawn"] == page["pictures"] == PICTURES[page["page"]], page
         assert page["folded"] >= 1, page
 
 

@@ -160,3 +160,8 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 4
     assert all(line.startswith("block 1/7  pretrained seed 0  ") for line in lines)
+
+
+def test_blocks_that_are_added_until_the_verdict_are_counted_to_the_most(capsys):
+    ConsoleTracker(make_config(until_decided=True)).start(make_run_start(block=7, seed=7))
+    assert capsys.readouterr().out.startswith("block 8/21  pretrained seed 7")
