@@ -94,7 +94,8 @@ def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence
             axes.axhline(threshold, color=INK if strong else GREY, linewidth=1.1 if strong else 0.6, alpha=0.85, zorder=1.5)
         if label == "training FLOPs":
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+            few = ticker.LogLocator(subs=(1, 2, 5), numticks=6)
+            axes.xaxis.set(major_locator=few, minor_locator=ticker.NullLocator(), major_formatter=ticker.EngFormatter(sep=""))
         else:
             axes.set_xlim(left=0)
     _answer(panels[0], report, arms)

@@ -357,3 +357,9 @@ def test_reading_the_report_module_brings_no_matplotlib_torch_or_config():
     code = "import sys, bench.results.report; print([m for m in ('matplotlib', 'torch', 'bench.config') if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+def test_axes_are_labelled_in_words_however_short_the_range(tmp_path, config):
+    """Matplotlib labels the minor marks of a logarithm in TeX where it spans less than ten."""
+    write_report(tmp_path, make_plan(config), list(make_study(config, blocks=2, looks=6)))
+    assert not re.findall(r"<text[^>]*>[^<]*[$\\][^<]*</text>", (tmp_path / "report.html").read_text())
