@@ -35,9 +35,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     path, given = _find(Path(path), "experiments"), list(overrides)
     layers = [_find(Path(text.removeprefix(LAYER)), "hardware") for text in given if text.startswith(LAYER)]
     tree = functools.reduce(_merge, (_read(file) for file in (BASE, *layers, path)))
-    for text in given:
-        if not text.startswith(LAYER):
-            _override(tree, text)
+    keys = [_override(tree, text) for text in given if not text.startswith(LAYER)]
+    if any(_decides(key) for key in keys) and not any(key.startswith("reference") for key in keys):
+        tree["reference"] = {}  # stored of the experiment as its file has it
     config = _validate(tree, str(path))
     for module in config.imports:
         try:
@@ -135,8 +135,14 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _override(tree: dict[str, Any], text: str) -> None:
-    """Set a key to a value; `--arms.<arm>.<dotted key>=` sets an override of that arm."""
+def _decides(key: str) -> bool:
+    """Whether a key decides how soon a run reaches the primary threshold."""
+    root = key.partition(".")[0]
+    return key not in PLACES and (key == "primary.threshold" or root in (*RUN_ROOTS, "arms", "confirm_looks"))
+
+
+def _override(tree: dict[str, Any], text: str) -> str:
+    """Set a key to a value, and return the key; `--arms.<arm>.<dotted key>=` sets an override of that arm."""
     key, equals, value = text.removeprefix("--").partition("=")
     if not text.startswith("--") or not equals or not key:
         raise ValueError(f"override {text!r}: expected --dotted.key=value")
@@ -148,6 +154,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
         tree["arms"][arm][dotted] = parsed
     else:
         raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, tree['arms'])}")
+    return key
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:

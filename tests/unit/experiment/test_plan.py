@@ -317,4 +317,18 @@ def test_the_text_tells_how_many_blocks_decide_where_a_spread_is_stored():
     config = load(EMBEDDED, ["--primary.spread=0.1", "--primary.smallest_ratio=1.2"])
     text = plan_text(config, cost(config, arm_counts(config)))
     assert "by simulation at the stored spread 0.1: 1.2x 12, 1.5x 7, 2x 7, 4x 7" in text
-    assert "by simulation" not in plan_text(load(EMBEDDED), cost(config, arm_counts(config)))
+    assert "by simulation" not in plan_text(load(EMBEDDED, ["--primary.spread=null"]), cost(config, arm_counts(config)))
+
+
+@pytest.mark.parametrize("override", ["--blocks=3", "--data.dir=x", "--thresholds=[0.9]", "--primary.alpha=0.01"])
+def test_a_stored_reference_stays_with_what_decides_no_run(override):
+    assert set(load(EMBEDDED, [override]).reference) == {"pretrained", "random", "small_cnn"}
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["--optim.lr=0.1", "--arms.random.weights.tag=x", "--confirm_looks=1", "--primary.threshold=0.95", "--train.samples=6400"],
+)
+def test_a_stored_reference_is_of_the_experiment_as_its_file_has_it(override):
+    assert load(EMBEDDED, [override]).reference == {}
+    assert load(EMBEDDED, [override, "--reference.random=[2.0]"]).reference["random"] == (2.0,)
