@@ -48,6 +48,8 @@ def find_key() -> bool:
 def set_up(**settings: Any) -> wandb.Settings:
     """wandb's process-wide settings: silent, and without its own telemetry, which runs in threads and is sent even offline."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    if os.environ.get("WANDB_MODE") == "":  # to wandb a mode that does not exist
+        del os.environ["WANDB_MODE"]
     return wandb.setup(wandb.Settings(silent=True, **settings)).settings
 
 

@@ -196,6 +196,7 @@ def test_the_entity_of_the_config_is_taken_and_a_mode_of_now_goes_before_the_mod
     ("mode", "environ", "why"),
     [
         (None, {"WANDB_API_KEY": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
+        (None, {"WANDB_API_KEY": "", "WANDB_MODE": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
         ("online", {"WANDB_API_KEY": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
         ("offline", {}, "offline, wandb.mode asks for it: send the runs with `wandb sync`, and set WANDB_MODE=online)"),
         ("online", {"WANDB_MODE": "disabled"}, "disabled, WANDB_MODE asks for it: send the runs with `wandb sync`, and set"),
