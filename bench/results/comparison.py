@@ -9,7 +9,7 @@ from bench.results import statistics
 from bench.results.arms import at_longest, describe_arm, ends
 from bench.results.clocks import METHOD_VERSION, read_clock
 from bench.results.fold import RunResult
-from bench.results.rules import RULES, Judged, judge
+from bench.results.rules import RULES, Judged, Rules, judge
 from bench.results.verdict import check_controls, decide
 
 REPORT_SCHEMA_VERSION = 2
@@ -29,6 +29,8 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
     config, first = plan["config"], results[0].start if results else None
     clock = RULES[rules].clock or config["clock"]
     finished = [run for run in results if run.is_finished]
+    if finished and not _has_looks(finished, RULES[rules]):
+        raise ValueError(f"--rules: {rules} judges every look on test, which these runs did not take: evaluation.test_every_look")
     grid = {
         arm: {threshold: judge(config, _of(arm, finished), threshold, RULES[rules]) for threshold in config["thresholds"]}
         for arm in config["arms"]
@@ -155,13 +157,18 @@ def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
     return {"arm": arm, "baseline": baseline, "accuracy": known[lead][0] if lead < len(known) else None}
 
 
+def _has_looks(finished: Sequence[RunResult], rules: Rules) -> bool:
+    """Whether completed runs took the looks that the rules judge: all of a curve's, or its last."""
+    whole = [(len(run.looks_on(rules.split)), len(run.looks)) for run in finished if run.status == "completed"]
+    return all(known >= (1 if rules.reached == "mean" else looks) for known, looks in whole)
+
+
 def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dict[str, Any]]:
     """The arms by median time to the primary threshold under every set of rules; null where runs have no such looks."""
     first: list[str] = []
     rankings: list[dict[str, Any]] = []
     for name, rules in RULES.items():
-        whole = [(len(run.looks_on(rules.split)), len(run.looks)) for run in finished if run.status == "completed"]
-        can = bool(finished) and all(known >= (1 if rules.reached == "mean" else looks) for known, looks in whole)
+        can = bool(finished) and _has_looks(finished, rules)
         judged = {arm: judge(config, _of(arm, finished), config["primary"]["threshold"], rules) for arm in config["arms"] if can}
         times = {arm: plain.median([row.span.by for row in rows] or [math.inf]) for arm, rows in judged.items()}
         order = sorted(times, key=times.__getitem__)

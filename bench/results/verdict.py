@@ -6,13 +6,12 @@ from typing import Any
 from bench.results.fold import RunResult
 from bench.results.statistics import deciding_blocks
 
-VERDICTS = ("arm sooner", "baseline sooner", "equivalent", "never reached", "undecided")
 HARMLESS = {"blocks", "max_blocks", "spread", "interval_width"}  # of a plan: the evidence holds at every look
 Report = Mapping[str, Any]
 
 
 def decide(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]) -> dict[str, str]:
-    """The verdict and why. Anything that makes the runs doubtful leaves it undecided, whatever they show."""
+    """The verdict, one of METHOD's five, and why. Anything that makes the runs doubtful leaves it undecided."""
     if doubt := _doubt(plan, report, results):
         return {"verdict": "undecided", "reason": doubt}
     row, asked = primary_row(report), plan["config"]["primary"]

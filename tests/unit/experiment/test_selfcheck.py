@@ -140,6 +140,17 @@ def test_machines_with_other_images_or_weights_do_not_train_together(monkeypatch
         begun._check()
 
 
+def test_the_wall_clock_is_refused_where_a_process_makes_several_runs(monkeypatch, tmp_path):
+    world = SimpleNamespace(
+        device=CPU, size=1, is_main=True, startup_s=0.0, from_main=lambda value: value, set_precision=lambda name: None
+    )
+    begun = suite.Suite(load(ROOT / TINY, [f"--output={tmp_path}/runs", "--clock=wall"]), world)
+    monkeypatch.setattr(begun, "_resolve_precision", lambda: {"name": "fp32"})
+    monkeypatch.setattr(begun, "_prepare", lambda arms: pytest.fail("work was begun"))
+    with pytest.raises(ValueError, match="'wall' needs a process for each run, and this one has 4 to make"):
+        begun._complete(set())
+
+
 @pytest.mark.gpu
 def test_this_gpu_is_green():
     assert set(self_check(torch.device("cuda", 0))["checks"].values()) == {"ok"}

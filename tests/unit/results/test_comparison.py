@@ -1,5 +1,6 @@
 """The comparison against figures worked out by hand, and every way in which there is too little to compare."""
 
+import dataclasses
 import json
 import math
 
@@ -11,7 +12,7 @@ from bench.results import statistics
 from bench.results.comparison import summarize, time_to_accuracy_s
 from bench.results.rules import RULES
 from bench.results.statistics import Span
-from bench.results.verdict import VERDICTS, answer
+from bench.results.verdict import answer
 from tests.unit.results.study import FLAT, RISING, losses, pair, primary, timed, told, wins
 from tests.unit.results_factory import EVERY_SAMPLES, make_config, make_plan
 
@@ -306,7 +307,7 @@ def test_a_report_of_nothing():
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("kind", ["anytime", "annealed"])
 def test_degenerate_runs_give_a_value_or_undecided_and_never_a_crash(runs, rules, kind):
-    report = told(runs, rules, kind=kind)
+    report = told([dataclasses.replace(run, test_looks=run.looks) for run in runs], rules, kind=kind)
     json.dumps(report, allow_nan=False)
     assert report["verdict"]["verdict"] in ("undecided", "never reached", "equivalent")
     assert answer(report)
@@ -332,7 +333,7 @@ def test_whatever_the_runs_there_is_a_report_that_json_can_say(blocks, rules, ki
     ]
     report = told(runs, rules, kind=kind)
     json.dumps(report, allow_nan=False)
-    assert report["verdict"]["verdict"] in VERDICTS
+    assert report["verdict"]["verdict"] in ("arm sooner", "baseline sooner", "equivalent", "never reached", "undecided")
     assert answer(report)
     for row in report["comparisons"]:
         assert row["blocks_sooner"] + row["blocks_later"] <= row["blocks"] <= len(blocks)
@@ -355,3 +356,10 @@ def test_the_correlation_within_blocks_is_of_log_times():
     assert [comparison(report)["correlation"] for report in (together, apart)] == [pytest.approx(1), pytest.approx(-1)]
     constant = told([run for block in range(3) for run in pair(block, 1.0, 1.0 + block)])
     assert comparison(constant)["correlation"] is comparison(told(pair(0, 1.0, 2.0)))["correlation"] is None
+
+
+def test_rules_that_judge_looks_which_were_not_taken_are_refused():
+    runs = [timed(RISING, arm, test=RISING[-1:]) for arm in ("pretrained", "random")]
+    assert told(runs, "airbench")["rules"] == "airbench"
+    with pytest.raises(ValueError, match=r"dawnbench judges every look on test, .* evaluation.test_every_look"):
+        told(runs, "dawnbench")

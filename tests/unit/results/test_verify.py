@@ -221,10 +221,10 @@ def test_pictures_may_differ_and_be_no_more(study):
 
 def test_a_report_by_other_rules_is_verified_where_there_is_one(study):
     store = RunStore(study)
-    write_report(study, store.plan(), store.planned_results(), "dawnbench")
+    write_report(study, store.plan(), store.planned_results(), "airbench")
     assert verify(study) == []
-    edit(study / "report-dawnbench.json", r'"rules": "dawnbench"', '"rules": "headstart"')
-    assert verify(study) == ["report-dawnbench.json is not what the ledgers give, from line 5 on"]
+    edit(study / "report-airbench.json", r'"rules": "airbench"', '"rules": "headstart"')
+    assert verify(study) == ["report-airbench.json is not what the ledgers give, from line 5 on"]
 
 
 @pytest.mark.parametrize(
