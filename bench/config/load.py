@@ -18,9 +18,9 @@ from bench.config.schema import ExperimentConfig
 
 BASE = Path(__file__).parents[2] / "configs" / "base.yaml"
 LAYER = "--layer="
-FACTOR_ROOTS = ("data", "model", "weights", "optim", "schedule", "train", "seed")
+FACTOR_ROOTS = ("data", "model", "weights", "finetune", "optim", "schedule", "train", "seed")
 # What decides a run's numbers. Everything else names, judges or stores them.
-RUN_ROOTS = ("kind", "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile")
+RUN_ROOTS = ("kind", "data", "model", "weights", "finetune", "optim", "schedule", "train", "evaluation", "precision", "compile")
 PLACES = ("data.dir", "data.download", "data.urls", "weights.accept_license")  # where files come from, not what they hold
 _ADAPTER = TypeAdapter(ExperimentConfig)
 

@@ -37,6 +37,7 @@ class DataConfig(_Strict):
     flip: Literal["none", "random", "alternating"]
     cutout: NonNegativeInt
     last_batch: Literal["drop", "partial"]
+    normalization: Literal["network", "unit"]
     labels: Literal["given", "shuffled"]
 
 
@@ -48,11 +49,12 @@ class ModelConfig(_Strict):
     stem: Literal["stock", "3x3"]
     input_size: PositiveInt | None
     interpolation: Literal["bilinear", "bicubic"]
+    checkpoint_activations: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsConfig(_Strict):
-    """What the network starts from."""
+    """What the network starts from; how a 3x3 stem is made of 7x7 weights, and what is left of the values."""
 
     source: Literal["random", "hub", "file", "self"]
     tag: str | None
@@ -60,11 +62,13 @@ class WeightsConfig(_Strict):
     accept_license: str | None
     file: str | None
     recipe: str | None
+    stem: Literal["crop", "resample", "random"] | None
+    transform: Literal["shuffled", "random_matched"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(_Strict):
-    """Optimizer and its numbers; `momentum` is SGD's, the betas are Adam's."""
+    """Optimizer and its numbers; `momentum` is SGD's, the betas are Adam's; `layer_decay` is each layer's lr / the next one's."""
 
     name: str
     lr: PositiveFloat
@@ -72,24 +76,40 @@ class OptimConfig(_Strict):
     momentum: Fraction
     beta1: Fraction
     beta2: Fraction
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(_Strict):
+    """Which layers are trained, for how many steps the head alone at first, and how fast BatchNorm's statistics move."""
+
+    layers: Literal["all", "head"]
+    head_first_steps: NonNegativeInt
+    batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig(_Strict):
-    """Learning rate over steps, and the average of weights that looks are taken on (decay 0: none)."""
+    """Learning rate over steps, how it reacts to val loss, and the average of weights that looks are taken on (decay 0: none)."""
 
     name: str
     lr_warmup_steps: NonNegativeInt
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] | None
+    plateau_patience: PositiveInt
+    plateau_min_lr: NonNegativeFloat
     average_decay: Fraction
     average_every_steps: PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(_Strict):
-    """One run's budget and step."""
+    """One run's budget and step, and whether it may end sooner; patience is counted in looks without a lower val loss."""
 
     global_batch_size: PositiveInt
     samples: PositiveInt
+    accumulate_steps: PositiveInt
+    stop_patience: PositiveInt | None
+    restore_best: bool
     label_smoothing: Fraction
     check_every_steps: PositiveInt
     checkpoint_every_looks: NonNegativeInt
@@ -145,6 +165,17 @@ class PrimaryConfig(_Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneConfig(_Strict):
+    """`bench tune`: learning rates tried for each arm, and what each trial may cost."""
+
+    trials: Annotated[int, Field(ge=3)]
+    finer: bool
+    seeds: PositiveInt
+    first_seed: Seed
+    samples: PositiveInt | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(_Strict):
     """One question with its arms, seeds and factors. A run's config is the same with its arm's overrides applied."""
 
@@ -170,10 +201,12 @@ class ExperimentConfig(_Strict):
     data: DataConfig
     model: ModelConfig
     weights: WeightsConfig
+    finetune: FinetuneConfig
     optim: OptimConfig
     schedule: ScheduleConfig
     train: TrainConfig
     evaluation: EvaluationConfig
+    tune: TuneConfig
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: CompileConfig
     hardware: HardwareConfig

@@ -17,7 +17,8 @@ from bench.results.verdict import accuracy_label, answer, primary_row
 
 # Config keys that every arm shares unless they are factors; the rest names, stores or pays for an experiment.
 SHARED_ROOTS = (
-    "data", "model", "weights", "optim", "schedule", "train", "evaluation", "precision", "compile", "kind", "confirm_looks",
+    "data", "model", "weights", "finetune", "optim", "schedule", "train", "evaluation", "precision", "compile", "kind",
+    "confirm_looks",
 )  # fmt: skip
 PLACES = ("data.dir", "data.download", "data.urls")  # where files came from, not what they hold
 

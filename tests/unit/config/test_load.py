@@ -131,7 +131,7 @@ def test_a_bare_name_is_an_experiment_that_is_shipped():
     ("override", "said"),
     [
         ("--optm.lr=1", r"unknown key 'optm'; .*did you mean 'optim'\?"),
-        ("--optim.lrr=1", r"unknown key 'optim.lrr'; allowed: beta1, beta2, lr, .*did you mean 'lr'\?"),
+        ("--optim.lrr=1", r"unknown key 'optim.lrr'; allowed: beta1, beta2, layer_decay, lr, .*did you mean 'lr'\?"),
         ("--optim.=1", r"unknown key 'optim\.'"),
         ("--primary.treshold=0.5", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
         ("--primary={arm: fast, treshold: 0.5}", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
