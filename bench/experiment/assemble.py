@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from bench import registry
 from bench.config.load import as_dict
@@ -13,8 +15,8 @@ from bench.config.schema import ExperimentConfig
 from bench.data.batches import EvaluationSet, Loader, LoaderSpec
 from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs, augmentation, make_order
-from bench.models.networks import build, preprocessing, wrap
-from bench.models.weights import Start
+from bench.models.networks import build, head_prefixes, preprocessing, wrap
+from bench.models.weights import Start, initial_state, random_start
 from bench.runtime.compute import probe_step_s
 from bench.runtime.distributed import World
 from bench.training.program import Program
@@ -32,6 +34,7 @@ class Assembly:
     start: Start
     network: dict[str, Any]
     compile: dict[str, Any]
+    reality: dict[str, Any]
 
 
 class Assembler:
@@ -44,7 +47,7 @@ class Assembler:
     def assemble(self, config: ExperimentConfig, start: Start) -> Assembly:
         """Everything that an arm's runs need; compiles on the first call for this network and data."""
         shared = as_dict(config)
-        del shared["weights"], shared["seed"], shared["train"]["samples"]
+        del shared["weights"], shared["seed"], shared["train"]["samples"], shared["optim"]["lr"]
         key = json.dumps(shared)
         if key not in self._built:
             self._built[key] = self._build(config, start)
@@ -53,7 +56,7 @@ class Assembler:
     def _build(self, config: ExperimentConfig, start: Start) -> Assembly:
         dataset, world = self._inputs.dataset(config.data), self._world
         raw = build(config.model.name, len(dataset.classes), config.model.stem)
-        prepared = preprocessing(raw, dataset.mean, dataset.std)
+        prepared = preprocessing(raw, dataset.mean, dataset.std, config.data.normalization)
         half = world.device.type == "cuda" and config.precision != "fp32"  # to a GPU that computes in it
         spec = LoaderSpec(
             device=world.device, dtype=torch.float16 if half else torch.float32, mean=prepared.mean, std=prepared.std,
@@ -71,13 +74,63 @@ class Assembler:
         steps = {0, order.steps_per_epoch - 1} if order.last_batch == "partial" else {0}
         shapes = (batch for step in steps for batch in loader.batches(order, step, step + 1))
         record = program.warm_up(shapes, next(iter(val)))
+        counts = self._inputs.network_counts(config)
         network = {
-            **self._inputs.network_counts(config), "mean": list(prepared.mean), "std": list(prepared.std),
-            "normalization_of": prepared.of,
+            **counts, **training_flops(config, raw, counts["flops_per_image"]),
+            "mean": list(prepared.mean), "std": list(prepared.std), "normalization_of": prepared.of,
         }  # fmt: skip
         return Assembly(
-            dataset=dataset, program=program, loader=loader, val=val, test=test, start=start, network=network, compile=record
-        )
+            dataset=dataset, program=program, loader=loader, val=val, test=test, start=start, network=network, compile=record,
+            reality=reality(config, dataset, spec, program, network),
+        )  # fmt: skip
+
+
+def training_flops(config: ExperimentConfig, network: nn.Module, forward: int) -> dict[str, Any]:
+    """FLOP of a training image, forward pass and two backward ones; where the head alone is trained, those two are its own."""
+    heads = head_prefixes(network)
+    head = 2 * sum(p.numel() for name, p in network.named_parameters() if name.startswith(heads) and p.ndim > 1)
+    head_only, finetune = forward + 2 * head, config.finetune
+    return {
+        "train_flops_per_image": head_only if finetune.layers == "head" else 3 * forward,
+        "train_flops_once": 0,
+        "head_first_samples": finetune.head_first_steps * config.train.global_batch_size,
+        "head_first_flops_per_image": head_only,
+    }
+
+
+def reality(
+    config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, network: dict[str, Any]
+) -> dict[str, Any]:
+    """What an arm really is, in flat facts read from the things that will run; bench.results.audit compares them."""
+    raw, optimizer = program.raw, program.optimizer
+    names = {id(parameter): name for name, parameter in raw.named_parameters()}
+    state = initial_state(config.model.name, len(dataset.classes), 0, random_start(), config.model.stem)
+    drawn = [state[name].double() for name in names.values()]
+    zeroed = [name for name in names.values() if not name.endswith("bias") and not state[name].any()]
+    square, numbers = sum(float(tensor.square().sum()) for tensor in drawn), sum(tensor.numel() for tensor in drawn)
+    return {
+        "network.class": type(raw).__qualname__,
+        **{f"network.{key}": network[key] for key in ("parameters", "buffers", "flops_per_image", "input_size")},
+        "network.interpolation": config.model.interpolation if config.model.input_size else None,
+        "network.trained_parameters": sum(p.numel() for p in raw.parameters() if p.requires_grad),
+        "init.zeroed": f"{len(zeroed)} tensors" + (f", the first {zeroed[0]}" if zeroed else ""),
+        "init.rms": f"{math.sqrt(square / numbers):.6g}",
+        "optimizer.class": type(optimizer).__qualname__,
+        "optimizer.groups": "; ".join(_group_text(group) for group in optimizer.param_groups),
+        "schedule.rates": ", ".join(f"{config.optim.lr * program.fraction(step):.3g}" for step in (0, program.total_steps - 1)),
+        "data.images": f"{dataset.name} {dataset.sha256}",
+        "data.splits": ", ".join(f"{len(split.labels)}" for split in (dataset.train, dataset.val, dataset.test)),
+        "data.augmentation": ", ".join(f"{key} {value}" for key, value in vars(spec.augmentation).items()),
+        "data.mean": str(list(spec.mean)),
+        "data.std": str(list(spec.std)),
+        "precision.images": str(spec.dtype),
+        "precision.parameters": ", ".join(sorted({str(tensor.dtype) for tensor in raw.parameters()})),
+    }
+
+
+def _group_text(group: dict[str, Any]) -> str:
+    told = {key: group[key] for key in ("lr_scale", "weight_decay", "momentum", "betas", "eps") if key in group}
+    return f"{len(group['params'])} tensors ({', '.join(f'{key} {value}' for key, value in told.items())})"
 
 
 def probe(config: ExperimentConfig, dataset: Dataset) -> dict[str, float]:

@@ -25,6 +25,7 @@ from bench.runtime.environment import environment_facts, process_age_s
 from bench.runtime.phases import PhaseTimer
 from bench.trackers import Guarded
 from bench.training import checkpoint
+from bench.training.optimizers import react
 
 
 @dataclass(kw_only=True)
@@ -68,6 +69,8 @@ class _Run:
         world.barrier()
         kept = self._restore()
         self._step: int = kept["step"]
+        self._losses: list[float] = kept["losses"]  # of looks on val; what the recipe reacts to
+        self._stopped: bool = False
         self._data_wait_s: float = kept["data_wait_s"]
         # Paid once a process, and counted in full to each run on the clocks that count it.
         earlier_s = {**kept["segments_s"], **study.once_s, "compile": assembly.compile["compile_s"]}
@@ -87,7 +90,7 @@ class _Run:
         self._program.reset(initial_state(model.name, classes, self._spec.seed, start, model.stem))
         found = checkpoint.load_newest(checkpoints, self._spec.run_id) if self._config.train.checkpoint_every_looks else None
         if found is None:
-            return {"step": 0, "data_wait_s": 0.0, "segments_s": {}}
+            return {"step": 0, "losses": [], "data_wait_s": 0.0, "segments_s": {}}
         checkpoint.restore(self._program, *found)
         return found[1]
 
@@ -105,6 +108,7 @@ class _Run:
                 "val_by_class": np.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist(),
             },
             "network": assembly.network,
+            "reality": assembly.reality,
             "weights": assembly.start.record,
             "compile": assembly.compile,
             **self._study.facts,
@@ -117,13 +121,19 @@ class _Run:
         """Train to the budget. Returns the status: completed or diverged."""
         batch_size = self._config.train.global_batch_size
         total, every = self._config.train.samples // batch_size, self._config.evaluation.every_samples // batch_size
-        self._program.total_steps = total  # runs of several budgets share a program
+        # Runs of several budgets and learning rates share a program.
+        self._program.total_steps, self._program.peak_lr = total, self._config.optim.lr
+        self._react()
         batches = self._assembly.loader.batches(self._order, self._step, total)
         self.timer.switch("train")
         for look_step in range(self._step + every, total + 1, every):
             if not self._is_finite(self._steps(batches, look_step)):
                 return "diverged"
             self._look(look_step // every)
+            if self._stopped:
+                break
+        if self._config.train.restore_best:
+            self._program.average.put_back()
         self._evaluate("test", final=True)
         return "completed"
 
@@ -146,14 +156,24 @@ class _Run:
         """Whether every rank's loss is finite: one synchronisation, the same answer on all ranks."""
         return not self._world.sums([0 if math.isfinite(float(loss)) else 1])[0]
 
+    def _react(self) -> int:
+        """Do as the val losses so far ask; the look with the lowest."""
+        reaction = react(self._losses, self._config)
+        self._program.lr_scale, self._stopped = reaction.lr_scale, reaction.stop
+        return reaction.best
+
     def _look(self, look: int) -> None:
-        self._evaluate("val")
-        if self._config.evaluation.test_every_look and self._step < self._program.total_steps:
+        self._losses.append(self._evaluate("val"))
+        if self._react() == look - 1 and self._config.train.restore_best:
+            self._program.average.keep()
+        is_last = self._stopped or self._step == self._program.total_steps
+        if self._config.evaluation.test_every_look and not is_last:
             self._evaluate("test")
         every = self._config.train.checkpoint_every_looks
         if every and look % every == 0:
             self.timer.switch("checkpoint")
             kept = {"run_id": self._spec.run_id, "data_wait_s": self._data_wait_s, "segments_s": self.segments_s()}
+            kept["losses"] = self._losses
             if self._world.is_main:
                 path = checkpoint.save(self._directory / "checkpoints", self._program, step=self._step, progress=kept)
                 self._emit("checkpoint", path=path.name)
@@ -162,7 +182,8 @@ class _Run:
             self._deliver()
         self.timer.switch("train")
 
-    def _evaluate(self, split: str, *, final: bool = False) -> None:
+    def _evaluate(self, split: str, *, final: bool = False) -> float:
+        """Score a split and note it; the mean loss, infinite where it is not finite."""
         self.timer.switch("evaluate_final" if final else "evaluate")
         score = self._program.evaluate(self._assembly.val if split == "val" else self._assembly.test)
         self.timer.switch("log")
@@ -173,6 +194,7 @@ class _Run:
             segments_s=self.segments_s(), data_wait_s=self._world.slowest([self._data_wait_s])[0],
         )  # fmt: skip
         self._deliver()
+        return score.loss if math.isfinite(score.loss) else math.inf
 
     def segments_s(self) -> dict[str, float]:
         """Seconds by segment so far, the slowest rank's."""
@@ -192,7 +214,12 @@ class _Run:
 
     def stop(self, status: str, error: str | None, segments_s: dict[str, float]) -> RunResult | None:
         """End the ledger and fold it into the run's result, on rank 0."""
-        self._emit("run_stop", status=status, error=error, segments_s=segments_s)
+        every, best = self._config.evaluation.every_samples // self._config.train.global_batch_size, self._react()
+        ended = {
+            "stopped_step": self._step if self._stopped else None,
+            "best_step": (best + 1) * every if self._config.train.restore_best and status == "completed" else None,
+        }
+        self._emit("run_stop", status=status, error=error, segments_s=segments_s, **ended)
         self._deliver()
         if not self._world.is_main:
             return None

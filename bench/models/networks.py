@@ -65,8 +65,13 @@ def wrap(network: nn.Module, config: ModelConfig) -> nn.Module:
     return Resized(network, config.input_size, config.interpolation) if config.input_size else network
 
 
-def preprocessing(network: nn.Module, mean: Channels, std: Channels) -> Preprocessing:
-    """A timm network keeps the statistics its weights were trained with, whatever it starts from; others take the data's."""
+def preprocessing(network: nn.Module, mean: Channels, std: Channels, normalization: str) -> Preprocessing:
+    """A timm network keeps the statistics its weights were trained with, whatever it starts from; others take the data's.
+
+    `unit` is neither: pixels as fractions of 255.
+    """
+    if normalization == "unit":
+        return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), of="unit")
     if stated := _stated(network):
         return Preprocessing(mean=tuple(stated["mean"]), std=tuple(stated["std"]), of="weights")
     return Preprocessing(mean=mean, std=std, of="data")

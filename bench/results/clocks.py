@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-METHOD_VERSION = "1.0"
+METHOD_VERSION = "1.1"
 SEGMENTS = (
     "startup", "data_setup", "build", "compile", "init", "train", "evaluate", "evaluate_final", "checkpoint", "log", "idle",
 )  # fmt: skip

@@ -79,6 +79,8 @@ def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     for position, average in enumerate(program.average.tensors):
         average.copy_(tensors[f"average.{position}"])
     program.average.updates = meta["average_updates"]
+    kept = [tensors[f"kept.{position}"] for position in range(sum(key.startswith("kept.") for key in tensors))]
+    program.average.kept = [torch.empty_like(live).copy_(value) for live, value in zip(program.average.live, kept, strict=False)]
     if program.scaler is not None:
         program.scaler.load_state_dict(meta["scaler"])
 
@@ -86,6 +88,7 @@ def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, 
 def _tensors(program: Program) -> dict[str, Tensor]:
     network = {f"network.{key}": value for key, value in program.raw.state_dict().items()}
     average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
+    average |= {f"kept.{i}": value for i, value in enumerate(program.average.kept)}
     state = program.optimizer.state_dict()["state"]
     optimizer = {f"optimizer.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
     return {key: value.detach().cpu().contiguous().clone() for key, value in (network | average | optimizer).items()}

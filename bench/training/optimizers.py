@@ -1,12 +1,17 @@
-"""What moves the weights, and how fast: optimizers and learning rates by name. Uncompiled, so a changing rate costs nothing."""
+"""What moves the weights, how fast and how long: optimizers and learning rates by name, and how a run reacts to its val losses.
+
+Uncompiled, so a changing rate costs nothing.
+"""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from bench.config.schema import OptimConfig
+from bench.config.schema import ExperimentConfig, OptimConfig
 
 
 def _common(network: nn.Module, config: OptimConfig) -> dict[str, Any]:
@@ -48,3 +53,32 @@ def cosine(step: int, warmup_steps: int, total_steps: int) -> float:
         return constant(step, warmup_steps, total_steps)
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaction:
+    """What val losses ask for: a factor on the learning rate, whether to end, and the look (from 0 on) of the lowest loss."""
+
+    lr_scale: float
+    stop: bool
+    best: int
+
+
+def react(losses: Sequence[float], config: ExperimentConfig) -> Reaction:
+    """Reduce-on-plateau and early stopping as Keras has them, counted in looks: a function of all losses so far.
+
+    Without a lower loss than the lowest, the rate falls after every plateau_patience looks, and the run ends after stop_patience.
+    """
+    schedule, best, waited, reductions = config.schedule, 0, 0, 0
+    for look, loss in enumerate(losses):
+        if look and not loss < losses[best]:
+            waited += 1
+            reductions += waited % schedule.plateau_patience == 0
+        else:
+            best, waited = look, 0
+    lowest = min(1.0, schedule.plateau_min_lr / config.optim.lr)
+    return Reaction(
+        lr_scale=max((schedule.plateau_factor or 1.0) ** reductions, lowest),
+        stop=config.train.stop_patience is not None and waited >= config.train.stop_patience,
+        best=best,
+    )

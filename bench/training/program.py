@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
+from bench.models.networks import head_prefixes
 from bench.runtime.compute import compile_module, compile_record
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
@@ -60,11 +62,15 @@ class Program:
     def __init__(self, raw: nn.Module, wrapped: nn.Module, config: ExperimentConfig, world: World, classes: int) -> None:
         self.raw, self._config, self._world, self._classes = raw, config, world, classes
         objective = Objective(wrapped, config.train.label_smoothing).to(world.device).to(memory_format=torch.channels_last)
+        self._body = [p for name, p in raw.named_parameters() if not name.startswith(head_prefixes(raw))]
+        for parameter in self._body if config.finetune.layers == "head" else ():
+            parameter.requires_grad_(False)  # before DDP and optimizer see it
         self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(objective, config.optim)
         self._prepared, self._optimizer = world.accelerator.prepare(objective, self.optimizer)
         self._objective = objective
         self._schedule = registry.resolve("schedule", config.schedule.name)
         self.total_steps = config.train.samples // config.train.global_batch_size
+        self.peak_lr, self.lr_scale = config.optim.lr, 1.0
         self.average = WeightAverage(raw, decay=config.schedule.average_decay, every_steps=config.schedule.average_every_steps)
         if config.compile.enabled:
             compile_module(objective, config.compile.mode)
@@ -78,10 +84,11 @@ class Program:
         compiling, world = self._config.compile, self._world
         with compile_record(world.synchronize) as record:
             made = [dataclasses.replace(batch, labels=torch.randint_like(batch.labels, 2)) for batch in batches]
-            for batch in made:
-                for step in range(2):
-                    self.step(batch, step)
-            self.evaluate([evaluation])
+            for first in {0, self._config.finetune.head_first_steps}:
+                for batch in made:
+                    for step in (first, first + 1):
+                        self.step(batch, step)
+                self.evaluate([evaluation])
         step_s = self._seconds(made[0])
         with torch.compiler.set_stance("force_eager"):
             eager_s = self._seconds(made[0])
@@ -95,8 +102,8 @@ class Program:
 
     def _seconds(self, batch: Batch) -> float:
         """The fastest of a few steps on one batch, the first left out."""
-        taken_s = []
-        for step in range(TIMED_STEPS + 1):
+        taken_s, first = [], self._config.finetune.head_first_steps
+        for step in range(first, first + TIMED_STEPS + 1):
             start_s = time.monotonic()
             self.step(batch, step)
             self._world.synchronize()
@@ -111,6 +118,7 @@ class Program:
         if self.scaler is not None:
             self.scaler.load_state_dict(torch.amp.GradScaler(self._world.device.type).state_dict())
         self.average.reset()
+        self.lr_scale = 1.0
 
     @property
     def scaler(self) -> torch.amp.GradScaler | None:
@@ -119,16 +127,44 @@ class Program:
 
     def step(self, batch: Batch, step: int) -> Tensor:
         """One optimizer step; the batch's mean loss on this rank, still on the device."""
-        fraction = self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
+        rate = self.peak_lr * self.lr_scale * self.fraction(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._config.optim.lr * fraction
-        self._objective.train()
-        loss = self._prepared(batch.images, batch.labels)[0].mean()
-        self._world.accelerator.backward(loss)
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        loss = self._gradients(batch, head_only=self._head_only(step))
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.average.update(step)
-        return loss.detach()
+        return loss
+
+    def fraction(self, step: int) -> float:
+        """What part of the peak learning rate the schedule gives a step."""
+        return self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
+
+    def _head_only(self, step: int) -> bool:
+        """Whether this step trains the head alone; sets what the parameters ask for accordingly."""
+        finetune = self._config.finetune
+        head_only = finetune.layers == "head" or step < finetune.head_first_steps
+        if self._body and self._body[0].requires_grad == head_only:
+            for parameter in self._body:
+                parameter.requires_grad_(not head_only)
+        return head_only
+
+    def _gradients(self, batch: Batch, *, head_only: bool) -> Tensor:
+        """Gradients of the mean loss over all ranks, in as many parts as the config asks for; this rank's mean loss."""
+        parts, accelerator = self._config.train.accumulate_steps, self._world.accelerator
+        self._objective.train()
+        self.raw.train(not head_only)
+        # DDP waits for every gradient it was built for; a head is small enough to be averaged here.
+        forward = self._objective if head_only else self._prepared
+        mean = torch.zeros((), device=self._world.device)
+        for part, (images, labels) in enumerate(zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True), 1):
+            with accelerator.no_sync(self._prepared) if part < parts else nullcontext():
+                loss = forward(images, labels)[0].mean() / parts
+                accelerator.backward(loss)
+            mean += loss.detach()
+        if head_only:
+            self._world.average_(p.grad for p in self.raw.parameters() if p.grad is not None)
+        return mean
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[EvaluationBatch]) -> Score:

@@ -20,7 +20,16 @@ def on_meta(name: str, classes: int = 10) -> nn.Module:
 
 
 def model_config(**changes) -> ModelConfig:
-    return ModelConfig(**{"name": "small_cnn", "stem": "stock", "input_size": None, "interpolation": "bicubic", **changes})
+    return ModelConfig(
+        **{
+            "name": "small_cnn",
+            "stem": "stock",
+            "input_size": None,
+            "interpolation": "bicubic",
+            "checkpoint_activations": False,
+            **changes,
+        }
+    )
 
 
 @pytest.mark.parametrize(("network", "stem", "size"), COUNTS)
