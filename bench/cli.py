@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         known, rest = _parser().parse_known_args(arguments)
         known.overrides = ["--until_decided=true" if text == UNTIL else text for text in rest]
-        if rest and known.verb not in ("run", "plan"):
+        if rest and known.verb not in ("run", "plan", "tune"):
             raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
         code: int = known.call(known)
         return code
@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES, allow_abbrev=False)
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
     run.set_defaults(call=_run)
+
+    tune = verbs.add_parser("tune", help="find each arm's learning rate", epilog=OVERRIDES, allow_abbrev=False)
+    tune.add_argument("experiment", type=Path, help=EXPERIMENT)
+    tune.set_defaults(call=_tune)
 
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES, allow_abbrev=False)
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
@@ -125,6 +129,23 @@ def _run(args: argparse.Namespace) -> int:
         world.close()
     if report is not None:
         _print_answer(report, store.root)
+    return 0
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from bench.config.load import load
+    from bench.experiment.tune import Tuner, tuned_text
+    from bench.runtime.distributed import World
+
+    config = load(args.experiment, args.overrides)
+    world = World(config.hardware.world_size, config.hardware.cpu_threads)
+    try:
+        tuner = Tuner(config, world)
+        summary = tuner.run()
+    finally:
+        world.close()
+    if summary is not None:
+        print(tuned_text(summary, tuner.layer), flush=True)
     return 0
 
 

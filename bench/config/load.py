@@ -34,8 +34,13 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     """
     path, given = _find(Path(path), "experiments"), list(overrides)
     layers = [_find(Path(text.removeprefix(LAYER)), "hardware") for text in given if text.startswith(LAYER)]
-    tree = functools.reduce(_merge, (_read(file) for file in (BASE, *layers, path)))
+    read = [_read(file) for file in (BASE, *layers, path)]
+    tree = functools.reduce(_merge, read)
     keys = [_override(tree, text) for text in given if not text.startswith(LAYER)]
+    for file, layer in zip(layers, read[1:-1], strict=True):
+        keys += [key for key in layer if key == "arms"]
+        if unknown := next((arm for arm in layer.get("arms", ()) if arm not in read[-1].get("arms", ())), None):
+            raise ValueError(f"{file}: {path} has no arm {unknown!r}; {registry.nearest(unknown, read[-1].get('arms', ()))}")
     if any(_decides(key) for key in keys) and not any(key.startswith("reference") for key in keys):
         tree["reference"] = {}  # stored of the experiment as its file has it
     config = _validate(tree, str(path))
@@ -68,7 +73,12 @@ def as_dict(config: ExperimentConfig) -> dict[str, Any]:
 
 def to_yaml(config: ExperimentConfig) -> str:
     """The resolved config as YAML, keys in the schema's order."""
-    return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+    return dump(as_dict(config))
+
+
+def dump(tree: Mapping[str, Any]) -> str:
+    """Plain data as YAML, keys in their order."""
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def run_digest(config: ExperimentConfig, *extra: str) -> str:

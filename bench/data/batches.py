@@ -55,14 +55,14 @@ class EvaluationBatch:
 
 
 class EvaluationSet:
-    """A split on the device as uint8; every image exactly once over all ranks, in batches of one shape."""
+    """A split on the device as uint8; every image exactly once over all ranks, in batches of one shape. `labels`: this rank's."""
 
     def __init__(self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int) -> None:
         rows = np.arange(rank, len(split.labels), world_size)
         self._own = len(rows)
         rows = rows if self._own else np.zeros(1, np.int64)  # a rank without images fills its batches with another's
         self._images = torch.from_numpy(np.ascontiguousarray(split.images[rows])).to(spec.device)
-        self._labels = torch.from_numpy(np.ascontiguousarray(split.labels[rows])).to(spec.device)
+        self.labels = torch.from_numpy(np.ascontiguousarray(split.labels[rows])).to(spec.device)
         self._batch_size = -(-batch_size // world_size)
         # The longest rank's batches on every rank, so that no rank waits in a collective alone.
         self._batches = -(-len(split.labels) // (world_size * self._batch_size))
@@ -75,7 +75,7 @@ class EvaluationSet:
             counts = positions < self._own
             positions = positions.where(counts, 0)
             images = normalize(self._images[positions], self._spec)
-            yield EvaluationBatch(images=images, labels=self._labels[positions], counts=counts)
+            yield EvaluationBatch(images=images, labels=self.labels[positions], counts=counts)
 
 
 def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:  # noqa: N803 - shape suffix

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,17 @@ from torch import nn
 from bench import registry
 from bench.config.load import as_dict
 from bench.config.schema import ExperimentConfig
-from bench.data.batches import EvaluationSet, Loader, LoaderSpec
+from bench.data.batches import EvaluationBatch, EvaluationSet, Loader, LoaderSpec
 from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs, augmentation, make_order
-from bench.models.networks import build, head_prefixes, preprocessing, wrap
+from bench.models.networks import Resized, build, head_prefixes, preprocessing, split_head, wrap
 from bench.models.weights import Start, initial_state, random_start
 from bench.runtime.compute import probe_step_s
 from bench.runtime.distributed import World
+from bench.training.features import Features, are_fixed, body_call
 from bench.training.program import Program
+
+COUNTED = ("parameters", "buffers", "flops_per_image", "input_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,9 @@ class Assembly:
     dataset: Dataset
     program: Program
     loader: Loader
-    val: EvaluationSet
-    test: EvaluationSet
+    val: Iterable[EvaluationBatch]
+    test: Iterable[EvaluationBatch]
+    features: tuple[Features, ...]  # of train, val and test, where a frozen body's are computed once a run
     start: Start
     network: dict[str, Any]
     compile: dict[str, Any]
@@ -38,22 +43,34 @@ class Assembly:
 
 
 class Assembler:
-    """Assembles arms. Those that differ only in weights, seed or budget share one compiled program."""
+    """Assembles arms. Those that differ only in weights, seed, learning rate or budget share one compiled program."""
 
     def __init__(self, world: World, inputs: Inputs) -> None:
         self._world, self._inputs = world, inputs
         self._built: dict[str, Assembly] = {}
 
     def assemble(self, config: ExperimentConfig, start: Start) -> Assembly:
-        """Everything that an arm's runs need; compiles on the first call for this network and data."""
+        """Everything that an arm's runs need, not compiled yet: `compile` must follow."""
         shared = as_dict(config)
         del shared["weights"], shared["seed"], shared["train"]["samples"], shared["optim"]["lr"]
         key = json.dumps(shared)
         if key not in self._built:
-            self._built[key] = self._build(config, start)
+            self._built[key] = self._build(config)
         return dataclasses.replace(self._built[key], start=start)
 
-    def _build(self, config: ExperimentConfig, start: Start) -> Assembly:
+    def compile(self, assembly: Assembly, config: ExperimentConfig) -> None:
+        """Compile an assembly's program, once for all arms that share it, and note how in its record."""
+        if assembly.compile:
+            return
+        program = assembly.program
+        program.reset(program.raw.state_dict())
+        order = make_order(config, assembly.dataset, seed=config.seed, rank=self._world.rank, world_size=self._world.size)
+        # Every shape that training will meet: a whole batch and, where it is partial, an epoch's last.
+        steps = {0, order.steps_per_epoch - 1} if order.last_batch == "partial" else {0}
+        shapes = (batch for step in steps for batch in assembly.loader.batches(order, step, step + 1))
+        assembly.compile.update(program.warm_up(shapes, assembly.val))
+
+    def _build(self, config: ExperimentConfig) -> Assembly:
         dataset, world = self._inputs.dataset(config.data), self._world
         raw = build(config.model.name, len(dataset.classes), config.model.stem)
         prepared = preprocessing(raw, dataset.mean, dataset.std, config.data.normalization)
@@ -62,44 +79,48 @@ class Assembler:
             device=world.device, dtype=torch.float16 if half else torch.float32, mean=prepared.mean, std=prepared.std,
             augmentation=augmentation(config), threads=config.hardware.loader_threads, compiled=config.compile.enabled,
         )  # fmt: skip
-        loader: Loader = registry.resolve("loader", config.data.loader)(dataset.train, spec)
-        val, test = (
+        fixed = are_fixed(config)
+        body, head = split_head(raw) if fixed else (raw, raw)
+        whole = wrap(body, config.model)
+        program = Program(raw, head if fixed else whole, config, world, len(dataset.classes))
+        sets = [
             EvaluationSet(split, spec, batch_size=config.evaluation.batch_size, rank=world.rank, world_size=world.size)
             for split in (dataset.val, dataset.test)
-        )
-        program = Program(raw, wrap(raw, config.model), config, world, len(dataset.classes))
-        program.reset(raw.state_dict())
-        order = make_order(config, dataset, seed=config.seed, rank=world.rank, world_size=world.size)
-        # Every shape that training will meet: a whole batch and, where it is partial, an epoch's last.
-        steps = {0, order.steps_per_epoch - 1} if order.last_batch == "partial" else {0}
-        shapes = (batch for step in steps for batch in loader.batches(order, step, step + 1))
-        record = program.warm_up(shapes, next(iter(val)))
+        ]
+        features: tuple[Features, ...] = ()
+        if fixed:
+            call = body_call(whole, config, world)
+            own = -(-config.evaluation.batch_size // world.size)  # every rank takes all training images, in the others' shape
+            train = EvaluationSet(dataset.train, spec, batch_size=own, rank=0, world_size=1)
+            features = tuple(Features(images, images.labels, call) for images in (train, *sets))
         counts = self._inputs.network_counts(config)
         network = {
-            **counts, **training_flops(config, raw, counts["flops_per_image"]),
+            **counts, **training_flops(config, raw, counts["flops_per_image"], len(dataset.train.labels)),
             "mean": list(prepared.mean), "std": list(prepared.std), "normalization_of": prepared.of,
         }  # fmt: skip
+        loader = features[0] if fixed else registry.resolve("loader", config.data.loader)(dataset.train, spec)
+        val, test = features[1:] or sets
         return Assembly(
-            dataset=dataset, program=program, loader=loader, val=val, test=test, start=start, network=network, compile=record,
-            reality=reality(config, dataset, spec, program, network),
+            dataset=dataset, program=program, loader=loader, val=val, test=test, features=features, start=random_start(),
+            network=network, compile={}, reality=reality(config, dataset, spec, program, whole) | {f"network.{key}": counts[key] for key in COUNTED},
         )  # fmt: skip
 
 
-def training_flops(config: ExperimentConfig, network: nn.Module, forward: int) -> dict[str, Any]:
+def training_flops(config: ExperimentConfig, network: nn.Module, forward: int, samples: int) -> dict[str, Any]:
     """FLOP of a training image, forward pass and two backward ones; where the head alone is trained, those two are its own."""
-    heads = head_prefixes(network)
+    heads, finetune, fixed = head_prefixes(network), config.finetune, are_fixed(config)
     head = 2 * sum(p.numel() for name, p in network.named_parameters() if name.startswith(heads) and p.ndim > 1)
-    head_only, finetune = forward + 2 * head, config.finetune
+    head_only = forward + 2 * head
     return {
-        "train_flops_per_image": head_only if finetune.layers == "head" else 3 * forward,
-        "train_flops_once": 0,
+        "train_flops_per_image": 3 * head if fixed else head_only if finetune.layers == "head" else 3 * forward,
+        "train_flops_once": forward * samples if fixed else 0,
         "head_first_samples": finetune.head_first_steps * config.train.global_batch_size,
         "head_first_flops_per_image": head_only,
     }
 
 
 def reality(
-    config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, network: dict[str, Any]
+    config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, whole: nn.Module
 ) -> dict[str, Any]:
     """What an arm really is, in flat facts read from the things that will run; bench.results.audit compares them."""
     raw, optimizer = program.raw, program.optimizer
@@ -110,8 +131,7 @@ def reality(
     square, numbers = sum(float(tensor.square().sum()) for tensor in drawn), sum(tensor.numel() for tensor in drawn)
     return {
         "network.class": type(raw).__qualname__,
-        **{f"network.{key}": network[key] for key in ("parameters", "buffers", "flops_per_image", "input_size")},
-        "network.interpolation": config.model.interpolation if config.model.input_size else None,
+        "network.interpolation": whole.interpolation if isinstance(whole, Resized) else None,
         "network.trained_parameters": sum(p.numel() for p in raw.parameters() if p.requires_grad),
         "init.zeroed": f"{len(zeroed)} tensors" + (f", the first {zeroed[0]}" if zeroed else ""),
         "init.rms": f"{math.sqrt(square / numbers):.6g}",

@@ -124,6 +124,9 @@ class _Run:
         # Runs of several budgets and learning rates share a program.
         self._program.total_steps, self._program.peak_lr = total, self._config.optim.lr
         self._react()
+        for features, segment in zip(self._assembly.features, ("train", "evaluate", "evaluate_final"), strict=False):
+            self.timer.switch(segment)
+            features.compute()
         batches = self._assembly.loader.batches(self._order, self._step, total)
         self.timer.switch("train")
         for look_step in range(self._step + every, total + 1, every):

@@ -40,7 +40,7 @@ def plan(config: ExperimentConfig) -> list[Block]:
     """The runs of an experiment. Raises ValueError for a clock or a weights recipe that does not exist."""
     if config.clock not in CLOCKS:
         raise ValueError(f"clock: no clock {config.clock!r}; {registry.nearest(config.clock, CLOCKS)}")
-    kinds = [(arm, own, run_digest(own, METHOD_VERSION, *_recipe_digests(own))) for arm, own in _kinds(config)]
+    kinds = [(arm, own, run_digest(own, METHOD_VERSION, *recipe_digests(own))) for arm, own in _kinds(config)]
     blocks = []
     for index in range(block_count(config)):
         order = permutation(len(kinds), config.seed + index, Stream.BLOCK_ORDER)
@@ -67,7 +67,7 @@ def run_ids(blocks: list[Block]) -> list[str]:
     return [run.run_id for block in blocks for run in block.runs]
 
 
-def _recipe_digests(config: ExperimentConfig) -> list[str]:
+def recipe_digests(config: ExperimentConfig) -> list[str]:
     """What decides self-trained weights, so that another recipe under the same name gives other runs."""
     if config.weights.source != "self" or not config.weights.recipe:
         return []

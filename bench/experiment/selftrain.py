@@ -32,7 +32,9 @@ def self_trained(config: ExperimentConfig, study: Study) -> Start:
 
 def _train(spec: RunSpec, path: Path, study: Study) -> None:
     inputs = Inputs()
-    assembly = Assembler(study.world, inputs).assemble(spec.config, inputs.start(spec.config))
+    assembler = Assembler(study.world, inputs)
+    assembly = assembler.assemble(spec.config, inputs.start(spec.config))
+    assembler.compile(assembly, spec.config)
     trackers = open_trackers(["console"] if study.world.is_main else [], as_dict(spec.config))
     own = dataclasses.replace(study, store=RunStore(path.parent / "runs"), trackers=trackers, once_s={})
     result = execute(spec, assembly, own)

@@ -1,5 +1,6 @@
 """A whole experiment: checks, blocks of runs with finished ones skipped, a provisional answer after each, the report."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from bench.experiment.inputs import Inputs
 from bench.experiment.plan import plan, plan_record, run_ids
 from bench.experiment.selfcheck import self_check
 from bench.experiment.selftrain import self_trained
+from bench.models.weights import random_start
+from bench.results.audit import check_declared
 from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore, write_json
@@ -32,6 +35,7 @@ class Suite:
         self._plan = plan_record(config, self._blocks)
         self._arms = {arm: arm_config(config, arm) for arm in config.arms}
         self._inputs = Inputs()
+        self._assembler = Assembler(world, self._inputs)
         self._sha256: dict[str, list[str | None]] = {}  # by arm, of today's images and weights
         self._store = RunStore(Path(config.output) / config.name)
         facts, once_s = {"self_check": None, "plan_sha256": self._plan["sha256"]}, {"startup": world.startup_s}
@@ -73,8 +77,9 @@ class Suite:
     def _complete(self, finished: set[str] | None) -> None:
         world, facts = self._world, self._study.facts
         done: set[str] = world.from_main(finished)
-        facts["precision"] = world.from_main(self._resolve_precision() if world.is_main else None)
-        world.set_precision(facts["precision"]["name"])
+        if "precision" not in facts:
+            facts["precision"] = world.from_main(self._resolve_precision() if world.is_main else None)
+            world.set_precision(facts["precision"]["name"])
         missing = [[spec for spec in block.runs if spec.run_id not in done] for block in self._blocks]
         needed = [spec for specs in missing for spec in specs]
         facts["process_runs"] = len(needed)
@@ -88,13 +93,15 @@ class Suite:
                 return
 
     def _prepare(self, arms: set[str]) -> dict[str, Assembly]:
-        """Make weights and compile before the first run, so that the runs of a block follow each other."""
-        assembler, assemblies = Assembler(self._world, self._inputs), {}
+        """Audit all arms, make weights and compile before the first run, so that the runs of a block follow each other."""
+        assemblies = {arm: self._assembler.assemble(own, random_start()) for arm, own in self._arms.items()}
+        check_declared(as_dict(self._config), {arm: assembly.reality for arm, assembly in assemblies.items()})
         for arm, own in self._arms.items():
             if arm in arms:
                 self._tell(f"{arm}: preparing {own.model.name}, weights {own.weights.source} ...")
                 start = self_trained(own, self._study) if own.weights.source == "self" else self._inputs.start(own)
-                assemblies[arm] = assembler.assemble(own, start)
+                assemblies[arm] = dataclasses.replace(assemblies[arm], start=start)
+                self._assembler.compile(assemblies[arm], own)
                 compile_s, how = assemblies[arm].compile["compile_s"], "fullgraph" if own.compile.enabled else "eager"
                 self._tell(f"{arm}: compile {compile_s:.0f} s, {self._study.facts['precision']['name']}, {how}")
         return assemblies

@@ -24,7 +24,7 @@ class Resized(nn.Module):
 
     def __init__(self, network: nn.Module, size: int, interpolation: str) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.interpolation = network, interpolation
         self.resize = functools.partial(F.interpolate, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -12,16 +12,23 @@ import torch
 from torch import nn
 
 from bench.config.schema import ExperimentConfig, OptimConfig
+from bench.models.networks import layer_scales
 
 
 def _common(network: nn.Module, config: OptimConfig) -> dict[str, Any]:
-    """Fused; tensors of two and more dimensions decay, biases and normalisation do not."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    """Fused; tensors of two and more dimensions decay, biases and normalisation do not. `lr_scale`, which torch ignores, is the
+    layer's part of the learning rate: the program multiplies with it.
+    """
+    scales = layer_scales(network, config.layer_decay)
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((parameter.ndim >= 2, scales[name]), []).append(parameter)
+    params = [
+        {"params": tensors, "weight_decay": config.weight_decay if decays else 0.0, "lr_scale": scale}
+        for (decays, scale), tensors in groups.items()
     ]
-    return {"params": groups, "lr": config.lr, "fused": True}
+    return {"params": params, "lr": config.lr, "fused": True}
 
 
 def adamw(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -61,11 +62,12 @@ class Program:
 
     def __init__(self, raw: nn.Module, wrapped: nn.Module, config: ExperimentConfig, world: World, classes: int) -> None:
         self.raw, self._config, self._world, self._classes = raw, config, world, classes
-        objective = Objective(wrapped, config.train.label_smoothing).to(world.device).to(memory_format=torch.channels_last)
+        raw.to(world.device).to(memory_format=torch.channels_last)
+        objective = Objective(wrapped, config.train.label_smoothing).to(world.device)
         self._body = [p for name, p in raw.named_parameters() if not name.startswith(head_prefixes(raw))]
         for parameter in self._body if config.finetune.layers == "head" else ():
             parameter.requires_grad_(False)  # before DDP and optimizer see it
-        self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(objective, config.optim)
+        self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(raw, config.optim)
         self._prepared, self._optimizer = world.accelerator.prepare(objective, self.optimizer)
         self._objective = objective
         self._schedule = registry.resolve("schedule", config.schedule.name)
@@ -75,10 +77,10 @@ class Program:
         if config.compile.enabled:
             compile_module(objective, config.compile.mode)
 
-    def warm_up(self, batches: Iterable[Batch], evaluation: EvaluationBatch) -> dict[str, Any]:
+    def warm_up(self, batches: Iterable[Batch], evaluation: Iterable[EvaluationBatch]) -> dict[str, Any]:
         """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
 
-        `batches` has one of each shape; making them, so the loader's own compilation too, is counted.
+        `batches` has one of each shape, of `evaluation` the first is taken; making them, the loader's compilation too, is counted.
         Beside that a step's seconds, compiled and eager, and what part of it the ranks spend on exchanging gradients.
         """
         compiling, world = self._config.compile, self._world
@@ -88,7 +90,7 @@ class Program:
                 for batch in made:
                     for step in (first, first + 1):
                         self.step(batch, step)
-                self.evaluate([evaluation])
+                self.evaluate(islice(evaluation, 1))
         step_s = self._seconds(made[0])
         with torch.compiler.set_stance("force_eager"):
             eager_s = self._seconds(made[0])

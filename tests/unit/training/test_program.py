@@ -48,7 +48,7 @@ def test_nothing_is_compiled_after_the_kernel_warm_up(world, monkeypatch, backen
     compile_without_inductor(monkeypatch, backend)
     program = make_program(world, compile__enabled=True)
     program.reset(start_of(0))
-    record = program.warm_up([make_batch(0)], make_evaluation(0))
+    record = program.warm_up([make_batch(0)], [make_evaluation(0)])
     assert {key: record[key] for key in ("enabled", "mode", "fullgraph", "graphs")} == {
         "enabled": True, "mode": "default", "fullgraph": True, "graphs": 2,
     }  # fmt: skip
@@ -79,7 +79,7 @@ def test_compiled_steps_are_the_eager_ones(world, monkeypatch):
 
 def test_without_compiling_there_is_nothing_to_guard(world):
     program = make_program(world)
-    record = program.warm_up([make_batch(0)], make_evaluation(0))
+    record = program.warm_up([make_batch(0)], [make_evaluation(0)])
     assert (record["enabled"], record["fullgraph"], record["graphs"]) == (False, False, 0)
     with no_recompile(False):
         program.step(make_batch(0, size=3), 0)
@@ -102,7 +102,7 @@ def test_after_a_reset_nothing_is_left_of_what_went_before(world, optimizer):
 def test_after_a_warm_up_and_a_reset_a_program_is_a_new_one(world):
     warm, new = make_program(world), make_program(world)
     warm.reset(start_of(1))
-    warm.warm_up([make_batch(9)], make_evaluation(9))
+    warm.warm_up([make_batch(9)], [make_evaluation(9)])
     for program in (warm, new):
         program.reset(start_of(0))
     assert train(warm, 0, 3) == train(new, 0, 3)
@@ -117,7 +117,7 @@ def test_the_kernel_warm_up_does_not_learn_from_the_labels(world):
         program, batch = make_program(world), make_batch(0)
         program.reset(start_of(0))
         torch.manual_seed(0)
-        program.warm_up([Batch(images=batch.images, labels=labels, samples=batch.samples)], make_evaluation(0))
+        program.warm_up([Batch(images=batch.images, labels=labels, samples=batch.samples)], [make_evaluation(0)])
         states.append(state_of(program))
     assert different(*states) == []
 

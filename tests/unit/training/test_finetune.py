@@ -1,0 +1,189 @@
+"""Which layers learn, and when: a frozen body, the head first, layers at their own rates, steps in parts."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from bench.data.batches import EvaluationSet, LoaderSpec
+from bench.data.order import Augmentation, Order
+from bench.data.source import Split
+from bench.models.networks import build, split_head
+from bench.runtime.compute import no_recompile
+from bench.training.features import Features, are_fixed, body_call
+from bench.training.program import Program
+from tests.unit.training.factory import (
+    BATCH,
+    CLASSES,
+    compile_without_inductor,
+    different,
+    make_batch,
+    make_config,
+    make_evaluation,
+    make_program,
+    opened_world,
+    start_of,
+    state_of,
+    train,
+)
+
+
+@pytest.fixture(scope="module")
+def world():
+    with opened_world() as world:
+        yield world
+
+
+@pytest.fixture
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def moved(program: Program, seed: int = 0) -> set[str]:
+    """First parts of the names of what differs from the start: weights and statistics."""
+    start = start_of(seed)
+    return {key.split(".")[0] for key, value in program.raw.state_dict().items() if not torch.equal(value, start[key])}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_of_a_frozen_body_nothing_moves_neither_weights_nor_statistics(world, optimizer):
+    program = make_program(world, finetune__layers="head", optim__name=optimizer)
+    program.reset(start_of(0))
+    train(program, 0, 3)
+    program.evaluate([make_evaluation(0)])
+    assert moved(program) == {"head"}
+    assert all(parameter in set(program.raw.head.parameters()) for parameter in program.optimizer.state)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_head_learns_first_and_then_everything(world, optimizer):
+    program, frozen = (
+        make_program(world, optim__name=optimizer, **changes)
+        for changes in ({"finetune__head_first_steps": 2}, {"finetune__layers": "head"})
+    )
+    for each in (program, frozen):
+        each.reset(start_of(0))
+    assert train(program, 0, 2) == train(frozen, 0, 2)
+    assert moved(program) == {"head"}
+    train(program, 2, 3)
+    assert moved(program) == {"features", "hidden", "head"}
+    program.reset(start_of(1))
+    train(program, 0, 2)
+    assert moved(program, 1) == {"head"}  # the next run begins with its head again
+
+
+@pytest.mark.usefixtures("fresh_dynamo")
+@pytest.mark.parametrize("changes", [{"finetune__head_first_steps": 2}, {"finetune__layers": "head"}])
+def test_both_phases_are_compiled_before_the_clock_runs(world, monkeypatch, changes):
+    compile_without_inductor(monkeypatch)
+    program = make_program(world, compile__enabled=True, **changes)
+    program.reset(start_of(0))
+    program.warm_up([make_batch(0)], [make_evaluation(0)])
+    for seed in (0, 1):
+        program.reset(start_of(seed))
+        with no_recompile(True):
+            for step in range(4):
+                program.step(make_batch(step), step)
+                program.evaluate([make_evaluation(step)])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_each_layer_moves_at_its_own_rate(world, optimizer):
+    """The first step of a run, taken at two decays: every layer's move shrinks by the decay to the power of its distance."""
+    moves = []
+    for decay in (1.0, 0.5):
+        program = make_program(
+            world, optim__name=optimizer, optim__layer_decay=decay, optim__weight_decay=0, schedule__lr_warmup_steps=0
+        )
+        program.reset(start_of(0))
+        program.step(make_batch(0), 0)
+        start = start_of(0)
+        moves.append({name: (p.detach() - start[name]).norm() for name, p in program.raw.named_parameters()})
+    weights = [name for name, p in program.raw.named_parameters() if p.ndim > 1]
+    for distance, name in enumerate(reversed(weights)):
+        assert float(moves[1][name] / moves[0][name]) == pytest.approx(0.5**distance, rel=0.02)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_step_in_parts_is_the_whole_step(world, optimizer):
+    """A network without BatchNorm, whose statistics are a part's own."""
+    states = []
+    for parts in (1, 2, 4):
+        torch.manual_seed(0)
+        raw = torch.nn.Sequential()
+        raw.add_module("features", torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=8), torch.nn.Flatten()))
+        raw.add_module("head", torch.nn.Linear(64, CLASSES))
+        config = make_config({"optim.name": optimizer, "train.accumulate_steps": parts, "optim.lr": 0.001})
+        program = Program(raw, raw, config, world, CLASSES)
+        program.reset(raw.state_dict())
+        losses = train(program, 0, 3)
+        states.append((losses, state_of(program)))
+    for losses, state in states[1:]:
+        assert losses == pytest.approx(states[0][0], rel=1e-5)
+        for key, value in state.items():
+            torch.testing.assert_close(value, states[0][1][key], rtol=1e-3, atol=1e-5)
+
+
+def test_the_best_look_comes_back_and_so_does_its_average(world):
+    program = make_program(world)
+    program.reset(start_of(0))
+    train(program, 0, 3)
+    best = program.evaluate([make_evaluation(0)])
+    program.average.keep()
+    train(program, 3, 6)
+    assert program.evaluate([make_evaluation(0)]) != best
+    program.average.put_back()
+    assert program.evaluate([make_evaluation(0)]) == best
+    program.reset(start_of(0))
+    assert program.average.kept == []
+
+
+def test_features_are_fixed_only_where_nothing_before_them_is_random():
+    still = {"finetune.layers": "head", "data.pad": 0, "data.flip": "none", "data.cutout": 0}
+    assert are_fixed(make_config(still))
+    for change in ({"finetune.layers": "all"}, {"data.pad": 1}, {"data.flip": "random"}, {"data.cutout": 2}):
+        assert not are_fixed(make_config(still | change))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_head_learns_from_features_as_from_the_images(world, compiled, monkeypatch, fresh_dynamo):
+    """The same losses, scores and weights, whether a frozen body sees each image at every step or once."""
+    compile_without_inductor(monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (20, 32, 32, 3), dtype=torch.uint8, generator=generator).numpy()
+    split = Split(images=pixels, labels=torch.randint(CLASSES, (20,), generator=generator).numpy())
+    config = make_config({"finetune.layers": "head", "data.pad": 0, "data.flip": "none", "compile.enabled": compiled})
+    spec = LoaderSpec(
+        device=world.device, dtype=torch.float32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), threads=1,
+        augmentation=Augmentation(pad=0, pad_mode="zero", flip="none", cutout=0),
+    )  # fmt: skip
+    images = EvaluationSet(split, spec, batch_size=BATCH, rank=0, world_size=1)
+    order = Order(samples=20, global_batch_size=BATCH, rank=0, world_size=1, seed=3, last_batch="drop")
+    results = []
+    for cached in (True, False):
+        raw = build("small_cnn", CLASSES)
+        body, head = split_head(raw)
+        program = Program(raw, head if cached else raw, config, world, CLASSES)
+        features = Features(images, images.labels, body_call(body, config, world))
+        program.reset(start_of(0))
+        program.warm_up(features.batches(order, 0, 1) if cached else [make_batch(0)], features if cached else images)
+        program.reset(start_of(0))
+        features.compute()
+        whole = torch.cat([batch.images for batch in images])
+        losses = []
+        for step, batch in enumerate(features.batches(order, 0, 6)):
+            seen = batch if cached else dataclasses.replace(batch, images=whole[batch.samples])
+            losses.append(float(program.step(seen, step)))
+        score = program.evaluate(features if cached else images)
+        results.append((losses, score, {key: value.clone() for key, value in program.raw.state_dict().items()}))
+    (one, score, state), (other, plain_score, plain_state) = results
+    assert one == pytest.approx(other, rel=1e-4)
+    assert (score.confusion, score.loss) == (plain_score.confusion, pytest.approx(plain_score.loss, rel=1e-4))
+    moved_keys = {key for key in state if not torch.equal(state[key], start_of(0)[key])}
+    assert moved_keys == {key for key in plain_state if not torch.equal(plain_state[key], start_of(0)[key])}
+    assert moved_keys == {"head.weight", "head.bias"}
+    for key in moved_keys:
+        torch.testing.assert_close(state[key], plain_state[key], rtol=1e-3, atol=1e-4)
+    assert different(dict(a=state["hidden.0.weight"]), dict(a=plain_state["hidden.0.weight"])) == []
