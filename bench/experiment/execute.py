@@ -85,9 +85,9 @@ class _Run:
         self._deliver()
 
     def _restore(self) -> dict[str, Any]:
-        model, checkpoints = self._config.model, self._directory / "checkpoints"
+        checkpoints = self._directory / "checkpoints"
         classes, start = len(self._assembly.dataset.classes), self._assembly.start
-        self._program.reset(initial_state(model.name, classes, self._spec.seed, start, model.stem))
+        self._program.reset(initial_state(self._config.model, classes, self._spec.seed, start))
         found = checkpoint.load_newest(checkpoints, self._spec.run_id) if self._config.train.checkpoint_every_looks else None
         if found is None:
             return {"step": 0, "losses": [], "data_wait_s": 0.0, "segments_s": {}}

@@ -27,7 +27,7 @@ def self_trained(config: ExperimentConfig, study: Study) -> Start:
     is_whole = path.is_file() and card.is_file() and json.loads(card.read_text())["sha256"] == sha256_of(path)
     if not study.world.from_main(is_whole):
         _train(spec, path, study)
-    return file_start(path, build(config.model.name, 10, config.model.stem), source="self", tag=spec.config.name)
+    return file_start(path, build(config.model.name, 10, config.model.stem), config.weights, tag=spec.config.name)
 
 
 def _train(spec: RunSpec, path: Path, study: Study) -> None:

@@ -1,6 +1,7 @@
 """What a network starts from: random weights, or a safetensors file, given or from the hub, without its head."""
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models.hub import fetch, hub_weights
 from bench.models.networks import build, head_prefixes
+from bench.models.stem import KEY, convert_stem
 from bench.results.store import sha256_of, write_json
 from bench.runtime.streams import Stream, derive_seed
 
@@ -21,16 +23,18 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Pretrained tensors to load over random ones (none for random weights), and the record of where they come from."""
+    """Pretrained tensors to load over random ones (none for random weights), what is done to their values in each run, and
+    the record of where they come from."""
 
     tensors: State
     record: dict[str, Any]
+    transform: str | None = None
 
 
 def random_start() -> Start:
     """Nothing but the network's own initialisation."""
-    record: dict[str, Any] = {"source": "random", "tag": None, "license": None, "sha256": None, "loaded": 0, "skipped": []}
-    return Start(tensors={}, record=record)
+    nothing = dict.fromkeys(("tag", "license", "sha256", "stem", "transform", "pretraining"))
+    return Start(tensors={}, record={"source": "random", **nothing, "loaded": 0, "skipped": []})
 
 
 def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> Start:
@@ -39,11 +43,14 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
     Raises ValueError where the weights are missing, refused or do not fit; nothing is ever put in their place.
     """
     if weights.source == "random":
+        for key in ("transform", "stem"):
+            if getattr(weights, key):
+                raise ValueError(f"weights.{key}: {getattr(weights, key)!r} needs pretrained values; weights.source is 'random'")
         return random_start()
     if weights.source == "hub":
         found = hub_weights(config.name, weights)
-        return file_start(fetch(found), network, source="hub", tag=found.tag, terms=found.license, sha256=weights.sha256)
-    return file_start(find_file(weights.file or ""), network, source="file", tag=weights.tag, sha256=weights.sha256)
+        return file_start(fetch(found), network, weights, tag=found.tag, terms=found.license)
+    return file_start(find_file(weights.file or ""), network, weights, tag=weights.tag)
 
 
 def find_file(name: str) -> Path:
@@ -58,15 +65,13 @@ def find_file(name: str) -> Path:
     )
 
 
-def file_start(
-    path: Path, network: nn.Module, *, source: str, tag: str | None, terms: str | None = None, sha256: str | None = None
-) -> Start:
+def file_start(path: Path, network: nn.Module, weights: WeightsConfig, *, tag: str | None, terms: str | None = None) -> Start:
     """Read a safetensors file for a network: every tensor must fit except the head, which is left random.
 
     `terms` is the licence, for the record. Raises ValueError for a file that is not safetensors, whose keys or shapes are
-    not the network's, or whose digest is not the given one.
+    not the network's, or whose digest is not the config's.
     """
-    file = f"weights.source {source}: {str(path)!r}"
+    file, sha256 = f"weights.source {weights.source}: {str(path)!r}", weights.sha256
     try:
         digest = sha256_of(path)
         if digest != (sha256 or digest):
@@ -78,17 +83,36 @@ def file_start(
     skipped = [key for key in given if key.startswith(heads)]
     tensors = {key: value for key, value in given.items() if key not in skipped}
     wanted = {key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")}
-    _check_keys(file, wanted, tensors, own)
-    record = {"source": source, "tag": tag, "license": terms, "sha256": digest, "loaded": len(tensors), "skipped": skipped}
-    return Start(tensors=tensors, record=record)
+    tensors = convert_stem(tensors, own, weights.stem)
+    _check_keys(file, wanted - {KEY} if weights.stem == "random" else wanted, tensors, own)
+    record = {
+        "source": weights.source, "tag": tag, "license": terms, "sha256": digest, "stem": weights.stem,
+        "transform": weights.transform, "pretraining": None, "loaded": len(tensors), "skipped": skipped,
+    }  # fmt: skip
+    return Start(tensors=tensors, record=record, transform=weights.transform)
 
 
-def initial_state(name: str, classes: int, seed: int, start: Start, stem: str = "stock") -> State:
-    """The full state of a run at its start: random from (seed, init stream), then the pretrained tensors over it."""
+def initial_state(model: ModelConfig, classes: int, seed: int, start: Start) -> State:
+    """The full state of a run at its start: random from (seed, init stream), then the pretrained tensors over it.
+
+    Their values are first transformed, if the start says so, by a draw that depends on the seed and each tensor's name alone.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, Stream.INIT))
-        network = build(name, classes, stem)
-    return network.state_dict() | start.tensors
+        network = build(model.name, classes, model.stem)
+    return network.state_dict() | {key: _transformed(key, value, seed, start.transform) for key, value in start.tensors.items()}
+
+
+def _transformed(key: str, value: Tensor, seed: int, how: str | None) -> Tensor:
+    """Integers stay; a variance, which no normal draw may make negative, is shuffled in either case."""
+    if how is None or not value.is_floating_point():
+        return value
+    generator = torch.Generator().manual_seed(derive_seed(seed, Stream.INIT, zlib.crc32(key.encode()), epoch=1))
+    if how == "shuffled" or key.endswith("running_var"):
+        return value.flatten()[torch.randperm(value.numel(), generator=generator)].view(value.shape)
+    drawn, given = torch.randn(value.shape, generator=generator, dtype=torch.float64), value.double()
+    drawn = (drawn - drawn.mean()) / drawn.std(correction=0).clamp_min(1e-300)  # of one number: 0
+    return (given.mean() + given.std(correction=0) * drawn).to(value.dtype)
 
 
 def save_weights(path: Path, state: State, card: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def below(word: UInt32Array, n: int) -> npt.NDArray[np.int64]:
     return ((word.astype(np.uint64) * np.uint64(n)) >> _SHIFT).astype(np.int64)
 
 
-def derive_seed(seed: int, stream: Stream) -> int:
-    """A 63-bit seed for a foreign generator (torch), one a (seed, stream)."""
-    low, high = (int(word) for word in words(seed, stream, 0)[:2])
+def derive_seed(seed: int, stream: Stream, sample: int = 0, epoch: int = 0) -> int:
+    """A 63-bit seed for a foreign generator (torch), one a (seed, stream, sample, epoch)."""
+    low, high = (int(word) for word in words(seed, stream, sample, epoch)[:2])
     return (high << 32 | low) >> 1

@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
     world.set_precision("fp32")
     inputs = Inputs()
     assembly = Assembler(world, inputs).assemble(config, inputs.start(config))
-    assembly.program.reset(initial_state(config.model.name, len(assembly.dataset.classes), 5, assembly.start, config.model.stem))
+    assembly.program.reset(initial_state(config.model, len(assembly.dataset.classes), 5, assembly.start))
     score = assembly.program.evaluate(assembly.val)
     order = make_order(config, assembly.dataset, seed=3, rank=world.rank, world_size=world.size)
     steps = [

@@ -45,7 +45,7 @@ from bench.models.networks import build
 from bench.models.weights import start
 for argument in sys.argv[1:]:
     name, weights = json.loads(argument)
-    config = ModelConfig(name=name, stem="stock", input_size=None, interpolation="bicubic")
+    config = ModelConfig(name=name, stem="stock", input_size=None, interpolation="bicubic", checkpoint_activations=False)
     try:
         print(json.dumps(start(config, WeightsConfig(**weights), build(name, 10)).record))
     except ValueError as error:
@@ -54,7 +54,7 @@ for argument in sys.argv[1:]:
 
 
 def config(**changes) -> WeightsConfig:
-    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe"))
+    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe", "stem", "transform"))
     return WeightsConfig(**{"source": "hub", **none, **changes})
 
 
@@ -231,7 +231,8 @@ def test_a_network_starts_from_the_hub_and_records_it(tmp_path):
     keys = len(build("test_resnet", 10).state_dict())
     assert sorted(default.pop("skipped")) == sorted(same.pop("skipped")) == ["fc.bias", "fc.weight"]
     assert default == same
-    assert default == {"source": "hub", "tag": tag, "license": "apache-2.0", "sha256": sha256, "loaded": keys - 2}
+    none = dict.fromkeys(("stem", "transform", "pretraining"))
+    assert default == {"source": "hub", "tag": tag, "license": "apache-2.0", "sha256": sha256, "loaded": keys - 2, **none}
     assert f"has the sha256 {sha256}, not weights.sha256 {'0' * 64}" in other
     assert "weights.source hub: " in other
     assert "resnet18.a1_in1k cannot be had" in missing

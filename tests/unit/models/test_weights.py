@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models import weights
 from bench.models.networks import build
 from bench.models.weights import Start, file_start, find_file, initial_state, random_start, save_weights, start
+from tests.unit.models.factory import model_config, weights_config
 
 LITE = "tf_efficientnet_lite0.safetensors"
 HEAD = {"head.weight", "head.bias"}
@@ -38,8 +38,8 @@ def write(folder: Path, state: dict[str, torch.Tensor]) -> Path:
     return path
 
 
-def start_from(path: Path, network: nn.Module) -> Start:
-    return file_start(path, network, source="file", tag="in1k")
+def start_from(path: Path, network: nn.Module, **weights) -> Start:
+    return file_start(path, network, weights_config(**weights), tag="in1k")
 
 
 def without(state: dict, *keys: str) -> dict:
@@ -53,16 +53,12 @@ def test_a_file_gives_all_but_the_head(tmp_path, network, given):
     assert all(torch.equal(start.tensors[key], given[key]) for key in start.tensors)
     assert set(start.record.pop("skipped")) == HEAD
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert start.record == {"source": "file", "tag": "in1k", "license": None, "sha256": sha256, "loaded": len(given) - 2}
-
-
-def config(**changes) -> WeightsConfig:
-    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe"))
-    return WeightsConfig(**{**none, **changes})
+    none = dict.fromkeys(("license", "stem", "transform", "pretraining"))
+    assert start.record == {"source": "file", "tag": "in1k", "sha256": sha256, "loaded": len(given) - 2, **none}
 
 
 def test_a_config_gives_its_start(tmp_path, network, given):
-    model = ModelConfig(name="small_cnn", stem="stock", input_size=None, interpolation="bicubic")
+    model, config = model_config(), weights_config
     path = write(tmp_path, given)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     found = start(model, config(source="file", file=str(path), tag="in1k", sha256=sha256), network)
@@ -81,17 +77,17 @@ def test_a_config_gives_its_start(tmp_path, network, given):
 def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network, given):
     path = write(tmp_path, given)
     sha256, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
-    pinned = file_start(path, network, source="self", tag=None, terms="mit", sha256=sha256)
+    pinned = file_start(path, network, weights_config("self", sha256=sha256), tag=None, terms="mit")
     assert (pinned.record["sha256"], pinned.record["license"]) == (sha256, "mit")
     with pytest.raises(ValueError, match=rf"weights.source self: .*some.safetensors' has the sha256 {sha256}, not .* {other}"):
-        file_start(path, network, source="self", tag=None, sha256=other)
+        start_from(path, network, source="self", sha256=other)
 
 
 def test_a_file_without_head_or_counters_is_enough(tmp_path, network, given):
     counters = [key for key in given if key.endswith("num_batches_tracked")]
     start = start_from(write(tmp_path, without(given, *HEAD, *counters)), network)
     assert (start.record["skipped"], start.record["loaded"]) == ([], len(given) - 2 - len(counters))
-    assert initial_state("small_cnn", 10, 0, start)[counters[0]] == 0
+    assert initial_state(model_config(), 10, 0, start)[counters[0]] == 0
 
 
 @pytest.mark.parametrize("key", ["features.0.weight", "features.3.running_var", "hidden.0.bias"])
@@ -180,34 +176,34 @@ def equal(a: dict, b: dict) -> dict[str, bool]:
 def test_a_start_is_a_function_of_the_seed_alone():
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = initial_state("small_cnn", 10, 3, random_start())
+    first = initial_state(model_config(), 10, 3, random_start())
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(5)
-    assert all(equal(first, initial_state("small_cnn", 10, 3, random_start())).values())
-    same = equal(first, initial_state("small_cnn", 10, 4, random_start()))
+    assert all(equal(first, initial_state(model_config(), 10, 3, random_start())).values())
+    same = equal(first, initial_state(model_config(), 10, 4, random_start()))
     drawn = [key for key, value in first.items() if value.unique().numel() > 1]
     assert len(drawn) == 16  # kernel and bias of six convolutions and two dense layers
     assert not any(same[key] for key in drawn)
 
 
 def test_a_start_has_the_arms_stem():
-    stock, small = (initial_state("resnet18", 10, 0, random_start(), stem) for stem in ("stock", "3x3"))
+    stock, small = (initial_state(model_config("resnet18", stem=stem), 10, 0, random_start()) for stem in ("stock", "3x3"))
     assert (stock["conv1.weight"].shape, small["conv1.weight"].shape) == ((64, 3, 7, 7), (64, 3, 3, 3))
     build("resnet18", 10, "3x3").load_state_dict(small)
 
 
 def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, network, given):
     start = start_from(write(tmp_path, given), network)
-    states = [initial_state("small_cnn", 10, seed, start) for seed in (0, 1)]
+    states = [initial_state(model_config(), 10, seed, start) for seed in (0, 1)]
     assert {key for key, same in equal(*states).items() if not same} == HEAD
     assert all(torch.equal(states[0][key], given[key]) for key in start.tensors)
     assert states[0]["head.weight"].shape == (10, 128)
-    scratch = initial_state("small_cnn", 10, 0, random_start())
+    scratch = initial_state(model_config(), 10, 0, random_start())
     assert all(torch.equal(states[0][key], scratch[key]) for key in HEAD)  # the arms of a block share the head's draw
 
 
 def test_random_weights_are_recorded_as_such():
-    none = dict.fromkeys(("tag", "license", "sha256"))
+    none = dict.fromkeys(("tag", "license", "sha256", "stem", "transform", "pretraining"))
     assert random_start().record == {"source": "random", **none, "loaded": 0, "skipped": []}
     assert not random_start().tensors
 
@@ -263,7 +259,7 @@ def test_real_weights_load_but_for_their_head():
     assert start.record["loaded"] == len(lite.state_dict()) - 2 == len(load_file(path)) - 2 == 294
     assert sorted(start.record["skipped"]) == ["classifier.bias", "classifier.weight"]
     assert start.record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    states = [initial_state("tf_efficientnet_lite0", 10, seed, start) for seed in (0, 1)]
+    states = [initial_state(model_config("tf_efficientnet_lite0"), 10, seed, start) for seed in (0, 1)]
     assert {key for key, same in equal(*states).items() if not same} == {"classifier.weight"}  # timm's bias starts at 0
     lite.load_state_dict(states[0])
     assert lite.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 10)

@@ -67,7 +67,7 @@ def make_program(world: World, **changes) -> Program:
 
 def start_of(seed: int) -> dict[str, Tensor]:
     """The small CNN's full state at the start of a run."""
-    return initial_state("small_cnn", CLASSES, seed, random_start())
+    return initial_state(make_config().model, CLASSES, seed, random_start())
 
 
 def make_batch(number: int, size: int = BATCH) -> Batch:

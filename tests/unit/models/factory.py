@@ -1,0 +1,13 @@
+"""Configs of networks and weights for the tests, plain but for what a test changes."""
+
+from bench.config.schema import ModelConfig, WeightsConfig
+
+
+def model_config(name: str = "small_cnn", **changes) -> ModelConfig:
+    plain = {"stem": "stock", "input_size": None, "interpolation": "bicubic", "checkpoint_activations": False}
+    return ModelConfig(name=name, **{**plain, **changes})
+
+
+def weights_config(source: str = "file", **changes) -> WeightsConfig:
+    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe", "stem", "transform"))
+    return WeightsConfig(source=source, **{**none, **changes})
