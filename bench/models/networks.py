@@ -1,5 +1,7 @@
 """Networks by name: our own from the registry, every other from timm, for which this is the one door."""
 
+import contextlib
+import copy
 import difflib
 import functools
 from dataclasses import dataclass
@@ -8,7 +10,9 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import group_parameters
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import registry
@@ -61,8 +65,21 @@ def build(name: str, classes: int, stem: str = "stock") -> nn.Module:
 
 
 def wrap(network: nn.Module, config: ModelConfig) -> nn.Module:
-    """Put the resize in front where the config asks for an input size."""
+    """Put the resize in front where the config asks for an input size; have activations computed again where it says so."""
+    if config.checkpoint_activations:
+        checkpoint_activations(network, config.name)
     return Resized(network, config.input_size, config.interpolation) if config.input_size else network
+
+
+def checkpoint_activations(network: nn.Module, name: str) -> None:
+    """Compute a timm network's activations again in the backward pass. Raises ValueError for one where that cannot be right."""
+    problem = "has BatchNorm, whose statistics would count every batch twice"
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        problem, enable = "cannot do it", getattr(network, "set_grad_checkpointing", None)  # which our own do not have
+        with contextlib.suppress(AssertionError):  # timm's networks without it
+            if enable:
+                return enable(True)
+    raise ValueError(f"model.checkpoint_activations: {name} {problem}; allowed: false")
 
 
 def preprocessing(network: nn.Module, mean: Channels, std: Channels, normalization: str) -> Preprocessing:
@@ -81,6 +98,49 @@ def head_prefixes(network: nn.Module) -> tuple[str, ...]:
     """Prefixes of the classifier's keys in the state dict."""
     names = _stated(network).get("classifier", "head")
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+
+
+def split_head(network: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The network without its classifier, and the classifier: head(body(images)) is network(images). Parameters are shared.
+
+    Raises ValueError for a network with several classifiers.
+    """
+    prefixes = head_prefixes(network)
+    if len(prefixes) != 1:
+        raise ValueError(f"finetune.layers: the network has the classifiers {prefixes}, not one; allowed: all")
+    body = part = _shallow(network)
+    *parents, leaf = prefixes[0][:-1].split(".")
+    for name in parents:
+        part._modules[name] = part = _shallow(part.get_submodule(name))
+    head, part._modules[leaf] = part.get_submodule(leaf), nn.Identity()
+    return body, head
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """The same parameters, buffers and children in another module, whose children can be exchanged."""
+    copied = copy.copy(module)
+    copied._modules = copied._modules.copy()
+    return copied
+
+
+def layer_scales(network: nn.Module, decay: float) -> dict[str, float]:
+    """Each parameter's part of the learning rate: 1 in the head, and `decay` times the next layer's in every layer before.
+
+    Layers are timm's own groups; of other networks, a weight with the bias and the normalisation that follow it.
+    """
+    if matcher := getattr(network, "group_matcher", None):
+        layers = group_parameters(network, matcher(coarse=False), reverse=True)
+    else:
+        ranks = torch.tensor([parameter.ndim for parameter in network.parameters()])
+        layers = dict(zip(dict(network.named_parameters()), (ranks >= 2).cumsum(0).tolist(), strict=True))
+    return {name: decay ** (max(layers.values()) - layer) for name, layer in layers.items()}
+
+
+def set_batch_norm_momentum(network: nn.Module, momentum: float) -> None:
+    """Give every BatchNorm the share that a new batch has in its running statistics."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = momentum
 
 
 def _stated(network: nn.Module) -> dict[str, Any]:
