@@ -6,10 +6,10 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from bench.config.schema import ModelConfig
 from bench.models.counts import COUNTS, Counts, stored_counts
 from bench.models.networks import Resized, build, check_network, count, head_prefixes, preprocessing, wrap
 from tests.unit.data.factory import data_config
+from tests.unit.models.factory import model_config
 
 DATA_MEAN, DATA_STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
@@ -17,19 +17,6 @@ DATA_MEAN, DATA_STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 def on_meta(name: str, classes: int = 10) -> nn.Module:
     with torch.device("meta"):
         return build(name, classes)
-
-
-def model_config(**changes) -> ModelConfig:
-    return ModelConfig(
-        **{
-            "name": "small_cnn",
-            "stem": "stock",
-            "input_size": None,
-            "interpolation": "bicubic",
-            "checkpoint_activations": False,
-            **changes,
-        }
-    )
 
 
 @pytest.mark.parametrize(("network", "stem", "size"), COUNTS)
@@ -56,6 +43,47 @@ def test_the_small_cnns_multiplications_by_hand():
     assert COUNTS["small_cnn", "stock", 32].forward_mmac == (convolutions + 128 * 4 * 4 * 128 + 128 * 10) / 1e6
 
 
+def resnet18_by_hand(stem: str, size: int) -> tuple[float, int]:
+    """Multiply-accumulates in millions, and parameters, layer by layer: every second stage's first block halves the maps."""
+
+    def halved(side: int) -> int:
+        return (side + 1) // 2
+
+    side, kernel = (halved(size), 7) if stem == "stock" else (size, 3)
+    macs, parameters = side**2 * kernel**2 * 3 * 64, kernel**2 * 3 * 64 + 2 * 64
+    side, before = halved(side) if stem == "stock" else side, 64
+    for after in (64, 128, 256, 512):
+        side = side if after == 64 else halved(side)
+        for entering in (before, after):
+            weights = 9 * entering * after + 9 * after * after
+            norms = 4 * after
+            if entering != after:  # the shortcut is a convolution too
+                weights, norms = weights + entering * after, norms + 2 * after
+            macs, parameters = macs + side**2 * weights, parameters + weights + norms
+        before = after
+    return (macs + 512 * 10) / 1e6, parameters + 512 * 10 + 10
+
+
+@pytest.mark.parametrize("size", [32, 64, 96, 128, 160, 192, 224])
+@pytest.mark.parametrize(("stem", "parameters"), [("stock", 11_181_642), ("3x3", 11_173_962)])
+def test_counted_multiplications_are_those_by_hand(stem, parameters, size):
+    counts, (mmac, by_hand) = count(model_config("resnet18", stem=stem), 10, size), resnet18_by_hand(stem, size)
+    assert counts.forward_mmac == pytest.approx(mmac, rel=0.01)
+    assert counts.parameters == by_hand == parameters
+
+
+def test_resnet50s_parameters_by_hand():
+    total, before = 49 * 3 * 64 + 2 * 64 + 2048 * 10 + 10, 64
+    for inner, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        after = 4 * inner
+        for block in range(blocks):
+            entering = after if block else before
+            total += entering * inner + 9 * inner * inner + inner * after + 2 * (inner + inner + after)
+            total += 0 if block else entering * after + 2 * after
+        before = after
+    assert COUNTS["resnet50", "stock", 32].parameters == total == 23_528_522
+
+
 @pytest.mark.parametrize(("size", "mmac"), [(32, 37.02), (64, 148.1), (128, 592.2), (224, 1813.6)])
 def test_resnet18s_parameters_and_multiplications(size, mmac):
     counts = COUNTS["resnet18", "stock", size]
@@ -76,7 +104,7 @@ def test_stored_counts_are_of_the_size_after_resizing():
     assert stored(stem="3x3") is COUNTS["resnet18", "3x3", 32]
     assert stored("image_folder", image_size=64) is COUNTS["resnet18", "stock", 64]
     assert stored("image_folder", image_size=64, input_size=128) is COUNTS["resnet18", "stock", 128]
-    assert stored(input_size=96) is None
+    assert stored(input_size=80) is None
     assert stored("elsewhere") is None
 
 
