@@ -125,7 +125,7 @@ def reality(
     """What an arm really is, in flat facts read from the things that will run; bench.results.audit compares them."""
     raw, optimizer = program.raw, program.optimizer
     names = {id(parameter): name for name, parameter in raw.named_parameters()}
-    state = initial_state(config.model.name, len(dataset.classes), 0, random_start(), config.model.stem)
+    state = initial_state(config.model, len(dataset.classes), 0, random_start())
     drawn = [state[name].double() for name in names.values()]
     zeroed = [name for name in names.values() if not name.endswith("bias") and not state[name].any()]
     square, numbers = sum(float(tensor.square().sum()) for tensor in drawn), sum(tensor.numel() for tensor in drawn)

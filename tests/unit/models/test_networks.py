@@ -184,8 +184,14 @@ def test_wrap_leaves_the_state_with_the_raw_network():
 
 
 def test_our_own_network_takes_the_datas_normalisation():
-    prepared = preprocessing(on_meta("small_cnn"), DATA_MEAN, DATA_STD)
+    prepared = preprocessing(on_meta("small_cnn"), DATA_MEAN, DATA_STD, "network")
     assert (prepared.mean, prepared.std, prepared.of) == (DATA_MEAN, DATA_STD, "data")
+
+
+def test_unit_normalisation_leaves_fractions_of_255_whatever_the_network():
+    for name in ("small_cnn", "resnet18"):
+        prepared = preprocessing(on_meta(name), DATA_MEAN, DATA_STD, "unit")
+        assert (prepared.mean, prepared.std, prepared.of) == ((0, 0, 0), (1, 1, 1), "unit")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +203,7 @@ def test_our_own_network_takes_the_datas_normalisation():
 )
 def test_a_timm_network_keeps_the_one_its_weights_were_trained_with(name, mean, std):
     """Whatever it starts from: the arms of one comparison then see the same images."""
-    prepared = preprocessing(on_meta(name), DATA_MEAN, DATA_STD)
+    prepared = preprocessing(on_meta(name), DATA_MEAN, DATA_STD, "network")
     assert (prepared.mean, prepared.std, prepared.of) == (mean, std, "weights")
 
 
