@@ -102,7 +102,8 @@ class Assembler:
         val, test = features[1:] or sets
         return Assembly(
             dataset=dataset, program=program, loader=loader, val=val, test=test, features=features, start=random_start(),
-            network=network, compile={}, reality=reality(config, dataset, spec, program, whole) | {f"network.{key}": counts[key] for key in COUNTED},
+            network=network, compile={},
+            reality=reality(config, dataset, spec, program, whole) | {f"network.{key}": counts[key] for key in COUNTED},
         )  # fmt: skip
 
 
@@ -119,9 +120,7 @@ def training_flops(config: ExperimentConfig, network: nn.Module, forward: int, s
     }
 
 
-def reality(
-    config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, whole: nn.Module
-) -> dict[str, Any]:
+def reality(config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, whole: nn.Module) -> dict[str, Any]:
     """What an arm really is, in flat facts read from the things that will run; bench.results.audit compares them."""
     raw, optimizer = program.raw, program.optimizer
     names = {id(parameter): name for name, parameter in raw.named_parameters()}

@@ -22,7 +22,9 @@ def check_tunable(config: ExperimentConfig) -> None:
     if not {"optim", "optim.lr"} & {*config.factors}:
         raise ValueError(f"bench tune: 'optim.lr' is no declared factor; add it to factors {list(config.factors)}")
     if own := next((arm for arm, overrides in config.arms.items() if "optim.lr" in overrides), None):
-        raise ValueError(f"arm {own}: sets optim.lr itself, which would hide the rate that tuning finds; all arms start from optim.lr")
+        raise ValueError(
+            f"arm {own}: sets optim.lr itself, which would hide the rate that tuning finds; all arms start from optim.lr"
+        )
     samples, every = config.tune.samples, config.evaluation.every_samples
     if samples and (samples % every or samples > config.train.samples):
         raise ValueError(f"tune.samples: {samples} must be a multiple of evaluation.every_samples {every}, up to train.samples")

@@ -12,21 +12,22 @@ import torch
 from torch import nn
 
 from bench.config.schema import ExperimentConfig, OptimConfig
-from bench.models.networks import layer_scales
+from bench.models.networks import head_prefixes, layer_scales
 
 
 def _common(network: nn.Module, config: OptimConfig) -> dict[str, Any]:
-    """Fused; tensors of two and more dimensions decay, biases and normalisation do not. `lr_scale`, which torch ignores, is the
-    layer's part of the learning rate: the program multiplies with it.
+    """Fused; tensors of two and more dimensions decay, biases and normalisation do not; the head, perhaps first, is apart.
+
+    `lr_scale`, which torch ignores, is a layer's part of the learning rate: the program multiplies with it.
     """
-    scales = layer_scales(network, config.layer_decay)
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    scales, heads = layer_scales(network, config.layer_decay), head_prefixes(network)
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((parameter.ndim >= 2, scales[name]), []).append(parameter)
+            groups.setdefault((parameter.ndim >= 2, scales[name], name.startswith(heads)), []).append(parameter)
     params = [
         {"params": tensors, "weight_decay": config.weight_decay if decays else 0.0, "lr_scale": scale}
-        for (decays, scale), tensors in groups.items()
+        for (decays, scale, _), tensors in groups.items()
     ]
     return {"params": params, "lr": config.lr, "fused": True}
 

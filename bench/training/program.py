@@ -80,7 +80,7 @@ class Program:
     def warm_up(self, batches: Iterable[Batch], evaluation: Iterable[EvaluationBatch]) -> dict[str, Any]:
         """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
 
-        `batches` has one of each shape, of `evaluation` the first is taken; making them, the loader's compilation too, is counted.
+        `batches` has one of each shape, of `evaluation` the first is taken; making them, the loader's compiling too, is counted.
         Beside that a step's seconds, compiled and eager, and what part of it the ranks spend on exchanging gradients.
         """
         compiling, world = self._config.compile, self._world

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from bench.results.audit import check_declared
 from torch import nn
 
 from bench import registry
@@ -13,13 +14,18 @@ from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs
 from bench.models.cnn import small_cnn
 from bench.models.weights import random_start
-from bench.results.audit import check_declared
 from bench.training import optimizers
 from tests.commands import ROOT, TINY, bench, environment
 from tests.unit.training.factory import opened_world
 
 ARMS = "{plain: {}, other: {train.label_smoothing: 0.2}}"
-WHOLE = ["--factors=[train.label_smoothing]", f"--arms={ARMS}", "--baseline=plain", "--primary.arm=other", "--model.input_size=40"]
+WHOLE = [
+    "--factors=[train.label_smoothing]",
+    f"--arms={ARMS}",
+    "--baseline=plain",
+    "--primary.arm=other",
+    "--model.input_size=40",
+]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +116,7 @@ def test_a_planted_difference_is_caught_and_named(world, fact):
         config, found = realities(world, lambda: PLANTS[fact](patch))
     different = {key for key in found["plain"] if found["plain"][key] != found["other"][key]}
     assert fact in different
-    with pytest.raises(ValueError, match="arm other and baseline plain differ in .*train.label_smoothing"):
+    with pytest.raises(ValueError, match=r"arm other and baseline plain differ in .*train\.label_smoothing"):
         check_declared(config, {arm: {fact: reality[fact]} for arm, reality in found.items()})
     with pytest.raises(ValueError, match="differ in"):
         check_declared(config, found)

@@ -186,4 +186,4 @@ def test_a_head_learns_from_features_as_from_the_images(world, compiled, monkeyp
     assert moved_keys == {"head.weight", "head.bias"}
     for key in moved_keys:
         torch.testing.assert_close(state[key], plain_state[key], rtol=1e-3, atol=1e-4)
-    assert different(dict(a=state["hidden.0.weight"]), dict(a=plain_state["hidden.0.weight"])) == []
+    assert different({"a": state["hidden.0.weight"]}, {"a": plain_state["hidden.0.weight"]}) == []

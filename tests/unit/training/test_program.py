@@ -176,7 +176,7 @@ def test_steps_are_those_of_a_plain_loop(world):
         loss = program.step(batch, step)
         assert not loss.requires_grad
         assert float(loss) == pytest.approx(expected.item(), abs=2e-3)
-        assert [group["lr"] for group in program.optimizer.param_groups] == pytest.approx([0.01 * fraction] * 2)
+        assert [group["lr"] for group in program.optimizer.param_groups] == pytest.approx([0.01 * fraction] * 4)
 
 
 def test_a_loss_that_is_not_a_number_is_seen(world):

@@ -17,7 +17,7 @@ def recipe(**changes):
     return make_config(keys | {key.replace("__", "."): value for key, value in changes.items()})
 
 
-RECIPE = recipe()
+RECIPE, NO_RECIPE = recipe(), make_config()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_rate_does_not_fall_below_its_least():
 
 @given(LOSSES)
 def test_without_a_recipe_nothing_reacts(losses):
-    found = react(losses, make_config())
+    found = react(losses, NO_RECIPE)
     assert (found.lr_scale, found.stop) == (1.0, False)
     assert losses[found.best] == min(losses)
     assert found.best == losses.index(min(losses))
