@@ -255,9 +255,25 @@ def _check_run(config: ExperimentConfig, arm: str) -> None:
     rising = config.schedule.lr_warmup_steps
     if rising >= samples // batch:
         raise ValueError(f"{where}schedule.lr_warmup_steps: {rising} leaves none of {samples // batch} steps")
+    _check_finetuning(config, where)
     needed = {"file": "file", "self": "recipe"}.get(config.weights.source)
     if needed and not getattr(config.weights, needed):
         raise ValueError(f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null")
+
+
+def _check_finetuning(config: ExperimentConfig, where: str) -> None:
+    """What of a recipe's keys contradicts another."""
+    finetune, train, steps = config.finetune, config.train, config.train.samples // config.train.global_batch_size
+    if finetune.head_first_steps and (finetune.layers == "head" or finetune.head_first_steps >= steps):
+        left = "no step for the other layers" if finetune.layers == "all" else "nothing for finetune.layers head"
+        raise ValueError(f"{where}finetune.head_first_steps: {finetune.head_first_steps} of {steps} steps leave {left}")
+    if train.stop_patience and config.kind == "annealed":
+        raise ValueError(f"{where}train.stop_patience: {train.stop_patience} would end an annealed run before its schedule does")
+    _check_multiple(f"{where}train.global_batch_size", train.global_batch_size, "train.accumulate_steps", train.accumulate_steps)
+    if train.accumulate_steps > 1 and config.data.last_batch == "partial":
+        raise ValueError(
+            f"{where}data.last_batch: partial batches cannot be cut into {train.accumulate_steps} equal parts; take drop"
+        )
 
 
 def _check_multiple(key: str, value: int, of: str, unit: int) -> None:

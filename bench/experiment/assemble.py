@@ -16,7 +16,7 @@ from bench.config.schema import ExperimentConfig
 from bench.data.batches import EvaluationBatch, EvaluationSet, Loader, LoaderSpec
 from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs, augmentation, make_order
-from bench.models.networks import Resized, build, head_prefixes, preprocessing, split_head, wrap
+from bench.models.networks import Resized, build, head_prefixes, preprocessing, set_batch_norm_momentum, split_head, wrap
 from bench.models.weights import Start, initial_state, random_start
 from bench.runtime.compute import probe_step_s
 from bench.runtime.distributed import World
@@ -73,6 +73,8 @@ class Assembler:
     def _build(self, config: ExperimentConfig) -> Assembly:
         dataset, world = self._inputs.dataset(config.data), self._world
         raw = build(config.model.name, len(dataset.classes), config.model.stem)
+        if config.finetune.batch_norm_momentum:
+            set_batch_norm_momentum(raw, config.finetune.batch_norm_momentum)
         prepared = preprocessing(raw, dataset.mean, dataset.std, config.data.normalization)
         half = world.device.type == "cuda" and config.precision != "fp32"  # to a GPU that computes in it
         spec = LoaderSpec(
