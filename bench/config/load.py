@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
         try:
             importlib.import_module(module)
         except Exception as error:
-            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise ValueError(f"imports: cannot import {module!r}: {told}") from error
-    _check_names(config)
+            raise ValueError(f"imports: cannot import {module!r}: {type(error).__name__}: {_line(error)}") from error
+    _check_study(config)
     _check_factors(config)
-    _check_budgets(config)
     for arm in config.arms:
         _check_run(arm_config(config, arm), arm)
     return config
@@ -114,25 +112,27 @@ def _parse(text: str | bytes, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{where}: not valid YAML: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), near)}")
+        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), map(str, path.parent.glob('*.yaml')))}")
     tree = _parse(path.read_bytes(), str(path))
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected keys and values, got {type(tree).__name__}")
     return tree
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+def _merge(under: Any, over: Any) -> Any:
+    """Two sections key by key; of anything else the upper one."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return under | {key: _merge(under.get(key), value) for key, value in over.items()}
 
 
 def _decides(key: str) -> bool:
@@ -148,12 +148,11 @@ def _override(tree: dict[str, Any], text: str) -> str:
         raise ValueError(f"override {text!r}: expected --dotted.key=value")
     parsed = _parse(value, f"override {text!r}")
     root, arm, dotted = [*key.split(".", 2), "", ""][:3]
-    if root != "arms" or not dotted:
-        _set(tree, key, parsed)
-    elif arm in tree["arms"]:
+    if root == "arms" and dotted:
+        registry.require(arm, tree["arms"], f"{key}: no arm {arm!r}")
         tree["arms"][arm][dotted] = parsed
     else:
-        raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, tree['arms'])}")
+        _set(tree, key, parsed)
     return key
 
 
@@ -190,47 +189,41 @@ def _sentence(error: Any) -> str:
     return f"{key}: {error['input']!r}: {message}"
 
 
-def _check_names(config: ExperimentConfig) -> None:
+def _check_study(config: ExperimentConfig) -> None:
     for tracker in config.trackers:
         registry.check("tracker", tracker, "trackers")
-    for key, arm in (("baseline", config.baseline), ("primary.arm", config.primary.arm)):
-        if arm not in config.arms:
-            raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, config.arms)}")
-    others = [arm for arm in config.arms if arm not in (config.baseline, config.primary.arm)]
+    named = [config.baseline, config.primary.arm]
+    others = [arm for arm in config.arms if arm not in named]
+    for key, arm in zip(("baseline", "primary.arm"), named, strict=True):
+        registry.require(arm, config.arms, f"{key}: no arm {arm!r}")
     if others and config.primary.arm == config.baseline:
         raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; allowed: {', '.join(others)}")
-    if list(config.thresholds) != sorted(set(config.thresholds)):
-        raise ValueError(f"thresholds: {list(config.thresholds)} must rise, each once")
-    for key, named, allowed in (("controls", config.controls, others), ("reference", config.reference, [*config.arms])):
-        if wrong := next((arm for arm in named if arm not in allowed), None):
-            raise ValueError(f"{key}: no arm {wrong!r} that could be one; {registry.nearest(wrong, allowed)}")
-    if config.primary.threshold not in config.thresholds:
-        raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {list(config.thresholds)}")
+    for key, arms, allowed in (("controls", config.controls, others), ("reference", config.reference, config.arms)):
+        for arm in arms:
+            registry.require(arm, allowed, f"{key}: no arm {arm!r} that could be one")
+    thresholds, budgets = list(config.thresholds), list(config.budgets)
+    if thresholds != sorted(set(thresholds)):
+        raise ValueError(f"thresholds: {thresholds} must rise, each once")
+    if config.primary.threshold not in thresholds:
+        raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {thresholds}")
+    if budgets and config.kind != "annealed":
+        raise ValueError(f"budgets: {budgets} are for kind annealed; {config.kind} runs are judged at every look of one budget")
+    every, samples = config.evaluation.every_samples, config.train.samples
+    if budgets and (budgets != sorted(set(budgets)) or budgets[-1] != samples or any(b % every for b in budgets)):
+        grid = f"multiples of evaluation.every_samples {every} that rise to train.samples {samples}"
+        raise ValueError(f"budgets: {budgets} must be {grid}")
 
 
 def _check_factors(config: ExperimentConfig) -> None:
     shared = as_dict(config)
     leaves = [f"{root}.{leaf}" for root in FACTOR_ROOTS if isinstance(shared[root], dict) for leaf in shared[root]]
-    known = [*FACTOR_ROOTS, *leaves]
     for factor in config.factors:
-        if factor not in known:
-            raise ValueError(f"factors: {factor!r} cannot be one; {registry.nearest(factor, known)}")
+        registry.require(factor, (*FACTOR_ROOTS, *leaves), f"factors: {factor!r} cannot be one")
     for arm, overrides in config.arms.items():
         for key in overrides:
-            if not any(key == factor or key.startswith(factor + ".") for factor in config.factors):
+            if not any(f"{key}.".startswith(f"{factor}.") for factor in config.factors):
                 declared = registry.nearest(key, config.factors)
                 raise ValueError(f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; {declared}")
-
-
-def _check_budgets(config: ExperimentConfig) -> None:
-    budgets, every = list(config.budgets), config.evaluation.every_samples
-    if budgets and config.kind != "annealed":
-        raise ValueError(f"budgets: {budgets} are for kind annealed; {config.kind} runs are judged at every look of one budget")
-    if budgets and (budgets != sorted(set(budgets)) or budgets[-1] != config.train.samples or any(b % every for b in budgets)):
-        raise ValueError(
-            f"budgets: {budgets} must be multiples of evaluation.every_samples {every} that rise to train.samples "
-            f"{config.train.samples}"
-        )
 
 
 def _check_run(config: ExperimentConfig, arm: str) -> None:
