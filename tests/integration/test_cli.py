@@ -224,12 +224,6 @@ def test_the_doctor_chooses_when_nothing_is_named(verb):
     assert "<- taken" in err
 
 
-def test_the_doctor_refuses_to_choose_what_is_not_there(verb):
-    code, out, err = verb("doctor", "--choose", "configs/experiments/embeded.yaml")
-    assert (code, out) == (2, "")
-    assert f"did you mean '{EMBEDDED}'?" in err.splitlines()[-1]
-
-
 def test_an_experiment_may_be_named_without_its_folder(verb):
     assert verb("doctor", "--choose", "embedded")[:2] == (0, "launch/accelerate/cpu.yaml 1 - embedded\n")
     assert verb("plan", "embedded") == verb("plan", EMBEDDED)
