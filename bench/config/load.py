@@ -32,9 +32,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     that the config names in `imports`.
     Raises ValueError, naming the key, the value and what is allowed, for anything that is not right.
     """
-    path, given = _find(Path(path), "experiments"), list(overrides)
-    layers = [_find(Path(text.removeprefix(LAYER)), "hardware") for text in given if text.startswith(LAYER)]
-    tree = functools.reduce(_merge, (_read(file) for file in (BASE, *layers, path)))
+    given = list(overrides)
+    layers = [_read(text.removeprefix(LAYER), "hardware") for text in given if text.startswith(LAYER)]
+    tree = functools.reduce(_merge, [_read(BASE), *layers, _read(path, "experiments")])
     keys = [_override(tree, text) for text in given if not text.startswith(LAYER)]
     if any(_decides(key) for key in keys) and not any(key.startswith("reference") for key in keys):
         tree["reference"] = {}  # stored of the experiment as its file has it
@@ -43,7 +43,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
         try:
             importlib.import_module(module)
         except Exception as error:
-            raise ValueError(f"imports: cannot import {module!r}: {type(error).__name__}: {_line(error)}") from error
+            raise ValueError(
+                f"imports: cannot import {module!r}: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
     _check_study(config)
     _check_factors(config)
     for arm in config.arms:
@@ -102,24 +104,18 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _find(path: Path, folder: str) -> Path:
-    if path.is_file() or path.suffix or len(path.parts) != 1:
-        return path
-    return Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
-
-
 def _parse(text: str | bytes, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise ValueError(f"{where}: not valid YAML: {_line(error)}") from None
+        raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _read(file: str | Path, folder: str = "") -> dict[str, Any]:
+    """A file's keys and values; a bare name is that of a file in this folder of configs."""
+    path = Path(file)
+    if not path.is_file() and not path.suffix and len(path.parts) == 1:
+        path = Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
     if not path.is_file():
         raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), map(str, path.parent.glob('*.yaml')))}")
     tree = _parse(path.read_bytes(), str(path))

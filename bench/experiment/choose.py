@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.experiment.plan import text_table
+
 EXPERIMENTS = Path("configs/experiments")
 LAUNCH = Path("launch/accelerate")
 GPU, CIFAR10, HUB, LITE0 = "a GPU", "CIFAR-10", "resnet18 a1_in1k", "tf_efficientnet_lite0.safetensors"
@@ -70,16 +72,14 @@ def hardware_layer(machine: Machine, processes: int) -> str:
 def describe(machine: Machine) -> str:
     """What was found and what is missing, for a person."""
     seen = {"CPU": f"{machine.cpu_cores} cores", **machine.found, **{need: f"no: {why}" for need, why in machine.missing.items()}}
-    return "\n".join(f"  {need:<36}{seen[need]}" for need in ("CPU", GPU, CIFAR10, HUB, LITE0))
+    return text_table([("", need, seen[need]) for need in ("CPU", GPU, CIFAR10, HUB, LITE0)], words=3)
 
 
 def table_text(machine: Machine) -> str:
     """The table, with what each row lacks; the row taken marked."""
-    lines = [f"  {'experiment':<24}{'needs':<54}missing here"]
-    for experiment, needs in TABLE.items():
-        lacks = "<- taken" if experiment == choose(machine) else ", ".join(_lacks(experiment, machine)) or "nothing"
-        lines.append(f"  {experiment:<24}{', '.join(needs) or 'nothing':<54}{lacks}")
-    return "\n".join(lines)
+    missing = {name: ", ".join(_lacks(name, machine)) or "nothing" for name in TABLE} | {choose(machine): "<- taken"}
+    rows = [("", name, ", ".join(needs) or "nothing", missing[name]) for name, needs in TABLE.items()]
+    return text_table([("", "experiment", "needs", "missing here"), *rows], words=4)
 
 
 def _lacks(experiment: str, machine: Machine) -> list[str]:
