@@ -4,6 +4,7 @@ Its launch also runs on CPU tensors where TRITON_INTERPRET=1 was set before the 
 """
 
 from array import array
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -84,23 +85,14 @@ def launch(images_NHWC: Tensor, samples: Tensor, out: Tensor, recipe: Recipe, *,
     # As torch has them in float32: a float64 result rounded after each operation.
     shifts, deviations = (array("f", [255 * value for value in values]) for values in (recipe.mean, recipe.std))
     scales = array("f", [1 / deviation for deviation in deviations])
-    rows, _ = tile(height, width)
-    wrap_triton(augment_kernel)[(len(samples), triton.cdiv(height, rows))](
-        *(images_NHWC, samples, out, seed, epoch, *shifts, *scales),
-        **constants(height, width, recipe),
-        num_warps=WARPS,
-    )
+    fixed = constants(height, width, recipe)
+    grid = (len(samples), triton.cdiv(height, fixed["ROWS"]))
+    wrap_triton(augment_kernel)[grid](images_NHWC, samples, out, seed, epoch, *shifts, *scales, **fixed, num_warps=WARPS)
 
 
-def constants(height: int, width: int, recipe: Recipe) -> dict[str, int | str | bool]:
-    """What a kernel is compiled for, by name."""
-    rows, line = tile(height, width)
-    reflect = recipe.pad_mode == "reflect"
-    sizes = {"H": height, "W": width, "ROWS": rows, "LINE": line}
-    return {**sizes, "PAD": recipe.pad, "REFLECT": reflect, "FLIP": recipe.flip, "CUTOUT": recipe.cutout}
-
-
-def tile(height: int, width: int) -> tuple[int, int]:
-    """Rows of one program, and elements of a row, both powers of two."""
+def constants(height: int, width: int, recipe: Recipe) -> dict[str, Any]:
+    """What a kernel is compiled for, by name; ROWS of one program and LINE elements of a row are powers of two."""
     line = triton.next_power_of_2(3 * width)
-    return max(1, min(triton.next_power_of_2(height), TILE // line)), line
+    rows = max(1, min(triton.next_power_of_2(height), TILE // line))
+    how = {"PAD": recipe.pad, "REFLECT": recipe.pad_mode == "reflect", "FLIP": recipe.flip, "CUTOUT": recipe.cutout}
+    return {"H": height, "W": width, "ROWS": rows, "LINE": line, **how}
