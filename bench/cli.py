@@ -195,13 +195,12 @@ def _print_answer(report: dict, root: Path) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> None:
-    from bench.experiment.choose import EXPERIMENTS, choose, describe, hardware_layer, launch_file, look, table_text
+    from bench.experiment.choose import EXPERIMENTS, choose, describe, launch, look, table_text
 
     if args.gpus and not args.gpus.isdecimal():
         raise ValueError(f"GPUS={args.gpus}: expected a whole number")
     machine = look()
-    file, processes = launch_file(machine, int(args.gpus) if args.gpus else None)
-    layer = hardware_layer(machine, processes)
+    file, processes, layer = launch(machine, int(args.gpus) if args.gpus else None)
     experiment = args.experiment or f"{EXPERIMENTS / choose(machine)}.yaml"
     why = "" if args.experiment else f"\nno EXP given, so the first row that holds is taken:\n{table_text(machine)}"
     how = f"{file}{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"

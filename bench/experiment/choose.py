@@ -4,7 +4,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from bench.config.load import arm_config, load
+from bench.data import cifar10, download
 from bench.experiment.plan import text_table
+from bench.models import hub
 
 EXPERIMENTS = Path("configs/experiments")
 LAUNCH = Path("launch/accelerate")
@@ -29,9 +34,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """See the machine. Imports torch, which alone knows which GPUs this process may use; asks servers only where it matters."""
-    import torch
-
+    """See the machine, with torch, which alone knows which GPUs this process may use; asks servers only where it matters."""
     gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     weights = _folder("HEADSTART_WEIGHTS_DIR")
     lite0 = weights if weights and Path(weights, LITE0).is_file() else None
@@ -55,18 +58,17 @@ def choose(machine: Machine) -> str:
     return next(experiment for experiment in TABLE if not _lacks(experiment, machine))
 
 
-def launch_file(machine: Machine, gpus: int | None) -> tuple[Path, int]:
-    """accelerate's config file and the number of processes. Raises ValueError where more GPUs are asked for than there are."""
-    if gpus is not None and not 1 <= gpus <= len(machine.gpus):
-        allowed = f"1 to {len(machine.gpus)}" if machine.gpus else "none"
-        raise ValueError(f"GPUS={gpus}: this machine has {len(machine.gpus)} CUDA GPUs; allowed: {allowed}")
-    count = gpus or len(machine.gpus)
-    return LAUNCH / {0: "cpu.yaml", 1: "single_gpu.yaml"}.get(count, "multi_gpu.yaml"), max(1, count)
+def launch(machine: Machine, gpus: int | None) -> tuple[Path, int, str]:
+    """accelerate's config file, how many processes, and their layer of configs/hardware, which is empty on a CPU.
 
-
-def hardware_layer(machine: Machine, processes: int) -> str:
-    """The layer of configs/hardware for so many processes; empty on a CPU."""
-    return "" if not machine.gpus else "gpu_1" if processes == 1 else "gpu_8"
+    Raises ValueError where more GPUs are asked for than there are.
+    """
+    there = len(machine.gpus)
+    if gpus is not None and not 1 <= gpus <= there:
+        raise ValueError(f"GPUS={gpus}: this machine has {there} CUDA GPUs; allowed: {f'1 to {there}' if there else 'none'}")
+    count = gpus or there
+    file, layer = {0: ("cpu", ""), 1: ("single_gpu", "gpu_1")}.get(count, ("multi_gpu", "gpu_8"))
+    return LAUNCH / f"{file}.yaml", max(1, count), layer
 
 
 def describe(machine: Machine) -> str:
@@ -95,19 +97,12 @@ def _folder(variable: str) -> str | None:
 
 
 def _cifar10(*, ask: bool) -> str | None:
-    from bench.config.load import load
-    from bench.data.cifar10 import downloaded
-    from bench.data.download import answering
-
-    if here := _folder("CIFAR10_DIR") or downloaded():
+    if here := _folder("CIFAR10_DIR") or cifar10.downloaded():
         return str(here)
-    server = answering(load("pretrained_vs_random").data.urls) if ask else None
+    server = download.answering(load("pretrained_vs_random").data.urls) if ask else None
     return f"to be fetched from {server}" if server else None
 
 
 def _hub() -> str | None:
-    from bench.config.load import arm_config, load
-    from bench.models.hub import available, hub_weights
-
     own = arm_config(load("pretrained_vs_random"), "pretrained")
-    return available(hub_weights(own.model.name, own.weights))
+    return hub.available(hub.hub_weights(own.model.name, own.weights))
