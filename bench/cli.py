@@ -43,16 +43,13 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="bench", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
     run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES)
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
-
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES)
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
     plan.add_argument("--build", action="store_true", help="count any network on the meta device (imports torch)")
     plan.add_argument("--fetch", action="store_true", help="fetch and check images and weights, so that a run needs no network")
-
     report = verbs.add_parser("report", help="write the report of stored runs again")
     report.add_argument("directory", type=Path, help="runs/X; with --curves where the report goes")
     report.add_argument("--rules", default="headstart", help="judge by headstart's, dawnbench's or airbench's rules")
@@ -62,15 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--thresholds", type=_accuracies, help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94")
     report.add_argument("--baseline", help="with --curves: the arm to compare with; the last one by default")
     report.add_argument("--arm", help="with --curves: the arm to compare; the first one by default")
-
     verify = verbs.add_parser("verify", help="make every published number again from the ledgers")
     verify.add_argument("directory", type=Path, help="runs/X")
-
     doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run")
     doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
     doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
     doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
-
     for made, call in ((run, _run), (plan, _plan), (report, _report), (verify, _verify), (doctor, _doctor)):
         made.allow_abbrev = False  # what is cut short may be an override
         made.set_defaults(call=call)
@@ -98,9 +92,8 @@ def _run(args: argparse.Namespace) -> None:
     record = store.amended(plan_record(config, blocks))
     is_main = os.environ.get("RANK", "0") == "0"
     stored = store.results(ids)
-    missing = set(ids) - {result.run_id for result in stored if result.is_finished}
-    if config.until_decided and stored and is_enough(summarize(record, stored)):
-        missing = set()
+    is_decided = config.until_decided and stored and is_enough(summarize(record, stored))
+    missing = set() if is_decided else set(ids) - {result.run_id for result in stored if result.is_finished}
     if is_main:
         print(plan_text(config, cost(config, arm_counts(config))), flush=True)
         most = "at most " if config.until_decided and missing else ""
@@ -195,14 +188,14 @@ def _print_answer(report: dict, root: Path) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> None:
-    from bench.experiment.choose import EXPERIMENTS, choose, describe, launch, look, table_text
+    from bench.experiment.choose import EXPERIMENTS, TABLE, choose, describe, launch, look
 
     if args.gpus and not args.gpus.isdecimal():
         raise ValueError(f"GPUS={args.gpus}: expected a whole number")
     machine = look()
     file, processes, layer = launch(machine, int(args.gpus) if args.gpus else None)
     experiment = args.experiment or f"{EXPERIMENTS / choose(machine)}.yaml"
-    why = "" if args.experiment else f"\nno EXP given, so the first row that holds is taken:\n{table_text(machine)}"
+    why = "" if args.experiment else f"\nno EXP given, so the first that lacks nothing is taken of {', '.join(TABLE)}"
     how = f"{file}{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"
     told = f"found:\n{describe(machine)}{why}\nrunning {experiment} with {how}"
     print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)

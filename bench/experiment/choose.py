@@ -55,14 +55,11 @@ def look() -> Machine:
 
 def choose(machine: Machine) -> str:
     """The experiment's name that the table gives."""
-    return next(experiment for experiment in TABLE if not _lacks(experiment, machine))
+    return next(experiment for experiment, needs in TABLE.items() if not set(needs) - set(machine.found))
 
 
 def launch(machine: Machine, gpus: int | None) -> tuple[Path, int, str]:
-    """accelerate's config file, how many processes, and their layer of configs/hardware, which is empty on a CPU.
-
-    Raises ValueError where more GPUs are asked for than there are.
-    """
+    """accelerate's file, how many processes, and their layer of configs/hardware, if any. Raises ValueError for too many GPUs."""
     there = len(machine.gpus)
     if gpus is not None and not 1 <= gpus <= there:
         raise ValueError(f"GPUS={gpus}: this machine has {there} CUDA GPUs; allowed: {f'1 to {there}' if there else 'none'}")
@@ -72,20 +69,12 @@ def launch(machine: Machine, gpus: int | None) -> tuple[Path, int, str]:
 
 
 def describe(machine: Machine) -> str:
-    """What was found and what is missing, for a person."""
-    seen = {"CPU": f"{machine.cpu_cores} cores", **machine.found, **{need: f"no: {why}" for need, why in machine.missing.items()}}
-    return text_table([("", need, seen[need]) for need in ("CPU", GPU, CIFAR10, HUB, LITE0)], words=3)
-
-
-def table_text(machine: Machine) -> str:
-    """The table, with what each row lacks; the row taken marked."""
-    missing = {name: ", ".join(_lacks(name, machine)) or "nothing" for name in TABLE} | {choose(machine): "<- taken"}
-    rows = [("", name, ", ".join(needs) or "nothing", missing[name]) for name, needs in TABLE.items()]
-    return text_table([("", "experiment", "needs", "missing here"), *rows], words=4)
-
-
-def _lacks(experiment: str, machine: Machine) -> list[str]:
-    return [need for need in TABLE[experiment] if need not in machine.found]
+    """What was found and what is missing, and which experiments need it, for a person."""
+    rows = [("", "CPU", f"{machine.cpu_cores} cores", "")]
+    for need in (GPU, CIFAR10, HUB, LITE0):
+        users = ", ".join(experiment for experiment, needs in TABLE.items() if need in needs)
+        rows.append(("", need, machine.found.get(need) or f"no: {machine.missing[need]}", f"for {users}"))
+    return text_table(rows, words=4)
 
 
 def _folder(variable: str) -> str | None:
