@@ -49,10 +49,7 @@ def names(kind: str) -> list[str]:
 
 
 def register(kind: str, name: str, target: str) -> None:
-    """Add `package.module:attribute` under a name; for third parties, from a module named in `imports`.
-
-    Raises ValueError when the kind does not exist or the name is taken by something else.
-    """
+    """Add `package.module:attribute`, from a module in `imports`. Raises ValueError for no such kind, or a name that is taken."""
     require(kind, _ENTRIES, f"no plug-in point {kind!r}")
     if _ENTRIES[kind].setdefault(name, target) != target:
         raise ValueError(f"{kind} {name!r} is already registered as {_ENTRIES[kind][name]}")

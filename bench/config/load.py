@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def arm_config(config: ExperimentConfig, arm: str) -> ExperimentConfig:
     """The config of one arm: the shared one with the arm's dotted overrides, through the same checks."""
     tree = as_dict(config)
     for key, value in config.arms[arm].items():
-        _set(tree, key, value)
+        _set(tree, key.split("."), value)
     return _validate(tree, f"arm {arm}")
 
 
@@ -142,24 +142,19 @@ def _override(tree: dict[str, Any], text: str) -> str:
     key, equals, value = text.removeprefix("--").partition("=")
     if not text.startswith("--") or not equals or not key:
         raise ValueError(f"override {text!r}: expected --dotted.key=value")
-    parsed = _parse(value, f"override {text!r}")
-    root, arm, dotted = [*key.split(".", 2), "", ""][:3]
-    if root == "arms" and dotted:
-        registry.require(arm, tree["arms"], f"{key}: no arm {arm!r}")
-        tree["arms"][arm][dotted] = parsed
-    else:
-        _set(tree, key, parsed)
+    path = key.split(".", 2 if key.startswith("arms.") else -1)
+    if path[0] == "arms" and len(path) > 2:
+        registry.require(path[1], tree["arms"], f"{key}: no arm {path[1]!r}")
+    _set(tree, path, _parse(value, f"override {text!r}"))
     return key
 
 
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, leaf = key.split(".")
-    for depth, parent in enumerate(parents):
-        child = tree.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ValueError(f"{key}: {'.'.join(parents[: depth + 1])} has no keys below it")
-        tree = child
-    tree[leaf] = value
+def _set(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for depth, name in enumerate(path[:-1], start=1):
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"{'.'.join(path)}: {'.'.join(path[:depth])} has no keys below it")
+    tree[path[-1]] = value
 
 
 def _validate(tree: dict[str, Any], where: str) -> ExperimentConfig:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from bench import registry
@@ -73,11 +74,9 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
     """The one run that makes an arm's self-trained weights. Raises ValueError where the recipe is not for the arm's network."""
     assert config.weights.recipe
     recipe = load(config.weights.recipe)
-    if (recipe.model.name, recipe.model.stem) != (config.model.name, config.model.stem):
-        raise ValueError(
-            f"weights.recipe: {config.weights.recipe} trains {recipe.model.name!r} ({recipe.model.stem} stem), the arm is "
-            f"{config.model.name!r} ({config.model.stem})"
-        )
+    trained, needed = (f"{of.model.name!r} ({of.model.stem} stem)" for of in (recipe, config))
+    if trained != needed:
+        raise ValueError(f"weights.recipe: {config.weights.recipe} trains {trained}, the arm is {needed}")
     spec = plan(recipe)[0].runs[0]
     if spec.config.weights.source == "self":
         raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")
@@ -117,10 +116,9 @@ def _enough_text(config: ExperimentConfig) -> str:
     """How many blocks decide, by simulation of the rule at the stored spread."""
     from bench.results.statistics import plan_blocks
 
-    asked, told = config.primary, []
-    for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0):
-        enough = plan_blocks(spread=asked.spread or 0.0, ratio=ratio, alpha=asked.alpha, most=100)
-        told.append(f"{ratio:g}x {enough or 'more than 100'}")
+    asked = config.primary
+    enough = partial(plan_blocks, spread=asked.spread or 0.0, alpha=asked.alpha, most=100)
+    told = [f"{ratio:g}x {enough(ratio=ratio) or 'more than 100'}" for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0)]
     return f"blocks that decide 9 times in 10, by simulation at the stored spread {asked.spread:g}: {', '.join(told)}"
 
 
