@@ -24,12 +24,6 @@ def reflected(index, size: tl.constexpr):
     return tl.where(index < size, index, 2 * (size - 1) - index)
 
 
-@triton.jit
-def by_channel(channel, first, second, third):
-    """The number of each element's channel."""
-    return tl.where(channel == 0, first, tl.where(channel == 1, second, third))
-
-
 @triton.jit(do_not_specialize=["seed", "epoch"])
 def augment_kernel(
     images, samples, out, seed, epoch, shift_0, shift_1, shift_2, scale_0, scale_1, scale_2,
@@ -66,9 +60,9 @@ def augment_kernel(
         read = written & (row == inside_row)[:, None] & (column == inside_column)[None, :]
     source = images + sample * (H * W * 3)
     pixel = tl.load(source + ((inside_row * (W * 3))[:, None] + (inside_column * 3 + channel)[None, :]), mask=read, other=0)
-    shift = by_channel(channel, shift_0, shift_1, shift_2)[None, :]
-    scale = by_channel(channel, scale_0, scale_1, scale_2)[None, :]
-    result = (pixel.to(tl.float32) - shift) * scale  # no product before a sum: nothing that could become an FMA
+    shift = tl.where(channel == 0, shift_0, tl.where(channel == 1, shift_1, shift_2))
+    scale = tl.where(channel == 0, scale_0, tl.where(channel == 1, scale_1, scale_2))
+    result = (pixel.to(tl.float32) - shift[None, :]) * scale[None, :]  # no product before a sum: nothing that could become an FMA
     if CUTOUT > 0:
         from_top = y - (((word_3 >> 16) * H >> 16).to(tl.int32) - CUTOUT // 2)
         from_left = x - (((word_3 & 0xFFFF) * W >> 16).to(tl.int32) - CUTOUT // 2)
