@@ -48,11 +48,8 @@ class World:
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
         # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
-        self.accelerator = Accelerator(
-            mixed_precision="no" if name == "fp32" else name,
-            dynamo_backend=DynamoBackend.NO,
-            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
-        )
+        buckets, precision = DistributedDataParallelKwargs(gradient_as_bucket_view=True), "no" if name == "fp32" else name
+        self.accelerator = Accelerator(mixed_precision=precision, dynamo_backend=DynamoBackend.NO, kwargs_handlers=[buckets])
 
     def synchronize(self) -> None:
         """Wait until the device has done what was asked of it, so that the host's clock may be read."""
