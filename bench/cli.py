@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,8 +14,8 @@ from bench import registry
 
 EXPERIMENT = "a YAML file, or a name in configs/experiments"
 UNTIL = "--until-decided"
-OVERRIDES = f"config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys); {UNTIL} adds blocks "
-OVERRIDES += "until the primary comparison is decided"
+OVERRIDES = f"""config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys); {UNTIL} adds blocks
+until the primary comparison is decided"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,18 +25,53 @@ def main(arguments: Sequence[str]) -> int:
         known.overrides = ["--until_decided=true" if text == UNTIL else text for text in rest]
         if rest and known.verb not in ("run", "plan", "tune"):
             raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
-        code: int = known.call(known)
-        return code
+        return known.call(known) or 0
     except ValueError as error:
-        return _complain(f"headstart: {error}", 2)
+        told, code = f"{error}", 2
     except KeyboardInterrupt:
-        return _complain("headstart: stopped; the same command goes on from the runs that are finished", 130)
-
-
-def _complain(sentence: str, code: int) -> int:
+        told, code = "stopped; the same command goes on from the runs that are finished", 130
     if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine: what is wrong may be one machine's alone
-        print(sentence, file=sys.stderr, flush=True)
+        print(f"headstart: {told}", file=sys.stderr, flush=True)
     return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog}: {message}; see python -m {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="bench", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES)
+    run.add_argument("experiment", type=Path, help=EXPERIMENT)
+    tune = verbs.add_parser("tune", help="find each arm's learning rate", epilog=OVERRIDES)
+    tune.add_argument("experiment", type=Path, help=EXPERIMENT)
+    plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES)
+    plan.add_argument("experiment", type=Path, help=EXPERIMENT)
+    plan.add_argument("--json", action="store_true", help="the plan as JSON")
+    plan.add_argument("--build", action="store_true", help="count any network on the meta device (imports torch)")
+    plan.add_argument("--fetch", action="store_true", help="fetch and check images and weights, so that a run needs no network")
+    report = verbs.add_parser("report", help="write the report of stored runs again")
+    report.add_argument("directory", type=Path, help="runs/X; with --curves where the report goes")
+    report.add_argument("--rules", default="headstart", help="judge by headstart's, dawnbench's or airbench's rules")
+    report.add_argument("--wandb", action="store_true", help="publish it as a W&B Report too")
+    report.add_argument("--curves", type=Path, help="judge curves from elsewhere: a CSV of arm, run, epoch, seconds, accuracy")
+    report.add_argument("--clock", help="with --curves: what its seconds were measured by")
+    report.add_argument("--thresholds", type=_accuracies, help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94")
+    report.add_argument("--baseline", help="with --curves: the arm to compare with; the last one by default")
+    report.add_argument("--arm", help="with --curves: the arm to compare; the first one by default")
+    verify = verbs.add_parser("verify", help="make every published number again from the ledgers")
+    verify.add_argument("directory", type=Path, help="runs/X")
+    doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run")
+    doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
+    doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
+    doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
+    calls = _run, _tune, _plan, _report, _verify, _doctor
+    for made, call in zip((run, tune, plan, report, verify, doctor), calls, strict=True):
+        made.allow_abbrev = False  # what is cut short may be an override
+        made.set_defaults(call=call)
+    return parser
 
 
 def _accuracies(text: str) -> list[float]:
@@ -45,54 +81,7 @@ def _accuracies(text: str) -> list[float]:
     return values
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{self.prog}: {message}; see python -m {self.prog} --help")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="bench", description=__doc__, allow_abbrev=False)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES, allow_abbrev=False)
-    run.add_argument("experiment", type=Path, help=EXPERIMENT)
-    run.set_defaults(call=_run)
-
-    tune = verbs.add_parser("tune", help="find each arm's learning rate", epilog=OVERRIDES, allow_abbrev=False)
-    tune.add_argument("experiment", type=Path, help=EXPERIMENT)
-    tune.set_defaults(call=_tune)
-
-    plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES, allow_abbrev=False)
-    plan.add_argument("experiment", type=Path, help=EXPERIMENT)
-    plan.add_argument("--json", action="store_true", help="the plan as JSON")
-    plan.add_argument("--build", action="store_true", help="count any network on the meta device (imports torch)")
-    plan.add_argument("--fetch", action="store_true", help="fetch and check images and weights, so that a run needs no network")
-    plan.set_defaults(call=_plan)
-
-    report = verbs.add_parser("report", help="write the report of stored runs again", allow_abbrev=False)
-    report.add_argument("directory", type=Path, help="runs/X; with --curves where the report goes")
-    report.add_argument("--rules", default="headstart", help="judge by headstart's, dawnbench's or airbench's rules")
-    report.add_argument("--wandb", action="store_true", help="publish it as a W&B Report too")
-    report.add_argument("--curves", type=Path, help="judge curves from elsewhere: a CSV of arm, run, epoch, seconds, accuracy")
-    report.add_argument("--clock", help="with --curves: what its seconds were measured by")
-    report.add_argument("--thresholds", type=_accuracies, help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94")
-    report.add_argument("--baseline", help="with --curves: the arm to compare with; the last one by default")
-    report.add_argument("--arm", help="with --curves: the arm to compare; the first one by default")
-    report.set_defaults(call=_report)
-
-    verify = verbs.add_parser("verify", help="make every published number again from the ledgers", allow_abbrev=False)
-    verify.add_argument("directory", type=Path, help="runs/X")
-    verify.set_defaults(call=_verify)
-
-    doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run", allow_abbrev=False)
-    doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
-    doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
-    doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
-    doctor.set_defaults(call=_doctor)
-    return parser
-
-
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> None:
     from bench.config.load import load
     from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text, run_ids
     from bench.results.comparison import summarize
@@ -106,50 +95,38 @@ def _run(args: argparse.Namespace) -> int:
     record = store.amended(plan_record(config, blocks))
     is_main = os.environ.get("RANK", "0") == "0"
     stored = store.results(ids)
-    missing = set(ids) - {result.run_id for result in stored if result.is_finished}
-    if config.until_decided and stored and is_enough(summarize(record, stored)):
-        missing = set()
+    is_decided = config.until_decided and stored and is_enough(summarize(record, stored))
+    missing = set() if is_decided else set(ids) - {result.run_id for result in stored if result.is_finished}
     if is_main:
         print(plan_text(config, cost(config, arm_counts(config))), flush=True)
         most = "at most " if config.until_decided and missing else ""
         print(f"{most}{len(missing)} of {len(ids)} runs to do in {store.root}/", flush=True)
-    if not missing:
-        if is_main:
-            _print_answer(write_report(store.root, store.write_plan(record), stored), store.root)
-        return 0
+    if missing:
+        from bench.experiment.suite import Suite
+        from bench.runtime.distributed import World
 
-    from bench.experiment.suite import Suite
-    from bench.runtime.distributed import World
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # launch/bench.sh has the launcher ignore it
-    world = World(config.hardware.world_size, config.hardware.cpu_threads)
-    try:
-        report = Suite(config, world).run()
-    finally:
-        world.close()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # launch/bench.sh has the launcher ignore it
+        with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
+            report = Suite(config, world).run()
+    else:
+        report = write_report(store.root, store.write_plan(record), stored) if is_main else None
     if report is not None:
         _print_answer(report, store.root)
-    return 0
 
 
-def _tune(args: argparse.Namespace) -> int:
+def _tune(args: argparse.Namespace) -> None:
     from bench.config.load import load
-    from bench.experiment.tune import Tuner, tuned_text
+    from bench.experiment.tune import Tuner
     from bench.runtime.distributed import World
 
     config = load(args.experiment, args.overrides)
-    world = World(config.hardware.world_size, config.hardware.cpu_threads)
-    try:
+    with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
         tuner = Tuner(config, world)
-        summary = tuner.run()
-    finally:
-        world.close()
-    if summary is not None:
-        print(tuned_text(summary, tuner.layer), flush=True)
-    return 0
+        if summary := tuner.run():
+            print(tuner.text(summary), flush=True)
 
 
-def _plan(args: argparse.Namespace) -> int:
+def _plan(args: argparse.Namespace) -> None:
     from bench.config.load import arm_config, load
     from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text
 
@@ -172,29 +149,26 @@ def _plan(args: argparse.Namespace) -> int:
         Inputs().check(config, config.hardware.world_size or 1)
     rows = cost(config, counts)
     print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
-    return 0
 
 
-def _report(args: argparse.Namespace) -> int:
+def _report(args: argparse.Namespace) -> None:
     from bench.results.curves import read_curves
     from bench.results.report import report_name, write_report
     from bench.results.rules import RULES
     from bench.results.store import RunStore
 
-    if args.rules not in RULES:
-        raise ValueError(f"--rules: no rules {args.rules!r}; {registry.nearest(args.rules, RULES)}")
+    registry.require(args.rules, RULES, f"--rules: no rules {args.rules!r}")
     store = RunStore(args.directory)
+    asked = {name: getattr(args, name) for name in ("clock", "thresholds", "baseline", "arm")}
     if args.curves:
         if args.wandb or (store.root / "plan.json").is_file():
-            raise ValueError(
-                f"--curves: their report cannot go {'to W&B' if args.wandb else f'beside the study in {store.root}'}"
-            )
+            where = "to W&B" if args.wandb else f"beside the study in {store.root}"
+            raise ValueError(f"--curves: their report cannot go {where}")
         if not args.clock or not args.thresholds:
             raise ValueError("--curves needs --clock, what its seconds were measured by, and --thresholds, e.g. 0.9,0.94")
-        asked = {name: getattr(args, name) for name in ("clock", "baseline", "arm", "thresholds")}
         plan, results = read_curves(args.curves, **asked)
-    elif unused := [f"--{name}" for name in ("clock", "thresholds", "baseline", "arm") if getattr(args, name)]:
-        raise ValueError(f"{unused[0]}: needs --curves; the runs of a study are judged by its plan")
+    elif unused := [name for name, value in asked.items() if value]:
+        raise ValueError(f"--{unused[0]}: needs --curves; the runs of a study are judged by its plan")
     else:
         plan, results = store.plan(), store.planned_results()
     store.check_writable()
@@ -207,7 +181,6 @@ def _report(args: argparse.Namespace) -> int:
 
         page = store.root / report_name(args.rules, "html")
         print(f"W&B:     {publish(report, page.with_suffix('.md').read_text(), plan['config'], page)}", flush=True)
-    return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -229,24 +202,17 @@ def _print_answer(report: dict, root: Path) -> None:
     print(f"\n{answer(report)}\npicture: {picture}\npage:    {page}", flush=True)
 
 
-def _doctor(args: argparse.Namespace) -> int:
-    from bench.experiment.choose import EXPERIMENTS, choose, describe, hardware_layer, launch_file, look, table_text
+def _doctor(args: argparse.Namespace) -> None:
+    from bench.experiment.choose import EXPERIMENTS, TABLE, choose, describe, launch, look
 
     if args.gpus and not args.gpus.isdecimal():
         raise ValueError(f"GPUS={args.gpus}: expected a whole number")
-    gpus, machine = int(args.gpus) if args.gpus else None, look()
-    file, processes = launch_file(machine, gpus)
-    experiment = args.experiment or str(EXPERIMENTS / f"{choose(machine)}.yaml")
-    why = "" if args.experiment else f"\nno EXP given, so the first row that holds is taken:\n{table_text(machine)}"
-    layer = hardware_layer(machine, processes)
-    told = (
-        f"found:\n{describe(machine)}{why}\nrunning {experiment} with {file}"
-        f"{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"
-    )
+    machine = look()
+    file, processes, layer = launch(machine, int(args.gpus) if args.gpus else None)
+    experiment = args.experiment or f"{EXPERIMENTS / choose(machine)}.yaml"
+    why = "" if args.experiment else f"\nno EXP given, so the first that lacks nothing is taken of {', '.join(TABLE)}"
+    how = f"{file}{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"
+    told = f"found:\n{describe(machine)}{why}\nrunning {experiment} with {how}"
     print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)
     if args.choose:
-        from bench.config.load import load
-
-        load(experiment)
         print(file, processes, f"--layer={layer}" if layer else "-", experiment)
-    return 0

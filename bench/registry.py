@@ -37,26 +37,27 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"allowed: {', '.join(names)}{hint}"
 
 
+def require(name: str, allowed: Iterable[str], told: str) -> None:
+    """Raise ValueError where a name is not among those allowed: what is `told` of it, the allowed ones, the nearest."""
+    if name not in (known := list(allowed)):
+        raise ValueError(f"{told}; {nearest(name, known)}")
+
+
 def names(kind: str) -> list[str]:
     """Registered names of one kind, sorted."""
     return sorted(_ENTRIES[kind])
 
 
 def register(kind: str, name: str, target: str) -> None:
-    """Add `package.module:attribute` under a name; for third parties, from a module named in `imports`.
-
-    Raises ValueError when the kind does not exist or the name is taken by something else.
-    """
-    if kind not in _ENTRIES:
-        raise ValueError(f"no plug-in point {kind!r}; {nearest(kind, _ENTRIES)}")
+    """Add `package.module:attribute`, from a module in `imports`. Raises ValueError for no such kind, or a name that is taken."""
+    require(kind, _ENTRIES, f"no plug-in point {kind!r}")
     if _ENTRIES[kind].setdefault(name, target) != target:
         raise ValueError(f"{kind} {name!r} is already registered as {_ENTRIES[kind][name]}")
 
 
 def check(kind: str, name: str, key: str) -> None:
     """Raise ValueError, naming the config key, when `name` is not registered."""
-    if name not in _ENTRIES[kind]:
-        raise ValueError(f"{key}: no {kind} {name!r}; {nearest(name, _ENTRIES[kind])}")
+    require(name, _ENTRIES[kind], f"{key}: no {kind} {name!r}")
 
 
 def resolve(kind: str, name: str) -> Any:

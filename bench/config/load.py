@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,15 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     that the config names in `imports`.
     Raises ValueError, naming the key, the value and what is allowed, for anything that is not right.
     """
-    path, given = _find(Path(path), "experiments"), list(overrides)
-    layers = [_find(Path(text.removeprefix(LAYER)), "hardware") for text in given if text.startswith(LAYER)]
-    read = [_read(file) for file in (BASE, *layers, path)]
-    tree = functools.reduce(_merge, read)
+    given = list(overrides)
+    names = [text.removeprefix(LAYER) for text in given if text.startswith(LAYER)]
+    layers, own = [_read(name, "hardware") for name in names], _read(path, "experiments")
+    tree = functools.reduce(_merge, [_read(BASE), *layers, own])
     keys = [_override(tree, text) for text in given if not text.startswith(LAYER)]
-    for file, layer in zip(layers, read[1:-1], strict=True):
+    for name, layer in zip(names, layers, strict=True):
         keys += [key for key in layer if key == "arms"]
-        if unknown := next((arm for arm in layer.get("arms", ()) if arm not in read[-1].get("arms", ())), None):
-            raise ValueError(f"{file}: {path} has no arm {unknown!r}; {registry.nearest(unknown, read[-1].get('arms', ()))}")
+        for arm in layer.get("arms", {}):
+            registry.require(arm, own.get("arms", {}), f"{name}: {path} has no arm {arm!r}")
     if any(_decides(key) for key in keys) and not any(key.startswith("reference") for key in keys):
         tree["reference"] = {}  # stored of the experiment as its file has it
     config = _validate(tree, str(path))
@@ -48,11 +48,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
         try:
             importlib.import_module(module)
         except Exception as error:
-            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise ValueError(f"imports: cannot import {module!r}: {told}") from error
-    _check_names(config)
+            raise ValueError(
+                f"imports: cannot import {module!r}: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+    _check_study(config)
     _check_factors(config)
-    _check_budgets(config)
     for arm in config.arms:
         _check_run(arm_config(config, arm), arm)
     return config
@@ -62,7 +62,7 @@ def arm_config(config: ExperimentConfig, arm: str) -> ExperimentConfig:
     """The config of one arm: the shared one with the arm's dotted overrides, through the same checks."""
     tree = as_dict(config)
     for key, value in config.arms[arm].items():
-        _set(tree, key, value)
+        _set(tree, key.split("."), value)
     return _validate(tree, f"arm {arm}")
 
 
@@ -114,12 +114,6 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _find(path: Path, folder: str) -> Path:
-    if path.is_file() or path.suffix or len(path.parts) != 1:
-        return path
-    return Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
-
-
 def _parse(text: str | bytes, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
@@ -127,22 +121,24 @@ def _parse(text: str | bytes, where: str) -> Any:
         raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(file: str | Path, folder: str = "") -> dict[str, Any]:
+    """A file's keys and values; a bare name is that of a file in this folder of configs."""
+    path = Path(file)
+    if not path.is_file() and not path.suffix and len(path.parts) == 1:
+        path = Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
     if not path.is_file():
-        near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), near)}")
+        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), map(str, path.parent.glob('*.yaml')))}")
     tree = _parse(path.read_bytes(), str(path))
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected keys and values, got {type(tree).__name__}")
     return tree
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+def _merge(under: Any, over: Any) -> Any:
+    """Two sections key by key; of anything else the upper one."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return under | {key: _merge(under.get(key), value) for key, value in over.items()}
 
 
 def _decides(key: str) -> bool:
@@ -156,25 +152,19 @@ def _override(tree: dict[str, Any], text: str) -> str:
     key, equals, value = text.removeprefix("--").partition("=")
     if not text.startswith("--") or not equals or not key:
         raise ValueError(f"override {text!r}: expected --dotted.key=value")
-    parsed = _parse(value, f"override {text!r}")
-    root, arm, dotted = [*key.split(".", 2), "", ""][:3]
-    if root != "arms" or not dotted:
-        _set(tree, key, parsed)
-    elif arm in tree["arms"]:
-        tree["arms"][arm][dotted] = parsed
-    else:
-        raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, tree['arms'])}")
+    path = key.split(".", 2 if key.startswith("arms.") else -1)
+    if path[0] == "arms" and len(path) > 2:
+        registry.require(path[1], tree["arms"], f"{key}: no arm {path[1]!r}")
+    _set(tree, path, _parse(value, f"override {text!r}"))
     return key
 
 
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, leaf = key.split(".")
-    for depth, parent in enumerate(parents):
-        child = tree.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ValueError(f"{key}: {'.'.join(parents[: depth + 1])} has no keys below it")
-        tree = child
-    tree[leaf] = value
+def _set(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for depth, name in enumerate(path[:-1], start=1):
+        tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"{'.'.join(path)}: {'.'.join(path[:depth])} has no keys below it")
+    tree[path[-1]] = value
 
 
 def _validate(tree: dict[str, Any], where: str) -> ExperimentConfig:
@@ -200,47 +190,41 @@ def _sentence(error: Any) -> str:
     return f"{key}: {error['input']!r}: {message}"
 
 
-def _check_names(config: ExperimentConfig) -> None:
+def _check_study(config: ExperimentConfig) -> None:
     for tracker in config.trackers:
         registry.check("tracker", tracker, "trackers")
-    for key, arm in (("baseline", config.baseline), ("primary.arm", config.primary.arm)):
-        if arm not in config.arms:
-            raise ValueError(f"{key}: no arm {arm!r}; {registry.nearest(arm, config.arms)}")
-    others = [arm for arm in config.arms if arm not in (config.baseline, config.primary.arm)]
+    named = [config.baseline, config.primary.arm]
+    others = [arm for arm in config.arms if arm not in named]
+    for key, arm in zip(("baseline", "primary.arm"), named, strict=True):
+        registry.require(arm, config.arms, f"{key}: no arm {arm!r}")
     if others and config.primary.arm == config.baseline:
         raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; allowed: {', '.join(others)}")
-    if list(config.thresholds) != sorted(set(config.thresholds)):
-        raise ValueError(f"thresholds: {list(config.thresholds)} must rise, each once")
-    for key, named, allowed in (("controls", config.controls, others), ("reference", config.reference, [*config.arms])):
-        if wrong := next((arm for arm in named if arm not in allowed), None):
-            raise ValueError(f"{key}: no arm {wrong!r} that could be one; {registry.nearest(wrong, allowed)}")
-    if config.primary.threshold not in config.thresholds:
-        raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {list(config.thresholds)}")
+    for key, arms, allowed in (("controls", config.controls, others), ("reference", config.reference, config.arms)):
+        for arm in arms:
+            registry.require(arm, allowed, f"{key}: no arm {arm!r} that could be one")
+    thresholds, budgets = list(config.thresholds), list(config.budgets)
+    if thresholds != sorted(set(thresholds)):
+        raise ValueError(f"thresholds: {thresholds} must rise, each once")
+    if config.primary.threshold not in thresholds:
+        raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {thresholds}")
+    if budgets and config.kind != "annealed":
+        raise ValueError(f"budgets: {budgets} are for kind annealed; {config.kind} runs are judged at every look of one budget")
+    every, samples = config.evaluation.every_samples, config.train.samples
+    if budgets and (budgets != sorted(set(budgets)) or budgets[-1] != samples or any(b % every for b in budgets)):
+        grid = f"multiples of evaluation.every_samples {every} that rise to train.samples {samples}"
+        raise ValueError(f"budgets: {budgets} must be {grid}")
 
 
 def _check_factors(config: ExperimentConfig) -> None:
     shared = as_dict(config)
     leaves = [f"{root}.{leaf}" for root in FACTOR_ROOTS if isinstance(shared[root], dict) for leaf in shared[root]]
-    known = [*FACTOR_ROOTS, *leaves]
     for factor in config.factors:
-        if factor not in known:
-            raise ValueError(f"factors: {factor!r} cannot be one; {registry.nearest(factor, known)}")
+        registry.require(factor, (*FACTOR_ROOTS, *leaves), f"factors: {factor!r} cannot be one")
     for arm, overrides in config.arms.items():
         for key in overrides:
-            if not any(key == factor or key.startswith(factor + ".") for factor in config.factors):
+            if not any(f"{key}.".startswith(f"{factor}.") for factor in config.factors):
                 declared = registry.nearest(key, config.factors)
                 raise ValueError(f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; {declared}")
-
-
-def _check_budgets(config: ExperimentConfig) -> None:
-    budgets, every = list(config.budgets), config.evaluation.every_samples
-    if budgets and config.kind != "annealed":
-        raise ValueError(f"budgets: {budgets} are for kind annealed; {config.kind} runs are judged at every look of one budget")
-    if budgets and (budgets != sorted(set(budgets)) or budgets[-1] != config.train.samples or any(b % every for b in budgets)):
-        raise ValueError(
-            f"budgets: {budgets} must be multiples of evaluation.every_samples {every} that rise to train.samples "
-            f"{config.train.samples}"
-        )
 
 
 def _check_run(config: ExperimentConfig, arm: str) -> None:

@@ -4,6 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from bench.config.load import arm_config, load
+from bench.data import cifar10, download
+from bench.experiment.plan import text_table
+from bench.models import hub
+
 EXPERIMENTS = Path("configs/experiments")
 LAUNCH = Path("launch/accelerate")
 GPU, CIFAR10, HUB, LITE0 = "a GPU", "CIFAR-10", "resnet18 a1_in1k", "tf_efficientnet_lite0.safetensors"
@@ -27,9 +34,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """See the machine. Imports torch, which alone knows which GPUs this process may use; asks servers only where it matters."""
-    import torch
-
+    """See the machine, with torch, which alone knows which GPUs this process may use; asks servers only where it matters."""
     gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
     weights = _folder("HEADSTART_WEIGHTS_DIR")
     lite0 = weights if weights and Path(weights, LITE0).is_file() else None
@@ -50,40 +55,26 @@ def look() -> Machine:
 
 def choose(machine: Machine) -> str:
     """The experiment's name that the table gives."""
-    return next(experiment for experiment in TABLE if not _lacks(experiment, machine))
+    return next(experiment for experiment, needs in TABLE.items() if not set(needs) - set(machine.found))
 
 
-def launch_file(machine: Machine, gpus: int | None) -> tuple[Path, int]:
-    """accelerate's config file and the number of processes. Raises ValueError where more GPUs are asked for than there are."""
-    if gpus is not None and not 1 <= gpus <= len(machine.gpus):
-        allowed = f"1 to {len(machine.gpus)}" if machine.gpus else "none"
-        raise ValueError(f"GPUS={gpus}: this machine has {len(machine.gpus)} CUDA GPUs; allowed: {allowed}")
-    count = gpus or len(machine.gpus)
-    return LAUNCH / {0: "cpu.yaml", 1: "single_gpu.yaml"}.get(count, "multi_gpu.yaml"), max(1, count)
-
-
-def hardware_layer(machine: Machine, processes: int) -> str:
-    """The layer of configs/hardware for so many processes; empty on a CPU."""
-    return "" if not machine.gpus else "gpu_1" if processes == 1 else "gpu_8"
+def launch(machine: Machine, gpus: int | None) -> tuple[Path, int, str]:
+    """accelerate's file, how many processes, and their layer of configs/hardware, if any. Raises ValueError for too many GPUs."""
+    there = len(machine.gpus)
+    if gpus is not None and not 1 <= gpus <= there:
+        raise ValueError(f"GPUS={gpus}: this machine has {there} CUDA GPUs; allowed: {f'1 to {there}' if there else 'none'}")
+    count = gpus or there
+    file, layer = {0: ("cpu", ""), 1: ("single_gpu", "gpu_1")}.get(count, ("multi_gpu", "gpu_8"))
+    return LAUNCH / f"{file}.yaml", max(1, count), layer
 
 
 def describe(machine: Machine) -> str:
-    """What was found and what is missing, for a person."""
-    seen = {"CPU": f"{machine.cpu_cores} cores", **machine.found, **{need: f"no: {why}" for need, why in machine.missing.items()}}
-    return "\n".join(f"  {need:<36}{seen[need]}" for need in ("CPU", GPU, CIFAR10, HUB, LITE0))
-
-
-def table_text(machine: Machine) -> str:
-    """The table, with what each row lacks; the row taken marked."""
-    lines = [f"  {'experiment':<24}{'needs':<54}missing here"]
-    for experiment, needs in TABLE.items():
-        lacks = "<- taken" if experiment == choose(machine) else ", ".join(_lacks(experiment, machine)) or "nothing"
-        lines.append(f"  {experiment:<24}{', '.join(needs) or 'nothing':<54}{lacks}")
-    return "\n".join(lines)
-
-
-def _lacks(experiment: str, machine: Machine) -> list[str]:
-    return [need for need in TABLE[experiment] if need not in machine.found]
+    """What was found and what is missing, and which experiments need it, for a person."""
+    rows = [("", "CPU", f"{machine.cpu_cores} cores", "")]
+    for need in (GPU, CIFAR10, HUB, LITE0):
+        users = ", ".join(experiment for experiment, needs in TABLE.items() if need in needs)
+        rows.append(("", need, machine.found.get(need) or f"no: {machine.missing[need]}", f"for {users}"))
+    return text_table(rows, words=4)
 
 
 def _folder(variable: str) -> str | None:
@@ -95,19 +86,12 @@ def _folder(variable: str) -> str | None:
 
 
 def _cifar10(*, ask: bool) -> str | None:
-    from bench.config.load import load
-    from bench.data.cifar10 import downloaded
-    from bench.data.download import answering
-
-    if here := _folder("CIFAR10_DIR") or downloaded():
+    if here := _folder("CIFAR10_DIR") or cifar10.downloaded():
         return str(here)
-    server = answering(load("pretrained_vs_random").data.urls) if ask else None
+    server = download.answering(load("pretrained_vs_random").data.urls) if ask else None
     return f"to be fetched from {server}" if server else None
 
 
 def _hub() -> str | None:
-    from bench.config.load import arm_config, load
-    from bench.models.hub import available, hub_weights
-
     own = arm_config(load("pretrained_vs_random"), "pretrained")
-    return available(hub_weights(own.model.name, own.weights))
+    return hub.available(hub.hub_weights(own.model.name, own.weights))

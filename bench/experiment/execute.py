@@ -21,8 +21,7 @@ from bench.results.fold import RunResult
 from bench.results.store import RunStore, write_json, write_text
 from bench.runtime.compute import no_recompile
 from bench.runtime.distributed import World
-from bench.runtime.environment import environment_facts, process_age_s
-from bench.runtime.phases import PhaseTimer
+from bench.runtime.environment import PhaseTimer, environment_facts, process_age_s
 from bench.trackers import Guarded
 from bench.training import checkpoint
 from bench.training.optimizers import react

@@ -1,8 +1,9 @@
 """An experiment's config to blocks of runs: pure and without torch, so that `bench plan` answers at once."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from bench import registry
@@ -38,28 +39,22 @@ class Block:
 
 def plan(config: ExperimentConfig) -> list[Block]:
     """The runs of an experiment. Raises ValueError for a clock or a weights recipe that does not exist."""
-    if config.clock not in CLOCKS:
-        raise ValueError(f"clock: no clock {config.clock!r}; {registry.nearest(config.clock, CLOCKS)}")
-    kinds = [(arm, own, run_digest(own, METHOD_VERSION, *recipe_digests(own))) for arm, own in _kinds(config)]
+    registry.require(config.clock, CLOCKS, f"clock: no clock {config.clock!r}")
+    kinds = []  # every arm at every budget
+    for arm in config.arms:
+        shared = arm_config(config, arm)
+        for samples in config.budgets or (shared.train.samples,):
+            own = replace(shared, train=replace(shared.train, samples=samples))
+            kinds.append((arm, own, run_digest(own, METHOD_VERSION, *recipe_digests(own))))
     blocks = []
     for index in range(block_count(config)):
-        order = permutation(len(kinds), config.seed + index, Stream.BLOCK_ORDER)
-        runs = tuple(_run(*kinds[place], index=index) for place in order)
-        blocks.append(Block(index=index, seed=config.seed + index, runs=runs))
+        runs = []
+        for place in permutation(len(kinds), config.seed + index, Stream.BLOCK_ORDER):
+            arm, own, digest = kinds[place]
+            run_id = f"{arm}-s{own.seed + index}-{digest}"
+            runs.append(RunSpec(run_id=run_id, arm=arm, seed=own.seed + index, block=index, config=own))
+        blocks.append(Block(index=index, seed=config.seed + index, runs=tuple(runs)))
     return blocks
-
-
-def _kinds(config: ExperimentConfig) -> Iterator[tuple[str, ExperimentConfig]]:
-    """Every arm at every budget."""
-    for arm in config.arms:
-        own = arm_config(config, arm)
-        for samples in config.budgets or (own.train.samples,):
-            yield arm, replace(own, train=replace(own.train, samples=samples))
-
-
-def _run(arm: str, own: ExperimentConfig, digest: str, *, index: int) -> RunSpec:
-    seed = own.seed + index
-    return RunSpec(run_id=f"{arm}-s{seed}-{digest}", arm=arm, seed=seed, block=index, config=own)
 
 
 def run_ids(blocks: list[Block]) -> list[str]:
@@ -79,11 +74,9 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
     """The one run that makes an arm's self-trained weights. Raises ValueError where the recipe is not for the arm's network."""
     assert config.weights.recipe
     recipe = load(config.weights.recipe)
-    if (recipe.model.name, recipe.model.stem) != (config.model.name, config.model.stem):
-        raise ValueError(
-            f"weights.recipe: {config.weights.recipe} trains {recipe.model.name!r} ({recipe.model.stem} stem), the arm is "
-            f"{config.model.name!r} ({config.model.stem})"
-        )
+    trained, needed = (f"{of.model.name!r} ({of.model.stem} stem)" for of in (recipe, config))
+    if trained != needed:
+        raise ValueError(f"weights.recipe: {config.weights.recipe} trains {trained}, the arm is {needed}")
     spec = plan(recipe)[0].runs[0]
     if spec.config.weights.source == "self":
         raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")
@@ -103,18 +96,13 @@ def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dic
     rows = []
     for arm in config.arms:
         own, known = arm_config(config, arm), counts[arm]
-        images = (sum(config.budgets) or own.train.samples) * block_count(config)
+        model, samples, flops = own.model, own.train.samples, known.flops_per_image if known else None
+        images = (sum(config.budgets) or samples) * block_count(config)
         rows.append({
-            "arm": arm,
-            "network": own.model.name,
-            "stem": own.model.stem,
-            "input_size": own.model.input_size,
-            "weights": own.weights.source,
-            "parameters": known.parameters if known else None,
-            "flops_per_image": known.flops_per_image if known else None,
-            "steps": own.train.samples // own.train.global_batch_size,
-            "looks": own.train.samples // own.evaluation.every_samples,
-            "train_pflop_all_runs": 3 * known.flops_per_image * images / 1e15 if known else None,
+            "arm": arm, "network": model.name, "stem": model.stem, "input_size": model.input_size, "weights": own.weights.source,
+            "parameters": known.parameters if known else None, "flops_per_image": flops,
+            "steps": samples // own.train.global_batch_size, "looks": samples // own.evaluation.every_samples,
+            "train_pflop_all_runs": 3 * flops * images / 1e15 if flops else None,
         })  # fmt: skip
     return rows
 
@@ -128,11 +116,9 @@ def _enough_text(config: ExperimentConfig) -> str:
     """How many blocks decide, by simulation of the rule at the stored spread."""
     from bench.results.statistics import plan_blocks
 
-    asked, most = config.primary, 100
-    told = []
-    for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0):
-        enough = plan_blocks(spread=asked.spread or 0.0, ratio=ratio, alpha=asked.alpha, most=most)
-        told.append(f"{ratio:g}x {enough or f'more than {most}'}")
+    asked = config.primary
+    enough = partial(plan_blocks, spread=asked.spread or 0.0, alpha=asked.alpha, most=100)
+    told = [f"{ratio:g}x {enough(ratio=ratio) or 'more than 100'}" for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0)]
     return f"blocks that decide 9 times in 10, by simulation at the stored spread {asked.spread:g}: {', '.join(told)}"
 
 
@@ -144,14 +130,7 @@ def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
 def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     """The plan for a person: question, arms, cost."""
     against = f" against {config.baseline}" if config.primary.arm != config.baseline else ""
-    networks = [
-        row["network"]
-        + ("" if row["stem"] == "stock" else f" {row['stem']} stem")
-        + (f" {row['input_size']} px" if row["input_size"] else "")
-        for row in rows
-    ]
     threshold, blocks, runs = config.primary.threshold, block_count(config), len(config.arms) * max(1, len(config.budgets))
-    arm_width, network_width = max(16, *(len(arm) + 2 for arm in config.arms)), max(26, *(len(n) + 2 for n in networks))
     lines = [
         textwrap.fill(f"{config.name}: {config.question}", COLUMNS),
         f"{'at most ' if config.until_decided else ''}{blocks} blocks of {runs} runs ({blocks * runs} runs), "
@@ -159,15 +138,23 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
         f"at {max(f'{threshold:.2f}', repr(threshold), key=len)} on the {config.clock} clock",
         *([_enough_text(config)] if config.primary.spread else []),
         textwrap.fill(f"cost: {config.cost}", COLUMNS),
-        f"{'arm':<{arm_width}}{'network':<{network_width}}{'weights':<9}"
-        f"{'parameters':>12}{'MFLOP/image':>13}{'steps':>8}{'looks':>7}{'PFLOP':>9}",
     ]
-    for row, network in zip(rows, networks, strict=True):
-        flops, pflop = row["flops_per_image"], row["train_pflop_all_runs"]
-        lines.append(
-            f"{row['arm']:<{arm_width}}{network:<{network_width}}{row['weights']:<9}"
-            f"{'not stored' if row['parameters'] is None else format(row['parameters'], ','):>12}"
-            f"{'--build' if flops is None else format(flops / 1e6, '.1f'):>13}{row['steps']:>8}{row['looks']:>7}"
-            f"{'' if pflop is None else format(pflop, '.3f'):>9}"
-        )
-    return "\n".join(lines)
+    cells = [("arm", "network", "weights", "parameters", "MFLOP/image", "steps", "looks", "PFLOP")]
+    for row in rows:
+        size = f" {row['input_size']} px" if row["input_size"] else ""
+        network = row["network"] + ("" if row["stem"] == "stock" else f" {row['stem']} stem") + size
+        parameters, flops, pflop = "not stored", "--build", ""
+        if row["parameters"] is not None:
+            parameters, flops = f"{row['parameters']:,}", f"{row['flops_per_image'] / 1e6:.1f}"
+            pflop = f"{row['train_pflop_all_runs']:.3f}"
+        cells.append((row["arm"], network, row["weights"], parameters, flops, f"{row['steps']}", f"{row['looks']}", pflop))
+    return "\n".join([*lines, text_table(cells, words=3)])
+
+
+def text_table(rows: Sequence[Sequence[str]], words: int) -> str:
+    """Rows as lines, each column as wide as its widest cell: the first `words` to the left, figures to the right."""
+    columns = []
+    for place, column in enumerate(zip(*rows, strict=True)):
+        width = 2 + max(len(cell) for cell in column)
+        columns.append([cell.ljust(width) if place < words else cell.rjust(width) for cell in column])
+    return "\n".join("".join(cells).rstrip() for cells in zip(*columns, strict=True))

@@ -15,9 +15,7 @@ from bench import registry
 from bench.config.schema import WeightsConfig
 from bench.results.store import sha256_of
 
-OPEN_LICENSES = frozenset(
-    {"apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense"}
-)
+OPEN_LICENSES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,7 @@ def hub_weights(network: str, config: WeightsConfig) -> HubWeights:
         raise ValueError(f"weights.source: the hub has no weights of {network}; allowed for it: random, file, self")
     architecture, _, written = network.partition(".")
     tag = config.tag or written or str(stated[0].tag)  # timm's default comes first
-    if tag not in known:
-        raise ValueError(f"weights.tag: the hub has no weights {tag!r} of {architecture}; {registry.nearest(tag, known)}")
+    registry.require(tag, known, f"weights.tag: the hub has no weights {tag!r} of {architecture}")
     name, cfg = f"{architecture}.{tag}", known[tag]
     terms, file = cfg.license or "unknown", cfg.hf_hub_filename or "model.safetensors"
     if not file.endswith(".safetensors"):
@@ -72,29 +69,26 @@ def fetch(weights: HubWeights) -> Path:
         get_hf_file_metadata(hf_hub_url(weights.repository, weights.file))
         path = Path(hf_hub_download(weights.repository, weights.file))
     except Exception as error:  # the client's, its HTTP library's, xet's, the disk's: they share no other class
-        cause, cached = _cause(error), _cached(weights)
-        if cached is None:
+        cause, cached = _cause(error), try_to_load_from_cache(weights.repository, weights.file)
+        if not isinstance(cached, str):
             raise ValueError(
                 f"weights.source: {weights.name} cannot be had from {constants.ENDPOINT}/{weights.repository}: {cause}; random "
-                "weights are never put in its place: try again, set HF_ENDPOINT to a mirror, or fetch it once on a machine with "
-                f"network, copy its HF_HUB_CACHE to {constants.HF_HUB_CACHE} and set HF_HUB_OFFLINE=1, or take a file "
-                "(weights.source=file with weights.file)"
+                "weights are never put in its place: try again, set HF_ENDPOINT to a mirror, copy the HF_HUB_CACHE of a machine "
+                f"that has it to {constants.HF_HUB_CACHE} and set HF_HUB_OFFLINE=1, or name a file (weights.source, weights.file)"
             ) from None
         if not constants.HF_HUB_OFFLINE:
             print(f"weights: {weights.name} from the cache, perhaps not the newest: {cause}", file=sys.stderr, flush=True)
-        path = cached
+        path = Path(cached)
     # A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size.
-    expected = path.readlink().name if path.is_symlink() else ""
-    if re.fullmatch("[0-9a-f]{64}", expected) and (digest := sha256_of(path)) != expected:
-        raise ValueError(
-            f"weights.source: {str(path.resolve())!r} is damaged (sha256 {digest}, not {expected}): delete it and start again"
-        )
+    file = path.resolve()
+    if re.fullmatch("[0-9a-f]{64}", file.name) and (digest := sha256_of(file)) != file.name:
+        raise ValueError(f"weights.source: {str(file)!r} is damaged (its sha256 is {digest}): delete it and start again")
     return path
 
 
 def available(weights: HubWeights) -> str | None:
     """Where fetch() would find the file, in words; None where neither the cache nor, within seconds, the hub has it."""
-    if _cached(weights):
+    if isinstance(try_to_load_from_cache(weights.repository, weights.file), str):
         return constants.HF_HUB_CACHE
     try:
         get_hf_file_metadata(hf_hub_url(weights.repository, weights.file), timeout=3)
@@ -110,8 +104,3 @@ def _cause(error: Exception) -> str:
         token = " (a gated or private one needs HF_TOKEN)" if error.response.status_code in {401, 403} else ""
         return f"the answer is {error.response.status_code}, {error.server_message or type(error).__name__}{token}"
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": .")
-
-
-def _cached(weights: HubWeights) -> Path | None:
-    known = try_to_load_from_cache(weights.repository, weights.file)
-    return Path(known) if isinstance(known, str) else None

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,13 +20,12 @@ class World:
     """All ranks of this job. Opened once a process; raises ValueError when the ranks are not those that were asked for."""
 
     def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
-        _die_with_launcher()
+        if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by accelerate's launcher alone, which passes no signal on
+            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: the kernel ends this process with it
         cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # PartialState alone does not ask
         launched = int(os.environ.get("WORLD_SIZE", "1"))
         if launched > 1 and not cpu and not torch.cuda.is_available():  # accelerate would have each train alone
-            raise ValueError(
-                f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them on the CPU"
-            )
+            raise ValueError(f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them")
         self._state = PartialState(cpu=cpu)
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
@@ -50,11 +48,8 @@ class World:
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
         # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
-        self.accelerator = Accelerator(
-            mixed_precision="no" if name == "fp32" else name,
-            dynamo_backend=DynamoBackend.NO,
-            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
-        )
+        buckets, precision = DistributedDataParallelKwargs(gradient_as_bucket_view=True), "no" if name == "fp32" else name
+        self.accelerator = Accelerator(mixed_precision=precision, dynamo_backend=DynamoBackend.NO, kwargs_handlers=[buckets])
 
     def synchronize(self) -> None:
         """Wait until the device has done what was asked of it, so that the host's clock may be read."""
@@ -94,9 +89,3 @@ class World:
         tensor = torch.from_numpy(np.array(values)).to(self.device)  # int64 or float64
         torch.distributed.all_reduce(tensor, op=operation)
         return tensor.tolist()
-
-
-def _die_with_launcher() -> None:
-    """Have the kernel end this process with accelerate's launcher, which passes no signal on and would leave an orphan."""
-    if "ACCELERATE_MIXED_PRECISION" in os.environ and sys.platform == "linux":  # set by accelerate launch alone
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -1,10 +1,11 @@
-"""Environment facts: the hardware and software that a run was measured on, recorded, never asked for by config."""
+"""What a run is measured on and by: environment facts, recorded and never asked for by config, and raw readings of time."""
 
 import os
 import platform
 import re
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -34,6 +35,27 @@ def environment_facts(device: torch.device, world_size: int) -> dict[str, Fact]:
         "commit": _commit(),
     }
     return facts | {name: next((found.version for found in distributions(name=name)), None) for name in _PACKAGES}
+
+
+class PhaseTimer:
+    """Cuts monotonic time into named segments, every nanosecond in exactly one. The device is synchronised at each cut alone."""
+
+    def __init__(self, segment: str, synchronize: Callable[[], None], earlier_s: Mapping[str, float] | None = None) -> None:
+        self._synchronize = synchronize
+        self._total_ns = {name: round(seconds * 1e9) for name, seconds in (earlier_s or {}).items()}
+        self._segment, self._since_ns = segment, time.monotonic_ns()
+
+    def switch(self, segment: str) -> None:
+        """End the running segment here and begin another."""
+        self._synchronize()
+        now_ns = time.monotonic_ns()
+        self._total_ns[self._segment] = self._total_ns.get(self._segment, 0) + now_ns - self._since_ns
+        self._segment, self._since_ns = segment, now_ns
+
+    def read_s(self) -> dict[str, float]:
+        """Seconds by segment so far, the running one included; on this rank."""
+        self.switch(self._segment)
+        return {name: total_ns / 1e9 for name, total_ns in self._total_ns.items()}
 
 
 def process_age_s() -> float:

@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 UInt32Array = npt.NDArray[np.uint32]
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-_LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
+_WORD = 0xFFFFFFFF
 
 
 class Stream(IntEnum):
@@ -27,13 +25,12 @@ class Stream(IntEnum):
 
 def philox4x32(counter: npt.ArrayLike, key: tuple[int, int]) -> UInt32Array:
     """Ten rounds of Philox4x32 over counters [..., 4] (32-bit words) under one key; random words [..., 4]."""
-    c = np.asarray(counter).astype(np.uint64)
-    c0, c1, c2, c3 = (c[..., i] for i in range(4))
+    c0, c1, c2, c3 = np.moveaxis(np.asarray(counter).astype(np.uint64), -1, 0)
     k0, k1 = key
     for _ in range(10):
-        p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
-        c0, c1, c2, c3 = (p1 >> _SHIFT) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _SHIFT) ^ c3 ^ np.uint64(k1), p0 & _LOW
-        k0, k1 = (k0 + _KEY_STEPS[0]) & 0xFFFFFFFF, (k1 + _KEY_STEPS[1]) & 0xFFFFFFFF
+        p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ np.uint64(k0), p1 & _WORD, (p0 >> 32) ^ c3 ^ np.uint64(k1), p0 & _WORD
+        k0, k1 = (k0 + 0x9E3779B9) & _WORD, (k1 + 0xBB67AE85) & _WORD
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
@@ -42,18 +39,18 @@ def words(seed: int, stream: Stream, samples: npt.ArrayLike, epoch: int = 0) -> 
     index = np.asarray(samples, dtype=np.uint64)
     counter = np.zeros((*index.shape, 4), dtype=np.uint64)
     counter[..., 0], counter[..., 1], counter[..., 2] = index, epoch, int(stream)
-    return philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    return philox4x32(counter, (seed & _WORD, seed >> 32))
 
 
 def permutation(n: int, seed: int, stream: Stream, epoch: int = 0) -> npt.NDArray[np.int64]:
     """A permutation of range(n): the order of 64-bit random words, one a sample number."""
     drawn = words(seed, stream, np.arange(n), epoch).astype(np.uint64)
-    return np.argsort(drawn[:, 0] << _SHIFT | drawn[:, 1], kind="stable")
+    return np.argsort((drawn[:, 0] << 32) | drawn[:, 1], kind="stable")
 
 
 def below(word: UInt32Array, n: int) -> npt.NDArray[np.int64]:
     """Map random words to integers in [0, n), by multiply and shift (bias below n / 2^32)."""
-    return ((word.astype(np.uint64) * np.uint64(n)) >> _SHIFT).astype(np.int64)
+    return ((word.astype(np.uint64) * np.uint64(n)) >> 32).astype(np.int64)
 
 
 def derive_seed(seed: int, stream: Stream, sample: int = 0, epoch: int = 0) -> int:

@@ -4,6 +4,7 @@ Its launch also runs on CPU tensors where TRITON_INTERPRET=1 was set before the 
 """
 
 from array import array
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -21,12 +22,6 @@ def reflected(index, size: tl.constexpr):
     """Indices in (-size, 2 * size - 1) mirrored at the borders into [0, size)."""
     index = tl.abs(index)
     return tl.where(index < size, index, 2 * (size - 1) - index)
-
-
-@triton.jit
-def by_channel(channel, first, second, third):
-    """The number of each element's channel."""
-    return tl.where(channel == 0, first, tl.where(channel == 1, second, third))
 
 
 @triton.jit(do_not_specialize=["seed", "epoch"])
@@ -65,9 +60,9 @@ def augment_kernel(
         read = written & (row == inside_row)[:, None] & (column == inside_column)[None, :]
     source = images + sample * (H * W * 3)
     pixel = tl.load(source + ((inside_row * (W * 3))[:, None] + (inside_column * 3 + channel)[None, :]), mask=read, other=0)
-    shift = by_channel(channel, shift_0, shift_1, shift_2)[None, :]
-    scale = by_channel(channel, scale_0, scale_1, scale_2)[None, :]
-    result = (pixel.to(tl.float32) - shift) * scale  # no product before a sum: nothing that could become an FMA
+    shift = tl.where(channel == 0, shift_0, tl.where(channel == 1, shift_1, shift_2))
+    scale = tl.where(channel == 0, scale_0, tl.where(channel == 1, scale_1, scale_2))
+    result = (pixel.to(tl.float32) - shift[None, :]) * scale[None, :]  # no product before a sum: nothing that could become an FMA
     if CUTOUT > 0:
         from_top = y - (((word_3 >> 16) * H >> 16).to(tl.int32) - CUTOUT // 2)
         from_left = x - (((word_3 & 0xFFFF) * W >> 16).to(tl.int32) - CUTOUT // 2)
@@ -84,23 +79,14 @@ def launch(images_NHWC: Tensor, samples: Tensor, out: Tensor, recipe: Recipe, *,
     # As torch has them in float32: a float64 result rounded after each operation.
     shifts, deviations = (array("f", [255 * value for value in values]) for values in (recipe.mean, recipe.std))
     scales = array("f", [1 / deviation for deviation in deviations])
-    rows, _ = tile(height, width)
-    wrap_triton(augment_kernel)[(len(samples), triton.cdiv(height, rows))](
-        *(images_NHWC, samples, out, seed, epoch, *shifts, *scales),
-        **constants(height, width, recipe),
-        num_warps=WARPS,
-    )
+    fixed = constants(height, width, recipe)
+    grid = (len(samples), triton.cdiv(height, fixed["ROWS"]))
+    wrap_triton(augment_kernel)[grid](images_NHWC, samples, out, seed, epoch, *shifts, *scales, **fixed, num_warps=WARPS)
 
 
-def constants(height: int, width: int, recipe: Recipe) -> dict[str, int | str | bool]:
-    """What a kernel is compiled for, by name."""
-    rows, line = tile(height, width)
-    reflect = recipe.pad_mode == "reflect"
-    sizes = {"H": height, "W": width, "ROWS": rows, "LINE": line}
-    return {**sizes, "PAD": recipe.pad, "REFLECT": reflect, "FLIP": recipe.flip, "CUTOUT": recipe.cutout}
-
-
-def tile(height: int, width: int) -> tuple[int, int]:
-    """Rows of one program, and elements of a row, both powers of two."""
+def constants(height: int, width: int, recipe: Recipe) -> dict[str, Any]:
+    """What a kernel is compiled for, by name; ROWS of one program and LINE elements of a row are powers of two."""
     line = triton.next_power_of_2(3 * width)
-    return max(1, min(triton.next_power_of_2(height), TILE // line)), line
+    rows = max(1, min(triton.next_power_of_2(height), TILE // line))
+    how = {"PAD": recipe.pad, "REFLECT": recipe.pad_mode == "reflect", "FLIP": recipe.flip, "CUTOUT": recipe.cutout}
+    return {"H": height, "W": width, "ROWS": rows, "LINE": line, **how}

@@ -37,23 +37,18 @@ def make_bench(tmp_path):
 def test_a_bare_machine_is_told_what_is_missing_and_gets_embedded(make_bench):
     done = make_bench(ARGS="--optim.lr=much")  # stopped after the choice: the run itself takes minutes
     assert done.returncode == 2
-    table = [line.split() for line in done.stderr.splitlines()]
-    assert [
-        "pretrained_vs_random",
-        "a",
-        "GPU,",
-        "CIFAR-10,",
-        "resnet18",
-        "a1_in1k",
-        "a",
-        "GPU,",
-        "CIFAR-10,",
-        "resnet18",
-        "a1_in1k",
-    ] in table
-    assert ["embedded", "nothing", "<-", "taken"] in table
+    told = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    assert "a GPU no: none for pretrained_vs_random, small_cnn" in told
+    assert "resnet18 a1_in1k no: not looked for without a GPU for pretrained_vs_random" in told
+    assert "no EXP given, so the first that lacks nothing is taken of pretrained_vs_random, " in done.stderr
     assert "running configs/experiments/embedded.yaml with launch/accelerate/cpu.yaml, 1 process" in done.stderr
     assert "optim.lr: 'much'" in done.stderr.splitlines()[-1]
+
+
+def test_an_experiment_that_is_not_there_is_refused_with_the_nearest(make_bench):
+    done = make_bench(EXP="embeded")
+    assert (done.returncode, done.stdout.count("\n")) == (2, 1)
+    assert "did you mean 'configs/experiments/embedded.yaml'?" in done.stderr.splitlines()[-1]
 
 
 def test_the_mission_without_data_or_hub_stops_with_one_sentence(make_bench, tmp_path):

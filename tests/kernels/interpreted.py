@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernels.augment.kernel import launch, tile
+from kernels.augment.kernel import constants, launch
 from kernels.augment.reference import Recipe, draw_numbers
 from kernels.augment.reference import augment as reference
 from tests.kernels.augment_cases import (
@@ -32,7 +32,7 @@ def run(images, samples=SAMPLES, *, seed=BIG_SEED, epoch=3, **recipe):
 
 
 def test_sizes_cover_whole_and_parts():
-    programs = {(height, width): -(-height // tile(height, width)[0]) for height, width, _ in SIZES}
+    programs = {(height, width): -(-height // constants(height, width, Recipe(**CIFAR))["ROWS"]) for height, width, _ in SIZES}
     assert programs == {(32, 32): 1, (9, 6): 1, (150, 10): 2, (5, 1): 1, (2, 700): 2}
 
 

@@ -1,26 +1,14 @@
 """What runs when nothing is named: the machine as it is seen, the table's rows, the launch files."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 
 from bench.config.load import load
 from bench.experiment import choose as module
-from bench.experiment.choose import (
-    CIFAR10,
-    GPU,
-    HUB,
-    LITE0,
-    TABLE,
-    Machine,
-    choose,
-    describe,
-    hardware_layer,
-    launch_file,
-    look,
-    table_text,
-)
+from bench.experiment.choose import CIFAR10, GPU, HUB, LITE0, TABLE, Machine, choose, describe, launch, look
 
 ROOT = Path(__file__).parents[3]
 NEEDS = (GPU, CIFAR10, HUB, LITE0)
@@ -50,17 +38,6 @@ def test_every_machine_has_its_row(has):
     assert choose(machine(*has)) == CHOSEN.get(has, "embedded")
 
 
-@pytest.mark.parametrize("has", COMBINATIONS)
-def test_the_table_marks_the_row_that_is_taken_and_says_what_the_others_lack(has):
-    lines = table_text(machine(*has)).splitlines()
-    assert len(lines) == len(TABLE) + 1
-    marked = [line for line in lines if "<- taken" in line]
-    assert [line.split()[0] for line in marked] == [CHOSEN.get(has, "embedded")]
-    for needs, line in zip(TABLE.values(), lines[1 : 1 + lines.index(marked[0])], strict=False):
-        lacks = [need for need in needs if need not in has]
-        assert line.endswith(", ".join(lacks) or "<- taken")
-
-
 def test_every_row_names_an_experiment_and_the_last_needs_nothing():
     for experiment in TABLE:
         assert load(experiment).name == experiment
@@ -71,7 +48,7 @@ def test_every_row_names_an_experiment_and_the_last_needs_nothing():
     ("gpus", "processes", "layer"), [(0, 1, ""), (1, 1, "gpu_1"), (8, 1, "gpu_1"), (2, 2, "gpu_8"), (8, 8, "gpu_8")]
 )
 def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_it(gpus, processes, layer):
-    assert hardware_layer(machine(gpus=gpus), processes) == layer
+    assert launch(machine(gpus=gpus), processes if gpus else None)[1:] == (processes, layer)
     for experiment in TABLE if layer else ():
         config = load(experiment, [f"--layer={layer}", f"--hardware.world_size={processes}"])
         assert config.hardware.world_size == processes
@@ -91,7 +68,7 @@ def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_i
     ],
 )
 def test_the_launch_file_fits_the_gpus(there, asked, file, processes):
-    path, number = launch_file(machine(gpus=there), asked)
+    path, number, _ = launch(machine(gpus=there), asked)
     assert (path, number) == (Path(f"launch/accelerate/{file}.yaml"), processes)
     assert (ROOT / path).is_file()
 
@@ -99,11 +76,12 @@ def test_the_launch_file_fits_the_gpus(there, asked, file, processes):
 @pytest.mark.parametrize(("there", "asked"), [(0, 1), (0, 3), (1, 2), (2, 3), (2, 0), (2, -1)])
 def test_gpus_that_are_not_there_are_refused(there, asked):
     with pytest.raises(ValueError, match=f"^GPUS={asked}: this machine has {there} CUDA GPUs; allowed: "):
-        launch_file(machine(gpus=there), asked)
+        launch(machine(gpus=there), asked)
 
 
 def test_what_was_found_and_what_is_missing_is_described():
     rich, poor = describe(machine(*NEEDS, gpus=2)), describe(machine())
+    assert re.search(r"^  a GPU +no: a GPU is not +for pretrained_vs_random, small_cnn$", poor, re.MULTILINE)
     for need in NEEDS:
         assert f"{need} is here" in rich
         assert f"no: {need} is not" in poor

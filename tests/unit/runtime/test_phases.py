@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.runtime.phases import PhaseTimer
+from bench.runtime.environment import PhaseTimer
 
 SEGMENTS = st.sampled_from(["build", "train", "evaluate", "log"])
 GAPS_NS = st.integers(0, 10**12)
