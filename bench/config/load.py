@@ -76,7 +76,7 @@ def to_yaml(config: ExperimentConfig) -> str:
     return dump(as_dict(config))
 
 
-def dump(tree: Mapping[str, Any]) -> str:
+def dump(tree: dict[str, Any]) -> str:
     """Plain data as YAML, keys in their order."""
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
