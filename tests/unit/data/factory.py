@@ -34,6 +34,7 @@ def data_config(**changes) -> DataConfig:
         "cutout": 0,
         "last_batch": "drop",
         "flip": "none",
+        "normalization": "network",
         "labels": "given",
     }
     return DataConfig(**{**base, **changes})
