@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
@@ -24,7 +23,7 @@ from bench.results.store import sync
 
 CHUNK_BYTES = 1 << 18
 SILENCE_S = 20.0  # without a byte; then a url gives way to the next
-WINDOW_S, MIN_BYTES_PER_S = 10.0, 200_000.0  # so it does where a window brought less on average, while others are left
+PROGRESS_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +39,8 @@ def fetch(file: RemoteFile, urls: Sequence[str], folder: Path) -> Path:
     """`folder/<name>`, whole: what lies there already, else from the first url (http, https) that gives it; progress on stderr.
 
     Of several processes one downloads, the others wait for it. A transfer that was cut is gone on with, by any url.
-    Urls that were too slow are asked again, without haste, when all others failed. What is there damaged is replaced.
-    Raises ValueError with each url's reason when none gives the file, or when the folder cannot be written.
+    What is there damaged is replaced. Raises ValueError with each url's reason when none gives the file, or when the
+    folder cannot be written.
     """
     path = folder / file.name
     try:
@@ -69,81 +68,60 @@ def answering(urls: Sequence[str], silence_s: float = 3.0) -> str | None:
     return None
 
 
+class _FailedError(Exception):
+    """Why a url is given up, in brief."""
+
+
 def _is_whole(path: Path, file: RemoteFile) -> bool:
     return path.is_file() and path.stat().st_size == file.size_bytes and md5(path) == file.md5
 
 
 def _publish(file: RemoteFile, urls: Sequence[str], path: Path, alone: bool) -> None:
     # Without a lock another process may be writing to the usual part, even when that has got its final name.
-    part = path.with_name(f"{file.name}.part" if alone else f"{file.name}.{uuid.uuid4().hex}.part")
+    part, reasons = path.with_name(f"{file.name}.part" if alone else f"{file.name}.{uuid.uuid4().hex}.part"), []
     try:
-        with part.open("ab") as out:
-            _complete(file, urls, out)
-        sync(part)
-        os.replace(part, path)
-        sync(path.parent)
+        for url in urls:
+            try:
+                _complete(part, file, url)
+            except _FailedError as error:
+                reasons.append(f"{_shown(url)}: {error}")
+                _say(f"  given up: {error}")
+            else:
+                sync(part)
+                os.replace(part, path)
+                return sync(path.parent)
     finally:
-        if part.exists() and not (alone and part.stat().st_size):
-            part.unlink()
+        if not alone:
+            part.unlink(missing_ok=True)
+    raise ValueError(f"{file.name} could not be fetched: {'; '.join(reasons) or 'no url is given'}")
 
 
-class _FailedError(Exception):
-    """Why a url is given up, in brief."""
-
-
-class _NotNowError(_FailedError):
-    """It is worth asking again, without haste, when all others failed."""
-
-
-def _complete(file: RemoteFile, urls: Sequence[str], out: BinaryIO) -> None:
-    """Bring a part, open for appending, to its end. The last url is not hurried."""
-    waiting, reasons = [(url, place < len(urls)) for place, url in enumerate(urls, 1)], dict[str, str]()
-    for url, hurry in waiting:
-        try:
-            return _from_one(file, url, out, hurry)
-        except _FailedError as error:
-            reasons[_shown(url)] = str(error)
-            _say(f"  given up: {error}")
-            waiting += [(url, False)] * isinstance(error, _NotNowError)
-    tried = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
-    raise ValueError(f"{file.name} could not be fetched: {tried or 'no url is given'}")
-
-
-def _from_one(file: RemoteFile, url: str, out: BinaryIO, hurry: bool) -> None:
-    begun, size = out.tell(), file.size_bytes
+def _complete(part: Path, file: RemoteFile, url: str) -> None:
+    """Bring a part, from wherever an earlier attempt left it, to its end."""
+    begun, size = part.stat().st_size if part.exists() else 0, file.size_bytes
     if begun < size:
-        onward = f", going on at {begun / 1e6:.1f} MB" if begun else ""
-        _say(f"fetching {file.name} ({size / 1e6:.1f} MB) from {_shown(url)}{onward}")
+        _say(f"fetching {file.name} from {_shown(url)}, {begun / 1e6:.1f} of {size / 1e6:.1f} MB are here")
         with _open(url, begun, SILENCE_S) as response:
-            if response.status == 200 and response.length not in (None, size):
+            whole = response.status == 200
+            if whole and response.length not in (None, size):
                 raise _FailedError(f"its file has {response.length} bytes instead of {size}")
-            if response.status == 200 and begun:
-                out.truncate(out.seek(0))
-            elif response.status != 200 and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
+            if not whole and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
                 raise _FailedError(f"HTTP {response.status} without the file from byte {begun} on")
-            _append(response, size, out, hurry)
-        if (have := out.tell()) < size:
+            read = _network_failures()(response.read1)
+            with part.open("wb" if whole else "ab") as out:
+                told_s = time.monotonic()
+                while out.tell() <= size and (chunk := read(CHUNK_BYTES)):
+                    out.write(chunk)
+                    if time.monotonic() - told_s >= PROGRESS_S:
+                        told_s = time.monotonic()
+                        _say(f"  {out.tell() / 1e6:.1f} of {size / 1e6:.1f} MB")
+        if (have := part.stat().st_size) < size:
             raise _FailedError(f"it broke off after {have / 1e6:.1f} MB")
-    if not _is_whole(Path(out.name), file):
-        out.truncate(out.seek(0))
-        raise (_NotNowError if begun else _FailedError)("the whole has another size or md5")  # perhaps what had begun it
-
-
-def _append(response: HTTPResponse, size: int, out: BinaryIO, hurry: bool) -> None:
-    """What is sent, to its end or until it is too long."""
-    read = _network_failures()(response.read1)
-    since_s, since_bytes = time.monotonic(), out.tell()
-    while out.tell() <= size and (chunk := read(CHUNK_BYTES)):
-        out.write(chunk)
-        window_s, have = time.monotonic() - since_s, out.tell()
-        if window_s >= WINDOW_S:
-            bytes_per_s = (have - since_bytes) / window_s
-            rate, left_s = f"{bytes_per_s / 1e6:.2f} MB/s", (size - have) / max(bytes_per_s, 1.0)
-            _say(f"  {have / 1e6:.1f} of {size / 1e6:.1f} MB, {rate}, {left_s / 60:.1f} minutes left")
-            if hurry and bytes_per_s < MIN_BYTES_PER_S:
-                raise _NotNowError(f"{rate} is too slow while there are others")
-            since_s, since_bytes = time.monotonic(), have
-    out.flush()
+    if not _is_whole(part, file):
+        part.unlink()
+        if not begun:
+            raise _FailedError("the whole has another size or md5")
+        _complete(part, file, url)  # perhaps it was what had begun it
 
 
 @contextmanager
