@@ -321,9 +321,7 @@ def test_a_parquet_that_repeats_a_large_value(tmp_path):
     held = pa.StructArray.from_arrays([images.cast(pa.dictionary(pa.int32(), pa.binary()))], names=["bytes"])
     table = pa.table({"img": held, "label": [0] * 50_000})
     pq.write_table(table, tmp_path / "data" / TEST_FILE, store_schema=False)
-    with pytest.raises(
-        ValueError, match=f"{TEST_FILE} is .*: row 0 is no PNG or JPEG, 32x32 RGB: an image of 8000000 bytes; accepted: "
-    ):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: an image of 8000000 bytes; accepted: "):
         load(tmp_path / "data")
     assert pa.default_memory_pool().max_memory() < 500_000_000
 
@@ -344,7 +342,7 @@ BAD_IMAGES = {
     "torn JPEG": (encode(TRAIN.images[0], "JPEG")[:-60], "Error"),
     "bitmap": (encode(TRAIN.images[0], "BMP"), "UnidentifiedImageError"),
     "text": (b"<svg/>", "UnidentifiedImageError"),
-    "null": (None, "Error"),
+    "null": (None, "an image of 0 bytes"),
     "claims 9,000": (claimed_png(9_000), "9000x9000 RGB image"),
     "claims 50,000": (claimed_png(50_000), "DecompressionBombError: .*2500000000 pixels"),
     "2 MiB": (encode(TRAIN.images[0]) + bytes(2 << 20), "an image of 2[0-9]{6} bytes"),
@@ -356,7 +354,7 @@ def test_a_wrong_image(tmp_path, case):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     file, told = BAD_IMAGES[case]
     write_parquet(tmp_path / "data" / TEST_FILE, [encode(TEST.images[0]), file], [0, 1])
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: row 1 is no PNG or JPEG, 32x32 RGB: .*{told}.*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: .*{told}.*; accepted: "):
         load(tmp_path / "data")
 
 
