@@ -9,8 +9,8 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -24,6 +24,7 @@ from bench.results.store import sync
 CHUNK_BYTES = 1 << 18
 SILENCE_S = 20.0  # without a byte; then a url gives way to the next
 PROGRESS_S = 10.0
+FAILURES = (OSError, HTTPException, ValueError)  # all that a url may be given up for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +64,13 @@ def md5(path: Path) -> str:
 def answering(urls: Sequence[str], silence_s: float = 3.0) -> str | None:
     """The first url whose server answers a request for its file, as it may be shown; None where none does."""
     for url in urls:
-        with suppress(_FailedError), _open(url, 0, silence_s):
+        with suppress(*FAILURES), _open(url, 0, silence_s):
             return _shown(url)
     return None
 
 
-class _FailedError(Exception):
-    """Why a url is given up, in brief."""
+class _RefusedError(ValueError):
+    """A url or an answer that is not what was asked for; its words may be shown."""
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:
@@ -83,9 +84,9 @@ def _publish(file: RemoteFile, urls: Sequence[str], path: Path, alone: bool) -> 
         for url in urls:
             try:
                 _complete(part, file, url)
-            except _FailedError as error:
-                reasons.append(f"{_shown(url)}: {error}")
-                _say(f"  given up: {error}")
+            except FAILURES as error:
+                reasons.append(f"{_shown(url)}: {_reason(error)}")
+                print(f"  given up: {reasons[-1]}", file=sys.stderr)
             else:
                 sync(part)
                 os.replace(part, path)
@@ -100,58 +101,48 @@ def _complete(part: Path, file: RemoteFile, url: str) -> None:
     """Bring a part, from wherever an earlier attempt left it, to its end."""
     begun, size = part.stat().st_size if part.exists() else 0, file.size_bytes
     if begun < size:
-        _say(f"fetching {file.name} from {_shown(url)}, {begun / 1e6:.1f} of {size / 1e6:.1f} MB are here")
+        print(f"fetching {file.name} from {_shown(url)}, {begun / 1e6:.1f} of {size / 1e6:.1f} MB are here", file=sys.stderr)
         with _open(url, begun, SILENCE_S) as response:
             whole = response.status == 200
             if whole and response.length not in (None, size):
-                raise _FailedError(f"its file has {response.length} bytes instead of {size}")
+                raise _RefusedError(f"its file has {response.length} bytes instead of {size}")
             if not whole and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
-                raise _FailedError(f"HTTP {response.status} without the file from byte {begun} on")
-            read = _network_failures()(response.read1)
+                raise _RefusedError(f"HTTP {response.status} without the file from byte {begun} on")
             with part.open("wb" if whole else "ab") as out:
                 told_s = time.monotonic()
-                while out.tell() <= size and (chunk := read(CHUNK_BYTES)):
+                while out.tell() <= size and (chunk := response.read1(CHUNK_BYTES)):
                     out.write(chunk)
                     if time.monotonic() - told_s >= PROGRESS_S:
                         told_s = time.monotonic()
-                        _say(f"  {out.tell() / 1e6:.1f} of {size / 1e6:.1f} MB")
+                        print(f"  {out.tell() / 1e6:.1f} of {size / 1e6:.1f} MB", file=sys.stderr)
         if (have := part.stat().st_size) < size:
-            raise _FailedError(f"it broke off after {have / 1e6:.1f} MB")
+            raise _RefusedError(f"it broke off after {have / 1e6:.1f} MB")
     if not _is_whole(part, file):
         part.unlink()
         if not begun:
-            raise _FailedError("the whole has another size or md5")
+            raise _RefusedError("the whole has another size or md5")
         _complete(part, file, url)  # perhaps it was what had begun it
 
 
-@contextmanager
-def _network_failures() -> Iterator[None]:
-    """What goes wrong becomes a reason in brief, without what a url may hold of secrets."""
-    try:
-        yield
-    except HTTPError as error:
-        error.close()
-        raise _FailedError(f"HTTP {error.code}") from None
-    except (OSError, HTTPException, ValueError) as error:
-        cause = error.reason if isinstance(error, URLError) else error
-        told = "it is silent" if isinstance(cause, TimeoutError) else getattr(cause, "strerror", None)
-        raise _FailedError(told or f"no valid url or answer ({type(error).__name__})") from None
-
-
-@_network_failures()
 def _open(url: str, have: int, silence_s: float) -> HTTPResponse:
     """The answer to a request for the file from byte `have` on, after redirects."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise _FailedError("neither http nor https, or with a login")
+        raise _RefusedError("neither http nor https, or with a login")
     request = Request(url, headers={"User-Agent": "headstart"} | ({"Range": f"bytes={have}-"} if have else {}))
     return build_opener().open(request, timeout=silence_s)
+
+
+def _reason(error: Exception) -> str:
+    """In brief, without what a url may hold of secrets."""
+    if isinstance(error, HTTPError):
+        return f"HTTP {error.code}"
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, _RefusedError | TimeoutError):
+        return "it is silent" if isinstance(cause, TimeoutError) else str(cause)
+    return getattr(cause, "strerror", None) or f"no valid url or answer ({type(error).__name__})"
 
 
 def _shown(url: str) -> str:
     """A url for messages, without login and without query, which may hold a token."""
     return re.sub(r"//.*@", "//...@", url).split("?")[0]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
