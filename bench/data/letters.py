@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather, join
+from bench.data.source import Dataset, Images, Indices, Split, cut, gather, join
 from bench.runtime.streams import Stream, below, words
 
 CLASSES = tuple(ascii_uppercase + ascii_lowercase)
@@ -31,7 +31,8 @@ def load(data: DataConfig) -> Dataset:
 
     Drawn once a machine. The pixels, hence the sha256, can differ where another version of Pillow or FreeType draws.
     """
-    pools = cache.load(_recipe(), _draw_all)
+    letters = np.split(np.arange(len(CLASSES) * len(STYLES) * DRAWINGS), len(CLASSES))
+    pools = cache.load(_recipe(), lambda: gather(join([render(drawings) for drawings in letters])))
     splits = cut(pools, val=HELD_OUT, test=HELD_OUT)
     return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
 
@@ -45,11 +46,6 @@ def render(samples: Indices) -> Split:
     strokes = [_stroke(CLASSES[label], fonts[font], row) for label, font, row in zip(labels, font_of, drawn, strict=True)]
     grey = _light(np.stack(strokes), samples, drawn)
     return Split(images=np.repeat(grey[..., None], 3, axis=-1), labels=labels)
-
-
-def _draw_all() -> Pools:
-    samples = np.arange(len(CLASSES) * len(STYLES) * DRAWINGS)
-    return gather(join([render(chunk) for chunk in np.split(samples, len(CLASSES))]))
 
 
 def _recipe() -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from bench.data.batches import Batch, LoaderSpec
 from bench.data.order import Order
@@ -46,19 +48,14 @@ class TorchLoader:
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Batches of the steps [start_step, stop_step). Raises RuntimeError when a worker dies."""
         device = self._spec.device
+        steps: Any = range(start_step, stop_step)  # no Dataset by its type, but all of one that is asked for
         loader = DataLoader(
-            _Steps(self._host, replace(order)), batch_size=None, sampler=range(start_step, stop_step),
+            steps, batch_size=None, collate_fn=partial(_held, self._host, replace(order)),
             num_workers=self._spec.threads, pin_memory=device.type == "cuda",
         )  # fmt: skip
         for held in loader:
             yield Batch(**{name: part.to(device, non_blocking=True) for name, part in held.items()})
 
 
-class _Steps(Dataset[dict[str, torch.Tensor]]):
-    """A step's number to its batch on the host."""
-
-    def __init__(self, host: ResidentLoader, order: Order) -> None:
-        self._host, self._order = host, order
-
-    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        return vars(self._host.batch(self._order, step))
+def _held(host: ResidentLoader, order: Order, step: int) -> dict[str, torch.Tensor]:
+    return vars(host.batch(order, step))
