@@ -59,16 +59,13 @@ def _place(data: DataConfig) -> Path:
         return Path(named).expanduser()
     if kept := downloaded():
         return kept
-    why = "data.download is false"
-    if data.download:
-        try:
-            return fetch(ARCHIVE, data.urls, cache.cache_root() / "downloads")
-        except ValueError as error:
-            why = str(error)
-    raise ValueError(
-        f"CIFAR-10 is not here ({why}): name its folder or archive in data.dir or CIFAR10_DIR, or a mirror of {ARCHIVE.name} in "
-        "data.urls with data.download true"
-    )
+    try:
+        if not data.download:
+            raise ValueError("data.download is false")
+        return fetch(ARCHIVE, data.urls, cache.cache_root() / "downloads")
+    except ValueError as error:
+        ways = f"its folder or archive in data.dir or CIFAR10_DIR, or a mirror of {ARCHIVE.name} in data.urls"
+        raise ValueError(f"CIFAR-10 is not here ({error}): name {ways} with data.download true") from None
 
 
 def _find(place: Path) -> tuple[list[Path], Reader]:

@@ -103,11 +103,11 @@ def _complete(part: Path, file: RemoteFile, url: str) -> None:
     if begun < size:
         print(f"fetching {file.name} from {_shown(url)}, {begun / 1e6:.1f} of {size / 1e6:.1f} MB are here", file=sys.stderr)
         with _open(url, begun, SILENCE_S) as response:
-            whole = response.status == 200
-            if whole and response.length not in (None, size):
-                raise _RefusedError(f"its file has {response.length} bytes instead of {size}")
+            whole = response.status == 200 and response.length in (None, size)
             if not whole and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
-                raise _RefusedError(f"HTTP {response.status} without the file from byte {begun} on")
+                raise _RefusedError(
+                    f"HTTP {response.status}, {response.length} bytes, not the file's {size} from byte {begun} on"
+                )
             with part.open("wb" if whole else "ab") as out:
                 told_s = time.monotonic()
                 while out.tell() <= size and (chunk := response.read1(CHUNK_BYTES)):

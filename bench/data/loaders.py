@@ -28,14 +28,11 @@ class ResidentLoader:
 
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Batches of the steps [start_step, stop_step)."""
-        return (self.batch(order, step) for step in range(start_step, stop_step))
-
-    def batch(self, order: Order, step: int) -> Batch:
-        """One step's batch."""
-        rows = order.rows(step)
-        samples = torch.from_numpy(rows.samples).to(self._device, non_blocking=True)
-        images = self._images.batch(samples, seed=rows.seed, epoch=rows.epoch)
-        return Batch(images=images, labels=self._labels[samples], samples=samples)
+        for step in range(start_step, stop_step):
+            rows = order.rows(step)
+            samples = torch.from_numpy(rows.samples).to(self._device, non_blocking=True)
+            images = self._images.batch(samples, seed=rows.seed, epoch=rows.epoch)
+            yield Batch(images=images, labels=self._labels[samples], samples=samples)
 
 
 class TorchLoader:
@@ -58,4 +55,5 @@ class TorchLoader:
 
 
 def _held(host: ResidentLoader, order: Order, step: int) -> dict[str, torch.Tensor]:
-    return vars(host.batch(order, step))
+    """One step's batch, as a DataLoader can pin it."""
+    return vars(next(host.batches(order, step, step + 1)))

@@ -203,7 +203,7 @@ def test_what_earlier_bytes_lead_to(tmp_path, server, part, begun, behaviour, as
 def test_another_range_than_asked_for_gives_way_to_the_next(tmp_path, server, part, span):
     part(CONTENT[:1000])
     other = server.add(CONTENT, content_range=span)
-    assert "HTTP 206 without the file from byte 1000 on" in fails(tmp_path, other)
+    assert re.search("HTTP 206, .* not the file's 300000 from byte 1000 on", fails(tmp_path, other))
     get(tmp_path, other, server.add(CONTENT))
     assert ranges(server) == ["bytes=1000-"] * 3
 
@@ -220,8 +220,8 @@ def test_a_refused_range_is_of_a_shorter_file(tmp_path, server, part):
 def test_a_file_of_another_size_is_not_read(tmp_path, server, part, wrong, begun, with_ranges):
     part(begun)
     sentence = fails(tmp_path, server.add(wrong, hang_after=0, ranges=with_ranges))
-    size = f"its file has {len(wrong)} bytes instead of {len(CONTENT)}"
-    assert ("HTTP 206 without the file" if begun and with_ranges else size) in sentence
+    status, sent = (206, len(wrong) - len(begun)) if begun and with_ranges else (200, len(wrong))
+    assert f"HTTP {status}, {sent} bytes, not the file's {len(CONTENT)} from byte {len(begun)} on" in sentence
     if begun:
         assert (tmp_path / "file.tar.gz.part").read_bytes() == begun  # another mirror goes on with it
 
