@@ -109,7 +109,7 @@ def test_shards_of_too_many_images_in_all(tmp_path, monkeypatch):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     monkeypatch.setattr(cifar10_files, "MAX_IMAGES", 47)
     with pytest.raises(
-        ValueError, match=rf"{TEST_FILE} is damaged or no CIFAR-10 parquet: 8 rows in .*; at most 7 in .*; accepted: "
+        ValueError, match=rf"{TEST_FILE} is damaged or no file of CIFAR-10: with it there are 48 images; at most 47; accepted: "
     ):
         load(tmp_path / "data")
 
@@ -285,7 +285,7 @@ def test_a_truncated_parquet(tmp_path, keep):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     path = tmp_path / "data" / TRAIN_FILE
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=f"{TRAIN_FILE} is damaged or no CIFAR-10 parquet: .*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TRAIN_FILE} is damaged or no file of CIFAR-10: .*; accepted: "):
         load(tmp_path / "data")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
@@ -296,7 +296,7 @@ def test_a_truncated_parquet(tmp_path, keep):
 def test_a_parquet_of_something_else(tmp_path, content):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     pq.write_table(pa.table(content), tmp_path / "data" / TEST_FILE)
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no CIFAR-10 parquet: .*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*; accepted: "):
         load(tmp_path / "data")
 
 
@@ -310,7 +310,7 @@ def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told)
         monkeypatch.setattr(cifar10_files, "decode_image", lambda _: pytest.fail("read"))
     else:
         monkeypatch.setattr(cifar10_files, limit, 1000)
-    with pytest.raises(ValueError, match=f"parquet is damaged or no CIFAR-10 parquet: .*{told}.*; accepted: "):
+    with pytest.raises(ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{told}.*; accepted: "):
         load(tmp_path / "data")
 
 
@@ -363,7 +363,7 @@ def test_a_wrong_label(tmp_path, label):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     files = [encode(image) for image in TEST.images[:2]]
     write_parquet(tmp_path / "data" / TEST_FILE, files, [0, label])
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no CIFAR-10 parquet: .*label.*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*label.*; accepted: "):
         load(tmp_path / "data")
 
 
