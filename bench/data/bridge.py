@@ -31,8 +31,7 @@ class EpochLoader(AbstractContextManager["EpochLoader"]):
     ) -> None:
         """`loader` is dali, resident or torch. Raises ValueError for what the split, its images or the ranks do not allow."""
         made: type[Loader] = registry.resolve("loader", loader)
-        height, width = split.images.shape[1:3]
-        spec.augmentation.check((height, width))
+        spec.augmentation.check(split.images.shape[1:3])
         self._order = Order(
             samples=len(split.labels), global_batch_size=batch_size, rank=rank, world_size=world_size, seed=seed,
             last_batch=last_batch,

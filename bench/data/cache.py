@@ -2,8 +2,8 @@
 
 import fcntl
 import hashlib
+import io
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.source import Pools, Split, content_sha256
-from bench.results.store import sha256_of, sync
+from bench.results.store import sha256_of, write_bytes
 
 
 def cache_root() -> Path:
@@ -71,12 +71,6 @@ def _read(path: Path) -> Pools | None:
 def _write(pools: Pools, path: Path) -> None:
     splits = {"train": pools.train} | ({"test": pools.test} if pools.test else {})
     arrays = {f"{name}_{part}": array for name, split in splits.items() for part, array in vars(split).items()}
-    building = path.with_name(f".building-{uuid.uuid4().hex}")
-    try:
-        with building.open("wb") as file:
-            np.savez(file, sha256=pools.sha256, **arrays)
-        sync(building)
-        os.replace(building, path)
-        sync(path.parent)
-    finally:
-        building.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez(content, sha256=pools.sha256, **arrays)
+    write_bytes(path, content.getvalue())

@@ -2,15 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.cifar10_files import ACCEPTED, BINARY, MAX_FILE_BYTES, MAX_MEMBER_BYTES, PYTHON, read_packed, read_shards
+from bench.data.cifar10_files import ACCEPTED, BINARY, MAX_FILE_BYTES, MAX_MEMBER_BYTES, PARQUET, PYTHON, Layout, read
 from bench.data.download import RemoteFile, fetch, md5
-from bench.data.source import Dataset, Split, cut, gather
+from bench.data.source import Dataset, cut, gather
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -25,7 +24,6 @@ KNOWN_MD5 = {
     "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
     "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
 }
-Reader = Callable[[], tuple[Split, Split]]
 ARCHIVE = RemoteFile(name=PYTHON.archive, size_bytes=170_498_071, md5=KNOWN_MD5[PYTHON.archive])
 
 
@@ -35,12 +33,12 @@ def load(data: DataConfig) -> Dataset:
     Named `cifar10` when it is proven to be the original, else `cifar10-unverified:` and 12 digits of its sha256.
     Raises ValueError, with what was found and what is accepted, when files are missing, damaged or something else.
     """
-    files, read = _find(_place(data))
+    files, layout = _find(_place(data))
     for path in files:
         most = MAX_FILE_BYTES if path.suffix in (".gz", ".parquet") else MAX_MEMBER_BYTES
         if path.stat().st_size > most:
             raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {most}; {ACCEPTED}")
-    pools = cache.load(cache.files_sha256(files), lambda: gather(*read()))
+    pools = cache.load(cache.files_sha256(files), lambda: gather(*read(files, layout)))
     original = all(path.name in KNOWN_MD5 and md5(path) == KNOWN_MD5[path.name] for path in files)
     name = "cifar10" if original else f"cifar10-unverified:{pools.sha256[:12]}"
     splits = cut(pools, val=len(pools.train.labels) // 10)
@@ -59,39 +57,35 @@ def _place(data: DataConfig) -> Path:
         return Path(named).expanduser()
     if kept := downloaded():
         return kept
-    why = "data.download is false"
-    if data.download:
-        try:
-            return fetch(ARCHIVE, data.urls, cache.cache_root() / "downloads")
-        except ValueError as error:
-            why = str(error)
-    raise ValueError(
-        f"CIFAR-10 is not here ({why}): name its folder or archive in data.dir or CIFAR10_DIR, or a mirror of {ARCHIVE.name} in "
-        "data.urls with data.download true"
-    )
+    try:
+        if not data.download:
+            raise ValueError("data.download is false")
+        return fetch(ARCHIVE, data.urls, cache.cache_root() / "downloads")
+    except ValueError as error:
+        ways = f"its folder or archive in data.dir or CIFAR10_DIR, or a mirror of {ARCHIVE.name} in data.urls"
+        raise ValueError(f"CIFAR-10 is not here ({error}): name {ways} with data.download true") from None
 
 
-def _find(place: Path) -> tuple[list[Path], Reader]:
-    """The files, and what reads train and test from them, of the first layout that lies there."""
-    for files, read in _layouts(place):
+def _find(place: Path) -> tuple[list[Path], Layout]:
+    """The files of the first layout that lies there."""
+    for files, layout in _layouts(place):
         absent = [path.name for path in files if not path.is_file()]
         if len(absent) < len(files):
             if absent:
                 raise ValueError(f"{files[0].parent} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}")
-            return files, read
+            return files, layout
     found = ", ".join(sorted(path.name for path in place.glob("*"))[:10]) or "nothing"
     raise ValueError(f"{place} (data.dir or CIFAR10_DIR) holds no CIFAR-10: found {found}; {ACCEPTED}")
 
 
-def _layouts(place: Path) -> Iterator[tuple[list[Path], Reader]]:
+def _layouts(place: Path) -> Iterator[tuple[list[Path], Layout]]:
     """The files that each layout asks for; those first that can be proven to be the original."""
-    for packed in (PYTHON, BINARY):
-        archive = place if place.name == packed.archive else place / packed.archive
-        for files in (*([folder / name for name in packed.files] for folder in (place, place / packed.folder)), [archive]):
-            yield files, partial(read_packed, files, packed)
-    for folder in (place, place / "plain_text"):
-        train, test = _shards(folder, "train"), _shards(folder, "test")
-        yield [*train, *test], partial(read_shards, train, test)
+    for layout in (PYTHON, BINARY):
+        for folder in (place, place / layout.folder):
+            yield [folder / name for name in layout.files], layout
+        yield [place if place.name == layout.archive else place / layout.archive], layout
+    for folder in (place, place / PARQUET.folder):
+        yield [*_shards(folder, "train"), *_shards(folder, "test")], PARQUET
 
 
 def _shards(folder: Path, pool: str) -> list[Path]:

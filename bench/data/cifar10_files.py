@@ -7,7 +7,7 @@ import gzip
 import io
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import dropwhile, islice, pairwise, takewhile
 from pathlib import Path
@@ -15,6 +15,7 @@ from pickletools import genops
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from bench.data.source import Images, Split, join
 
@@ -34,64 +35,47 @@ CONSTANTS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packed:
-    """An archive as CIFAR-10's authors publish it: the folder in it, its files, test last, and what decodes one of them."""
+class Layout:
+    """One way in which CIFAR-10 is published: the folder of its files, what decodes one, and of an archive all names."""
 
-    archive: str
     folder: str
-    files: tuple[str, ...]
-    decode: Callable[[bytes], tuple[Images, list[int]]]
+    decode: Callable[[bytes], tuple[Images, list[Any]]]
+    archive: str = ""
+    files: tuple[str, ...] = ()
 
 
-def read_packed(files: list[Path], packed: Packed) -> tuple[Split, Split]:
+def read(files: list[Path], layout: Layout) -> tuple[Split, Split]:
     """Train and test from an archive, member by member, or from its files. Raises ValueError, with the file, for others."""
-    if files[0].name == packed.archive:
-        held = ((name, f"{files[0]}, {name}", raw) for name, raw in _members(files[0], packed))
-    else:
-        held = ((path.name, str(path), path.read_bytes()) for path in files)
-    parts = {}
-    for name, where, raw in held:
-        with _refusing(where, "batch"):
-            planes, labels = packed.decode(raw)
-            parts[name] = _split(np.ascontiguousarray(planes.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1)), labels)
-    return join([parts[name] for name in packed.files[:-1]]), parts[packed.files[-1]]
+    is_archive = files[0].name == layout.archive
+    pools: dict[bool, list[Split]] = {False: [], True: []}
+    for path, raw in _members(files[0], layout) if is_archive else ((path, path.read_bytes()) for path in files):
+        with _refusing(path):
+            pools[path.name.startswith("test")].append(_split(*layout.decode(raw)))
+            if (found := sum(len(part.labels) for part in pools[False] + pools[True])) > MAX_IMAGES:
+                raise ValueError(f"with it there are {found} images; at most {MAX_IMAGES}")
+    return join(pools[False]), join(pools[True])
 
 
-def read_shards(train: list[Path], test: list[Path]) -> tuple[Split, Split]:
-    """Train and test from parquet files. Raises ValueError, with the file and the row where there is one, for others."""
-    parts: list[Split] = []
-    for path in (*train, *test):
-        with _refusing(str(path), "parquet"):
-            parts.append(_split(*_read_parquet(path, MAX_IMAGES - sum(len(part.labels) for part in parts))))
-    return join(parts[: len(train)]), join(parts[len(train) :])
-
-
-def _read_parquet(path: Path, most: int) -> tuple[Images, list[Any]]:
-    """Its images and labels; few rows at a time, for a file's dictionary repeats a large value at no cost."""
+def decode_parquet(raw: bytes) -> tuple[Images, list[Any]]:
+    """Images and labels of a file; few rows at a time, for its dictionary repeats a large value at no cost."""
     import pyarrow.parquet as pq
 
     images, labels = [], []
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(io.BytesIO(raw)) as file:
         held = file.metadata
         size_bytes = sum(held.row_group(i).total_byte_size for i in range(held.num_row_groups))
-        if held.num_rows > most or size_bytes > MAX_PARQUET_BYTES:
-            raise ValueError(f"{held.num_rows} rows in {size_bytes} bytes; at most {most} in {MAX_PARQUET_BYTES}")
+        if held.num_rows > MAX_IMAGES or size_bytes > MAX_PARQUET_BYTES:
+            raise ValueError(f"{held.num_rows} rows in {size_bytes} bytes; at most {MAX_IMAGES} in {MAX_PARQUET_BYTES}")
         for rows in file.iter_batches(16, columns=["img.bytes", "label"], use_threads=False):
-            for image in rows["img"].field("bytes"):
-                try:
-                    images.append(decode_image(image.as_py()))
-                except Exception as error:  # decoders fail in many ways
-                    raise ValueError(f"row {len(images)} is no PNG or JPEG, 32x32 RGB: {_line(error)}") from None
+            images += [decode_image(image.as_py()) for image in rows["img"].field("bytes")]
             labels += rows["label"].to_pylist()
     return np.array(images, dtype=np.uint8).reshape(-1, SIZE, SIZE, 3), labels
 
 
-def decode_image(file: bytes) -> Images:
+def decode_image(file: bytes | None) -> Images:
     """The pixels [32, 32, 3] of a PNG's or JPEG's bytes. Raises, before it decodes, when the file's own header says otherwise."""
-    from PIL import Image
-
-    if len(file) > MAX_IMAGE_BYTES:
-        raise ValueError(f"an image of {len(file)} bytes")
+    if file is None or len(file) > MAX_IMAGE_BYTES:
+        raise ValueError(f"an image of {len(file or ())} bytes")
     with Image.open(io.BytesIO(file), formats=("PNG", "JPEG")) as image:
         if image.size != (SIZE, SIZE) or image.mode != "RGB":
             raise ValueError(f"{image.width}x{image.height} {image.mode} image")
@@ -99,12 +83,12 @@ def decode_image(file: bytes) -> Images:
 
 
 def decode_batch(raw: bytes) -> tuple[Images, list[int]]:
-    """The planes [N, 3072] and labels of one python batch, of Python 2 or 3. Its opcodes are read, never run."""
+    """Images and labels of one python batch, of Python 2 or 3. Its opcodes are read, never run."""
     codes = [(code.name, argument) for code, argument, _ in islice(genops(raw), MAX_OPCODES)]
     if codes[-1][0] != "STOP":
         raise ValueError(f"it has more than {MAX_OPCODES} opcodes")
     codes = [code for code in codes if code[0] not in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")]
-    return _pixels(codes), _labels(codes)
+    return _upright(_pixels(codes)), _labels(codes)
 
 
 def _pixels(codes: list[tuple[str, Any]]) -> Images:
@@ -130,33 +114,36 @@ def _labels(codes: list[tuple[str, Any]]) -> list[int]:
 
 
 def decode_records(raw: bytes) -> tuple[Images, list[int]]:
-    """The planes [N, 3072] and labels of one binary batch: records of a label's byte and 3 planes of 32x32 bytes."""
+    """Images and labels of one binary batch: records of a label's byte and 3 planes of 32x32 bytes."""
     if not raw or len(raw) % (1 + PLANES_BYTES):
         raise ValueError(f"{len(raw)} bytes are no whole number of {1 + PLANES_BYTES}")
     records = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 1 + PLANES_BYTES)
-    return records[:, 1:], records[:, 0].tolist()
+    return _upright(records[:, 1:]), records[:, 0].tolist()
+
+
+def _upright(planes: Images) -> Images:
+    """[N, 3072], a plane for each channel, as [N, 32, 32, 3]."""
+    return np.ascontiguousarray(planes.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1))
 
 
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-PYTHON = Packed(archive="cifar-10-python.tar.gz", folder="cifar-10-batches-py", files=_BATCHES, decode=decode_batch)
-BINARY = Packed(
+PYTHON = Layout(archive="cifar-10-python.tar.gz", folder="cifar-10-batches-py", files=_BATCHES, decode=decode_batch)
+BINARY = Layout(
     archive="cifar-10-binary.tar.gz", folder="cifar-10-batches-bin", files=tuple(f"{name}.bin" for name in _BATCHES),
     decode=decode_records,
 )  # fmt: skip
+PARQUET = Layout(folder="plain_text", decode=decode_parquet)
 
 
 @contextmanager
-def _refusing(where: str, what: str) -> Iterator[None]:
+def _refusing(where: Path) -> Iterator[None]:
     """Whatever a damaged or malicious file makes of its reader becomes one sentence."""
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{where} is damaged or no CIFAR-10 {what}: {_line(error)}; {ACCEPTED}") from None
-
-
-def _line(error: Exception) -> str:
-    text = "".join(letter for letter in " ".join(str(error).split())[:200] if letter.isprintable())
-    return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        text = "".join(letter for letter in " ".join(str(error).split())[:200] if letter.isprintable())
+        raise ValueError(f"{where} is damaged or no file of CIFAR-10: {kind}{text}; {ACCEPTED}") from None
 
 
 def _split(images: Images, labels: list[Any]) -> Split:
@@ -165,34 +152,29 @@ def _split(images: Images, labels: list[Any]) -> Split:
     return Split(images=images, labels=np.array(labels, dtype=np.int64))
 
 
-def _members(path: Path, packed: Packed) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each batch in an archive.
+def _members(path: Path, layout: Layout) -> Iterator[tuple[Path, bytes]]:
+    """Each batch in an archive, as a path below the archive's own, with its bytes.
 
     The headers are walked here, for tarfile follows the extended ones before it can be asked whether to: their sizes, sparse
     maps and names. The originals have none.
     """
-    left = {packed.folder, *(f"{packed.folder}/{name}" for name in (*packed.files, *EXTRAS))}
-    with _refusing(str(path), "archive"), gzip.open(path) as stream:
-        with suppress(tarfile.EOFHeaderError):  # type: ignore[attr-defined]
-            while True:
-                entry = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "replace")
-                _check(entry, packed, left)
-                left.remove(entry.name)
-                raw = stream.read(entry.size + -entry.size % tarfile.BLOCKSIZE)[: entry.size]
-                if len(raw) < entry.size:
-                    raise EOFError(f"it ends within member {entry.name!r}")
-                if (name := entry.name.removeprefix(f"{packed.folder}/")) in packed.files:
-                    yield name, raw
+    left = {layout.folder, *(f"{layout.folder}/{name}" for name in (*layout.files, *EXTRAS))}
+    with _refusing(path), gzip.open(path) as stream:
+        while (header := stream.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
+            entry = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+            if not 0 <= entry.size <= MAX_MEMBER_BYTES:
+                raise ValueError(f"member {entry.name!r} has {entry.size} bytes; at most {MAX_MEMBER_BYTES}")
+            if entry.name not in left:
+                raise ValueError(f"member {entry.name!r} is none of {layout.archive}, or comes twice")
+            if not (entry.isdir() if entry.name == layout.folder else entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE)):
+                raise ValueError(f"member {entry.name!r} is no plain file")
+            left.remove(entry.name)
+            raw = stream.read(entry.size + -entry.size % tarfile.BLOCKSIZE)[: entry.size]
+            if len(raw) < entry.size:
+                raise EOFError(f"it ends within member {entry.name!r}")
+            if (name := entry.name.removeprefix(f"{layout.folder}/")) in layout.files:
+                yield path / name, raw
         if len(stream.read(MAX_PADDING_BYTES + 1)) > MAX_PADDING_BYTES:  # to the end, where gzip compares its checksum
             raise ValueError(f"it has more than {MAX_PADDING_BYTES} bytes after its last member")
-        if absent := [name for name in packed.files if f"{packed.folder}/{name}" in left]:
+        if absent := [name for name in layout.files if f"{layout.folder}/{name}" in left]:
             raise ValueError(f"it is without {', '.join(absent)}")
-
-
-def _check(entry: tarfile.TarInfo, packed: Packed, left: set[str]) -> None:
-    if not 0 <= entry.size <= MAX_MEMBER_BYTES:
-        raise ValueError(f"member {entry.name!r} has {entry.size} bytes; at most {MAX_MEMBER_BYTES}")
-    if entry.name not in left:
-        raise ValueError(f"member {entry.name!r} is none of {packed.archive}, or comes twice")
-    if not (entry.isdir() if entry.name == packed.folder else entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE)):
-        raise ValueError(f"member {entry.name!r} is no plain file")

@@ -17,8 +17,6 @@ STEPS_HELD = 3  # batches on a GPU that live on after the host has done with the
 # Padded images uint8 [B, H + 2p, W + 2p, 3], labels int64 [B], samples int64 [B], crop x and y in [0, 1] [B], mirror int32 [B],
 # and with a cutout its corner (y, x) in pixels [B, 2].
 Feed = tuple[np.ndarray, ...]
-_FEED_DTYPES = [types.UINT8, types.INT64, types.INT64, types.FLOAT, types.FLOAT, types.INT32, types.FLOAT]
-_FEED_DIMS = [3, 0, 0, 0, 0, 0, 1]
 _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
 
 
@@ -35,11 +33,9 @@ def build_pipeline(
     cutout = spec.augmentation.cutout
     pipeline = Pipeline(batch_size=batch_size, num_threads=spec.threads, device_id=device_id, prefetch_queue_depth=2)
     with pipeline:
-        outputs = len(_FEED_DTYPES) if cutout else len(_FEED_DTYPES) - 1
-        images, labels, samples, x, y, mirror, *corner = fn.external_source(
-            source=feed, num_outputs=outputs, dtype=_FEED_DTYPES[:outputs], ndim=_FEED_DIMS[:outputs],
-            layout=["HWC", *[""] * (outputs - 1)], batch=True,
-        )  # fmt: skip
+        layouts = ["HWC", "", "", "", "", ""] + [""] * (cutout > 0)
+        fed = fn.external_source(source=feed, num_outputs=len(layouts), layout=layouts, batch=True)
+        images, labels, samples, x, y, mirror, *corner = fed
         if device == "gpu":
             images, labels, samples = images.gpu(), labels.gpu(), samples.gpu()
         images = fn.crop_mirror_normalize(
@@ -86,5 +82,4 @@ class DaliLoader:
             draws = how.draw(rows, self._size)
             x, y = draws.left.astype(np.float32) / span, draws.top.astype(np.float32) / span
             fed = self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, draws.mirror.astype(np.int32)
-            corner = np.stack([draws.cutout_top, draws.cutout_left], axis=1).astype(np.float32)
-            yield (*fed, corner) if how.cutout else fed
+            yield (*fed, draws.cutout.astype(np.float32)) if how.cutout else fed

@@ -9,12 +9,11 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
@@ -24,7 +23,8 @@ from bench.results.store import sync
 
 CHUNK_BYTES = 1 << 18
 SILENCE_S = 20.0  # without a byte; then a url gives way to the next
-WINDOW_S, MIN_BYTES_PER_S = 10.0, 200_000.0  # so it does where a window brought less on average, while others are left
+PROGRESS_S = 10.0
+FAILURES = (OSError, HTTPException, ValueError)  # all that a url may be given up for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ def fetch(file: RemoteFile, urls: Sequence[str], folder: Path) -> Path:
     """`folder/<name>`, whole: what lies there already, else from the first url (http, https) that gives it; progress on stderr.
 
     Of several processes one downloads, the others wait for it. A transfer that was cut is gone on with, by any url.
-    Urls that were too slow are asked again, without haste, when all others failed. What is there damaged is replaced.
-    Raises ValueError with each url's reason when none gives the file, or when the folder cannot be written.
+    What is there damaged is replaced. Raises ValueError with each url's reason when none gives the file, or when the
+    folder cannot be written.
     """
     path = folder / file.name
     try:
@@ -64,9 +64,13 @@ def md5(path: Path) -> str:
 def answering(urls: Sequence[str], silence_s: float = 3.0) -> str | None:
     """The first url whose server answers a request for its file, as it may be shown; None where none does."""
     for url in urls:
-        with suppress(_FailedError), _open(url, 0, silence_s):
+        with suppress(*FAILURES), _open(url, 0, silence_s):
             return _shown(url)
     return None
+
+
+class _RefusedError(ValueError):
+    """A url or an answer that is not what was asked for; its words may be shown."""
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:
@@ -75,105 +79,70 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
 
 def _publish(file: RemoteFile, urls: Sequence[str], path: Path, alone: bool) -> None:
     # Without a lock another process may be writing to the usual part, even when that has got its final name.
-    part = path.with_name(f"{file.name}.part" if alone else f"{file.name}.{uuid.uuid4().hex}.part")
+    part, reasons = path.with_name(f"{file.name}.part" if alone else f"{file.name}.{uuid.uuid4().hex}.part"), []
     try:
-        with part.open("ab") as out:
-            _complete(file, urls, out)
-        sync(part)
-        os.replace(part, path)
-        sync(path.parent)
+        for url in urls:
+            try:
+                _complete(part, file, url)
+            except FAILURES as error:
+                reasons.append(f"{_shown(url)}: {_reason(error)}")
+                print(f"  given up: {reasons[-1]}", file=sys.stderr)
+            else:
+                sync(part)
+                os.replace(part, path)
+                return sync(path.parent)
     finally:
-        if part.exists() and not (alone and part.stat().st_size):
-            part.unlink()
+        if not alone:
+            part.unlink(missing_ok=True)
+    raise ValueError(f"{file.name} could not be fetched: {'; '.join(reasons) or 'no url is given'}")
 
 
-class _FailedError(Exception):
-    """Why a url is given up, in brief."""
-
-
-class _NotNowError(_FailedError):
-    """It is worth asking again, without haste, when all others failed."""
-
-
-def _complete(file: RemoteFile, urls: Sequence[str], out: BinaryIO) -> None:
-    """Bring a part, open for appending, to its end. The last url is not hurried."""
-    waiting, reasons = [(url, place < len(urls)) for place, url in enumerate(urls, 1)], dict[str, str]()
-    for url, hurry in waiting:
-        try:
-            return _from_one(file, url, out, hurry)
-        except _FailedError as error:
-            reasons[_shown(url)] = str(error)
-            _say(f"  given up: {error}")
-            waiting += [(url, False)] * isinstance(error, _NotNowError)
-    tried = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
-    raise ValueError(f"{file.name} could not be fetched: {tried or 'no url is given'}")
-
-
-def _from_one(file: RemoteFile, url: str, out: BinaryIO, hurry: bool) -> None:
-    begun, size = out.tell(), file.size_bytes
+def _complete(part: Path, file: RemoteFile, url: str) -> None:
+    """Bring a part, from wherever an earlier attempt left it, to its end."""
+    begun, size = part.stat().st_size if part.exists() else 0, file.size_bytes
     if begun < size:
-        onward = f", going on at {begun / 1e6:.1f} MB" if begun else ""
-        _say(f"fetching {file.name} ({size / 1e6:.1f} MB) from {_shown(url)}{onward}")
+        print(f"fetching {file.name} from {_shown(url)}, {begun / 1e6:.1f} of {size / 1e6:.1f} MB are here", file=sys.stderr)
         with _open(url, begun, SILENCE_S) as response:
-            if response.status == 200 and response.length not in (None, size):
-                raise _FailedError(f"its file has {response.length} bytes instead of {size}")
-            if response.status == 200 and begun:
-                out.truncate(out.seek(0))
-            elif response.status != 200 and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
-                raise _FailedError(f"HTTP {response.status} without the file from byte {begun} on")
-            _append(response, size, out, hurry)
-        if (have := out.tell()) < size:
-            raise _FailedError(f"it broke off after {have / 1e6:.1f} MB")
-    if not _is_whole(Path(out.name), file):
-        out.truncate(out.seek(0))
-        raise (_NotNowError if begun else _FailedError)("the whole has another size or md5")  # perhaps what had begun it
+            whole = response.status == 200 and response.length in (None, size)
+            if not whole and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
+                raise _RefusedError(
+                    f"HTTP {response.status}, {response.length} bytes, not the file's {size} from byte {begun} on"
+                )
+            with part.open("wb" if whole else "ab") as out:
+                told_s = time.monotonic()
+                while out.tell() <= size and (chunk := response.read1(CHUNK_BYTES)):
+                    out.write(chunk)
+                    if time.monotonic() - told_s >= PROGRESS_S:
+                        told_s = time.monotonic()
+                        print(f"  {out.tell() / 1e6:.1f} of {size / 1e6:.1f} MB", file=sys.stderr)
+        if (have := part.stat().st_size) < size:
+            raise _RefusedError(f"it broke off after {have / 1e6:.1f} MB")
+    if not _is_whole(part, file):
+        part.unlink()
+        if not begun:
+            raise _RefusedError("the whole has another size or md5")
+        _complete(part, file, url)  # perhaps it was what had begun it
 
 
-def _append(response: HTTPResponse, size: int, out: BinaryIO, hurry: bool) -> None:
-    """What is sent, to its end or until it is too long."""
-    read = _network_failures()(response.read1)
-    since_s, since_bytes = time.monotonic(), out.tell()
-    while out.tell() <= size and (chunk := read(CHUNK_BYTES)):
-        out.write(chunk)
-        window_s, have = time.monotonic() - since_s, out.tell()
-        if window_s >= WINDOW_S:
-            bytes_per_s = (have - since_bytes) / window_s
-            rate, left_s = f"{bytes_per_s / 1e6:.2f} MB/s", (size - have) / max(bytes_per_s, 1.0)
-            _say(f"  {have / 1e6:.1f} of {size / 1e6:.1f} MB, {rate}, {left_s / 60:.1f} minutes left")
-            if hurry and bytes_per_s < MIN_BYTES_PER_S:
-                raise _NotNowError(f"{rate} is too slow while there are others")
-            since_s, since_bytes = time.monotonic(), have
-    out.flush()
-
-
-@contextmanager
-def _network_failures() -> Iterator[None]:
-    """What goes wrong becomes a reason in brief, without what a url may hold of secrets."""
-    try:
-        yield
-    except HTTPError as error:
-        error.close()
-        raise _FailedError(f"HTTP {error.code}") from None
-    except (OSError, HTTPException, ValueError) as error:
-        cause = error.reason if isinstance(error, URLError) else error
-        told = "it is silent" if isinstance(cause, TimeoutError) else getattr(cause, "strerror", None)
-        raise _FailedError(told or f"no valid url or answer ({type(error).__name__})") from None
-
-
-@_network_failures()
 def _open(url: str, have: int, silence_s: float) -> HTTPResponse:
     """The answer to a request for the file from byte `have` on, after redirects."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise _FailedError("neither http nor https, or with a login")
+        raise _RefusedError("neither http nor https, or with a login")
     request = Request(url, headers={"User-Agent": "headstart"} | ({"Range": f"bytes={have}-"} if have else {}))
     return build_opener().open(request, timeout=silence_s)
+
+
+def _reason(error: Exception) -> str:
+    """In brief, without what a url may hold of secrets."""
+    if isinstance(error, HTTPError):
+        return f"HTTP {error.code}"
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, _RefusedError | TimeoutError):
+        return "it is silent" if isinstance(cause, TimeoutError) else str(cause)
+    return getattr(cause, "strerror", None) or f"no valid url or answer ({type(error).__name__})"
 
 
 def _shown(url: str) -> str:
     """A url for messages, without login and without query, which may hold a token."""
     return re.sub(r"//.*@", "//...@", url).split("?")[0]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -3,22 +3,20 @@
 from importlib.metadata import distribution
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Indices, Pools, Split, cut, gather, join
+from bench.data.source import Dataset, Images, Indices, Split, cut, gather, join
 from bench.runtime.streams import Stream, below, words
 
 CLASSES = tuple(ascii_uppercase + ascii_lowercase)
-STYLES = (
-    *("Sans", "Sans-Bold", "Sans-Oblique", "Sans-BoldOblique"),
-    *("SansMono", "SansMono-Bold", "SansMono-Oblique", "SansMono-BoldOblique"),
-    *("Serif", "Serif-Bold", "Serif-Italic", "Serif-BoldItalic"),
-)
+SLANTED = {"Sans": "Oblique", "SansMono": "Oblique", "Serif": "Italic"}
+STYLES = [f"{family}{face}" for family, slant in SLANTED.items() for face in ("", "-Bold", f"-{slant}", f"-Bold{slant}")]
 DRAWINGS = 20  # of each letter in each font
 HELD_OUT = 1040  # images in val, and as many in test
 MEAN, STD = (0.2679, 0.2679, 0.2679), (0.2967, 0.2967, 0.2967)  # of the train split
@@ -33,36 +31,25 @@ def load(data: DataConfig) -> Dataset:
 
     Drawn once a machine. The pixels, hence the sha256, can differ where another version of Pillow or FreeType draws.
     """
-    pools = cache.load(_recipe(), _draw_all)
+    letters = np.split(np.arange(len(CLASSES) * len(STYLES) * DRAWINGS), len(CLASSES))
+    pools = cache.load(_recipe(), lambda: gather(join([render(drawings) for drawings in letters])))
     splits = cut(pools, val=HELD_OUT, test=HELD_OUT)
     return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
 
 
 def render(samples: Indices) -> Split:
     """Images [N, 32, 32, 3] and labels of the given drawings, each a function of its own number only."""
-    from PIL import ImageFont
-
     labels, font_of = samples // (len(STYLES) * DRAWINGS), samples // DRAWINGS % len(STYLES)
     basic = ImageFont.Layout.BASIC  # Raqm, the other one, is not installed everywhere
     fonts = [ImageFont.truetype(path, EM, layout_engine=basic) for path in _font_files()]
     drawn = np.stack([words(SEED, Stream.RENDER, samples, epoch=part) for part in range(4)], axis=1).reshape(-1, 16)
-    strokes = np.stack(
-        [_stroke(CLASSES[label], fonts[font], row) for label, font, row in zip(labels, font_of, drawn, strict=True)]
-    )
-    grey = _light(strokes, samples, drawn)
+    strokes = [_stroke(CLASSES[label], fonts[font], row) for label, font, row in zip(labels, font_of, drawn, strict=True)]
+    grey = _light(np.stack(strokes), samples, drawn)
     return Split(images=np.repeat(grey[..., None], 3, axis=-1), labels=labels)
-
-
-def _draw_all() -> Pools:
-    samples = np.arange(len(CLASSES) * len(STYLES) * DRAWINGS)
-    return gather(join([render(chunk) for chunk in np.split(samples, len(CLASSES))]))
 
 
 def _recipe() -> str:
     """Of all that decides the pixels: this file, the fonts and what draws them."""
-    import PIL
-    from PIL import features
-
     files = cache.files_sha256([Path(__file__), *_font_files()])
     return f"{files}-{PIL.__version__}-{features.version('freetype2')}-{np.__version__}"
 
@@ -73,10 +60,8 @@ def _font_files() -> list[Path]:
     return [Path(str(folder), f"DejaVu{style}.ttf") for style in STYLES]
 
 
-def _stroke(letter: str, font: Any, drawn: npt.NDArray[np.uint32]) -> Images:
+def _stroke(letter: str, font: ImageFont.FreeTypeFont, drawn: npt.NDArray[np.uint32]) -> Images:
     """How much ink lies on each pixel [32, 32], 0..255: the letter bent, and seen more or less sharply."""
-    from PIL import Image, ImageDraw, ImageFilter
-
     chance, bold = drawn / 2.0**32, int(below(drawn[8], 3))
     left, top, right, bottom = font.getbbox(letter, stroke_width=bold)
     canvas = Image.new("L", (CANVAS, CANVAS))
@@ -90,7 +75,7 @@ def _stroke(letter: str, font: Any, drawn: npt.NDArray[np.uint32]) -> Images:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(float(chance[9]))))
 
 
-def _affine(chance: npt.NDArray[np.float64], longest: int) -> tuple[float, ...]:
+def _affine(chance: npt.NDArray[np.float64], longest: float) -> tuple[float, ...]:
     """Pillow's six numbers, from image to canvas: turn by 15 degrees, slant by 0.3, shift by 2 pixels at most; fit the image."""
     spread = 2 * chance[:6] - 1
     turn, slant = np.radians(15) * spread[0], 0.3 * spread[1]

@@ -1,16 +1,17 @@
 """The loaders beside DALI's: `resident`, whose one kernel makes batches on the device; `torch`, a stock DataLoader."""
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from bench.data.batches import Batch, LoaderSpec, normalize, padded
-from bench.data.order import Draws, Order
-from bench.data.source import Images, Split
+from bench.data.batches import Batch, LoaderSpec
+from bench.data.order import Order
+from bench.data.source import Split
 from kernels.augment.op import Resident
 from kernels.augment.reference import Recipe
 
@@ -35,56 +36,24 @@ class ResidentLoader:
 
 
 class TorchLoader:
-    """Worker processes make whole batches in numpy, which come in the order of steps, are pinned for a GPU, and sent there."""
+    """Worker processes make whole batches on the CPU, which come in the order of steps, are pinned for a GPU, and sent there."""
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
-        self._images = padded(split.images, spec.augmentation)
-        self._labels = np.ascontiguousarray(split.labels)
+        self._host = ResidentLoader(split, replace(spec, device=torch.device("cpu"), compiled=False))
         self._spec = spec
 
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Batches of the steps [start_step, stop_step). Raises RuntimeError when a worker dies."""
         device = self._spec.device
-        steps = _Steps(self._images, self._labels, dataclasses.replace(order), self._spec)
+        steps: Any = range(start_step, stop_step)  # no Dataset by its type, but all of one that is asked for
         loader = DataLoader(
-            steps, batch_size=None, sampler=range(start_step, stop_step), num_workers=self._spec.threads,
-            pin_memory=device.type == "cuda",
+            steps, batch_size=None, collate_fn=partial(_held, self._host, replace(order)),
+            num_workers=self._spec.threads, pin_memory=device.type == "cuda",
         )  # fmt: skip
         for held in loader:
-            images, labels, samples = (part.to(device, non_blocking=True) for part in held)
-            yield Batch(images=images.permute(0, 3, 1, 2), labels=labels, samples=samples)
+            yield Batch(**{name: part.to(device, non_blocking=True) for name, part in held.items()})
 
 
-class _Steps(Dataset[tuple[Tensor, ...]]):
-    """A step's number to its batch: images [B, H, W, 3], labels [B], samples [B], on the host."""
-
-    def __init__(self, images: Images, labels: np.ndarray, order: Order, spec: LoaderSpec) -> None:
-        self._images, self._labels, self._order = images, labels, order
-        self._spec = dataclasses.replace(spec, device=torch.device("cpu"))
-
-    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
-        rows, how = self._order.rows(step), self._spec.augmentation
-        pad = 2 * how.pad
-        size = (self._images.shape[1] - pad, self._images.shape[2] - pad)
-        draws = how.draw(rows, size)
-        images = normalize(torch.from_numpy(_crops(self._images, rows.samples, draws, size)), self._spec).permute(0, 2, 3, 1)
-        if how.cutout:
-            images[torch.from_numpy(_squares(draws, how.cutout, size))] = 0
-        return images, torch.from_numpy(self._labels[rows.samples]), torch.from_numpy(rows.samples)
-
-
-def _crops(images: Images, samples: np.ndarray, draws: Draws, size: tuple[int, int]) -> Images:
-    """uint8 [B, H, W, 3]: each sample's window, its columns in reverse where mirrored."""
-    across = np.arange(size[1])
-    columns = np.where(draws.mirror[:, None], across[::-1], across) + draws.left[:, None]
-    lines = np.arange(size[0]) + draws.top[:, None]
-    return images[samples[:, None, None], lines[:, :, None], columns[:, None, :]]
-
-
-def _squares(draws: Draws, cutout: int, size: tuple[int, int]) -> np.ndarray:
-    """Bool [B, H, W]: the pixels that each image's cutout covers."""
-    down, across = (
-        (line >= first[:, None]) & (line < first[:, None] + cutout)
-        for line, first in ((np.arange(size[0]), draws.cutout_top), (np.arange(size[1]), draws.cutout_left))
-    )
-    return down[:, :, None] & across[:, None, :]
+def _held(host: ResidentLoader, order: Order, step: int) -> dict[str, torch.Tensor]:
+    """One step's batch, as a DataLoader can pin it."""
+    return vars(next(host.batches(order, step, step + 1)))

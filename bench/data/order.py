@@ -21,16 +21,15 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """What is done to each image, each [B]: crop corner in the padded image, mirrored or not, cutout's corner in the result.
+    """What is done to each image: crop corner in the padded one [B] and [B], mirrored or not [B], cutout's corner (y, x) [B, 2].
 
-    Numbers are pixels. A cutout's square may begin outside of the image, and ends `cutout` pixels further on.
+    Numbers are pixels. A cutout's square may begin outside of the image, and ends `Augmentation.cutout` pixels further on.
     """
 
     top: Indices
     left: Indices
     mirror: npt.NDArray[np.bool_]
-    cutout_top: Indices
-    cutout_left: Indices
+    cutout: Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Augmentation:
     flip: str  # none | random | alternating: a random half in epoch 0, then the other half, and so on
     cutout: int
 
-    def check(self, size: tuple[int, int]) -> None:
+    def check(self, size: tuple[int, ...]) -> None:
         """Raise ValueError for what images of size (H, W) do not allow."""
         for key, value, most in (("pad", self.pad, min(size) - 1), ("cutout", self.cutout, min(size))):
             if value > most:
@@ -54,13 +53,12 @@ class Augmentation:
         alternating = self.flip == "alternating"
         heads = words(rows.seed, Stream.AUGMENT, rows.samples)[:, 2] if alternating else drawn[:, 2]
         mirror = (heads >> np.uint32(31)).astype(bool) ^ (alternating and rows.epoch % 2 == 1)
-        y, x = (drawn[:, 3] >> np.uint32(16)).astype(np.int64), (drawn[:, 3] & np.uint32(0xFFFF)).astype(np.int64)
+        middle = np.stack([drawn[:, 3] >> np.uint32(16), drawn[:, 3] & np.uint32(0xFFFF)], axis=1) * np.array(size) >> 16
         return Draws(
             top=below(drawn[:, 0], 2 * self.pad + 1),
             left=below(drawn[:, 1], 2 * self.pad + 1),
             mirror=mirror & (self.flip != "none"),
-            cutout_top=(y * size[0] >> 16) - self.cutout // 2,
-            cutout_left=(x * size[1] >> 16) - self.cutout // 2,
+            cutout=middle - self.cutout // 2,
         )
 
 

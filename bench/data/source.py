@@ -100,7 +100,4 @@ def subset(dataset: Dataset, data: DataConfig) -> Dataset:
 def _keys(split: Split) -> npt.NDArray[np.uint64]:
     """[N, 5] big-endian words: the sha256 of an image's pixels, then its label."""
     digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in split.images)
-    keys = np.empty((len(split.images), 5), dtype=">u8")
-    keys[:, :4] = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
-    keys[:, 4] = split.labels
-    return keys
+    return np.column_stack([np.frombuffer(digests, ">u8").reshape(-1, 4), split.labels.astype(">u8")]).astype(">u8")

@@ -156,7 +156,7 @@ def test_everything_is_synced_before_it_is_named(root, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(f"-> {b}"), replace(a, b)))
     cache.load(SOURCE, build)
     building, named, folder = steps
-    assert Path(building).name.startswith(".building-")
+    assert Path(building).name.startswith(f".{SOURCE}.npz.")
     assert (named, folder) == (f"-> {entry(root)}", str(root / "data"))
 
 

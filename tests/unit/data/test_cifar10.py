@@ -109,7 +109,7 @@ def test_shards_of_too_many_images_in_all(tmp_path, monkeypatch):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     monkeypatch.setattr(cifar10_files, "MAX_IMAGES", 47)
     with pytest.raises(
-        ValueError, match=rf"{TEST_FILE} is damaged or no CIFAR-10 parquet: 8 rows in .*; at most 7 in .*; accepted: "
+        ValueError, match=rf"{TEST_FILE} is damaged or no file of CIFAR-10: with it there are 48 images; at most 47; accepted: "
     ):
         load(tmp_path / "data")
 
@@ -285,7 +285,7 @@ def test_a_truncated_parquet(tmp_path, keep):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     path = tmp_path / "data" / TRAIN_FILE
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=f"{TRAIN_FILE} is damaged or no CIFAR-10 parquet: .*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TRAIN_FILE} is damaged or no file of CIFAR-10: .*; accepted: "):
         load(tmp_path / "data")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
 
@@ -296,7 +296,7 @@ def test_a_truncated_parquet(tmp_path, keep):
 def test_a_parquet_of_something_else(tmp_path, content):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     pq.write_table(pa.table(content), tmp_path / "data" / TEST_FILE)
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no CIFAR-10 parquet: .*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*; accepted: "):
         load(tmp_path / "data")
 
 
@@ -310,7 +310,7 @@ def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told)
         monkeypatch.setattr(cifar10_files, "decode_image", lambda _: pytest.fail("read"))
     else:
         monkeypatch.setattr(cifar10_files, limit, 1000)
-    with pytest.raises(ValueError, match=f"parquet is damaged or no CIFAR-10 parquet: .*{told}.*; accepted: "):
+    with pytest.raises(ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{told}.*; accepted: "):
         load(tmp_path / "data")
 
 
@@ -321,9 +321,7 @@ def test_a_parquet_that_repeats_a_large_value(tmp_path):
     held = pa.StructArray.from_arrays([images.cast(pa.dictionary(pa.int32(), pa.binary()))], names=["bytes"])
     table = pa.table({"img": held, "label": [0] * 50_000})
     pq.write_table(table, tmp_path / "data" / TEST_FILE, store_schema=False)
-    with pytest.raises(
-        ValueError, match=f"{TEST_FILE} is .*: row 0 is no PNG or JPEG, 32x32 RGB: an image of 8000000 bytes; accepted: "
-    ):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: an image of 8000000 bytes; accepted: "):
         load(tmp_path / "data")
     assert pa.default_memory_pool().max_memory() < 500_000_000
 
@@ -344,7 +342,7 @@ BAD_IMAGES = {
     "torn JPEG": (encode(TRAIN.images[0], "JPEG")[:-60], "Error"),
     "bitmap": (encode(TRAIN.images[0], "BMP"), "UnidentifiedImageError"),
     "text": (b"<svg/>", "UnidentifiedImageError"),
-    "null": (None, "Error"),
+    "null": (None, "an image of 0 bytes"),
     "claims 9,000": (claimed_png(9_000), "9000x9000 RGB image"),
     "claims 50,000": (claimed_png(50_000), "DecompressionBombError: .*2500000000 pixels"),
     "2 MiB": (encode(TRAIN.images[0]) + bytes(2 << 20), "an image of 2[0-9]{6} bytes"),
@@ -356,7 +354,7 @@ def test_a_wrong_image(tmp_path, case):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     file, told = BAD_IMAGES[case]
     write_parquet(tmp_path / "data" / TEST_FILE, [encode(TEST.images[0]), file], [0, 1])
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: row 1 is no PNG or JPEG, 32x32 RGB: .*{told}.*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: .*{told}.*; accepted: "):
         load(tmp_path / "data")
 
 
@@ -365,7 +363,7 @@ def test_a_wrong_label(tmp_path, label):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     files = [encode(image) for image in TEST.images[:2]]
     write_parquet(tmp_path / "data" / TEST_FILE, files, [0, label])
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no CIFAR-10 parquet: .*label.*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*label.*; accepted: "):
         load(tmp_path / "data")
 
 

@@ -32,7 +32,7 @@ from tests.unit.data.factory import (
 TRAIN, TEST = random_split(40, seed=1), random_split(8, seed=2)
 TRAIN_FILE, TEST_FILE = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"
 MB, ROOT = 1 << 20, PYTHON.folder
-ARCHIVE = rf"{PYTHON.archive} is damaged or no CIFAR-10 archive: "
+ARCHIVE = rf"{PYTHON.archive} is damaged or no file of CIFAR-10: "
 
 
 @pytest.fixture(autouse=True)
@@ -111,13 +111,13 @@ def test_a_malicious_batch_is_refused_and_not_run(tmp_path, refused, protocol, f
     else:
         write_batches(tmp_path / "data", TRAIN, TEST)
         (tmp_path / "data" / "data_batch_3").write_bytes(harm)
-    refused(r"data_batch_3 is damaged or no CIFAR-10 batch: it does not hold one array")
+    refused(r"data_batch_3 is damaged or no file of CIFAR-10: it does not hold one array")
     assert not mark.exists()
 
 
 def decoded(raw: bytes) -> str:
-    pixels, labels = cifar10_files.decode_batch(raw)
-    return content_sha256(Split(images=pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels=np.array(labels)))
+    images, labels = cifar10_files.decode_batch(raw)
+    return content_sha256(Split(images=images, labels=np.array(labels)))
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -163,7 +163,7 @@ def test_a_bomb_in_a_batch(tmp_path, refused, case):
     bomb, told = BOMBS[case]
     write_batches(tmp_path / "data", TRAIN, TEST)
     (tmp_path / "data" / "test_batch").write_bytes(bomb)
-    refused(rf"test_batch is damaged or no CIFAR-10 batch: .*({told})")
+    refused(rf"test_batch is damaged or no file of CIFAR-10: .*({told})")
 
 
 def nested(levels: int) -> list:
@@ -210,7 +210,7 @@ def test_a_truncated_batch(tmp_path, refused, keep):
     write_batches(tmp_path / "data", TRAIN, TEST)
     path = tmp_path / "data" / "data_batch_2"
     path.write_bytes(path.read_bytes()[:keep])
-    refused(r"data_batch_2 is damaged or no CIFAR-10 batch: .*; accepted: ")
+    refused(r"data_batch_2 is damaged or no file of CIFAR-10: .*; accepted: ")
 
 
 def test_a_pickle_of_cifar100_is_told(tmp_path, refused):
@@ -262,7 +262,7 @@ def test_no_edit_of_a_batch_makes_another_error(tmp_path_factory, protocol, edit
     write_batches(folder, TRAIN.take(slice(5)), TEST.take(slice(2)), protocol=protocol)
     path = folder / PYTHON.files[-1]
     path.write_bytes(edited(path.read_bytes(), edits))
-    held = or_refusal(lambda: cifar10_files.read_packed([folder / name for name in PYTHON.files], PYTHON))
+    held = or_refusal(lambda: cifar10_files.read([folder / name for name in PYTHON.files], PYTHON))
     assert held.startswith(f"{path} is damaged") if isinstance(held, str) else held[1].images.shape[1:] == (32, 32, 3)
 
 
@@ -364,5 +364,5 @@ def test_no_edit_of_an_archive_makes_another_error(tmp_path_factory, packed, edi
     write_archive(path, packed.folder, write, train, TEST.take(slice(2)))
     raw = path.read_bytes()
     path.write_bytes(gzip.compress(edited(gzip.decompress(raw), edits), 1) if inside else edited(raw, edits))
-    held = or_refusal(lambda: cifar10_files.read_packed([path], packed))
+    held = or_refusal(lambda: cifar10_files.read([path], packed))
     assert held.startswith(str(path)) if isinstance(held, str) else inside or content_sha256(held[0]) == content_sha256(train)

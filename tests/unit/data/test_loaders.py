@@ -55,7 +55,7 @@ def expected(split: Split, spec: LoaderSpec, order: Order, step: int) -> np.ndar
         window = image[draws.top[row] :, draws.left[row] :][:height, :width]
         window = window[:, ::-1] if draws.mirror[row] else window
         images.append((window / 255 - np.array(spec.mean)) / np.array(spec.std))
-        top, left = draws.cutout_top[row], draws.cutout_left[row]
+        top, left = draws.cutout[row]
         images[-1][max(top, 0) : max(top + how.cutout, 0), max(left, 0) : max(left + how.cutout, 0)] = 0
     return np.stack(images).transpose(0, 3, 1, 2)
 

@@ -103,7 +103,7 @@ def test_augmentation_belongs_to_the_sample_and_the_epoch_not_to_the_batch(asked
     every = Rows(seed=asked["seed"], epoch=step // order.steps_per_epoch, samples=np.arange(asked["samples"]))
     for flip in ("random", "alternating"):
         alone, together = draws_of(rows, flip=flip, cutout=5), draws_of(every, flip=flip, cutout=5)
-        for name in ("top", "left", "mirror", "cutout_top", "cutout_left"):
+        for name in ("top", "left", "mirror", "cutout"):
             assert np.array_equal(getattr(alone, name), getattr(together, name)[rows.samples])
 
 
@@ -125,7 +125,7 @@ def test_every_corner_is_as_likely_and_lines_do_not_follow_columns(pad):
 @pytest.mark.parametrize("cutout", [1, 4, 7])
 def test_every_pixel_is_as_likely_to_be_a_cutouts_middle(cutout):
     draws, (height, width) = many(cutout=cutout), SIZE
-    y, x = draws.cutout_top + cutout // 2, draws.cutout_left + cutout // 2
+    y, x = draws.cutout.T + cutout // 2
     assert (y.min(), y.max(), x.min(), x.max()) == (0, height - 1, 0, width - 1)
     for place, extent in ((y, height), (x, width)):
         assert np.abs(np.bincount(place, minlength=extent) - 4000 / extent).max() <= 5 * (4000 / extent) ** 0.5
@@ -149,7 +149,7 @@ def test_alternating_mirrors_a_random_half_and_then_the_other():
 def test_flip_does_not_move_the_corners():
     ways = [many(1, flip=flip) for flip in ("none", "random", "alternating")]
     for other in ways[1:]:
-        assert all(np.array_equal(getattr(ways[0], name), getattr(other, name)) for name in ("top", "left", "cutout_top"))
+        assert all(np.array_equal(getattr(ways[0], name), getattr(other, name)) for name in ("top", "left", "cutout"))
 
 
 @pytest.mark.parametrize(("key", "value", "most"), [("pad", 32, 31), ("cutout", 33, 32)])

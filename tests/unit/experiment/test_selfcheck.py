@@ -68,7 +68,7 @@ def plant(monkeypatch, name: str, fault: str) -> None:
     def skipping(self, order, start: int, stop: int):
         yield from true(self, Skipping(order), start, stop)
 
-    monkeypatch.setattr(loaders.dataclasses, "replace", lambda given, **changes: replace(given, **changes) if changes else given)
+    monkeypatch.setattr(loaders, "replace", lambda given, **changes: replace(given, **changes) if changes else given)
     monkeypatch.setattr(loader, "batches", skipping if fault == "dropped" else batches)
 
 
