@@ -125,7 +125,7 @@ def block_count(config: ExperimentConfig) -> int:
 
 
 def _enough_text(config: ExperimentConfig) -> str:
-    """How many blocks decide, by simulation of the rule at the stored spread."""
+    """How many blocks decide, at the stored spread."""
     from bench.results.statistics import plan_blocks
 
     asked, most = config.primary, 100
@@ -133,7 +133,7 @@ def _enough_text(config: ExperimentConfig) -> str:
     for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0):
         enough = plan_blocks(spread=asked.spread or 0.0, ratio=ratio, alpha=asked.alpha, most=most)
         told.append(f"{ratio:g}x {enough or f'more than {most}'}")
-    return f"blocks that decide 9 times in 10, by simulation at the stored spread {asked.spread:g}: {', '.join(told)}"
+    return f"blocks that decide 9 times in 10, at the stored spread {asked.spread:g}: {', '.join(told)}"
 
 
 def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
