@@ -12,7 +12,8 @@ from rich.text import Text
 from bench.results.comparison import time_to_accuracy_s
 from bench.results.events import Event
 from bench.results.fold import RunResult
-from bench.results.verdict import accuracy_label, answer
+from bench.results.verdict import answer
+from bench.results.words import accuracy_label
 
 NOTHING = "-"
 

@@ -13,7 +13,8 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 from wandb.errors import AuthenticationError
 
-from bench.results.verdict import accuracy_label, answer
+from bench.results.verdict import answer
+from bench.results.words import accuracy_label
 from bench.trackers.wandb import describe_error, find_key, resolve_mode, set_up
 
 DEADLINE_S, REQUEST_S = 25, 10
