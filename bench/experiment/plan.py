@@ -113,13 +113,13 @@ def block_count(config: ExperimentConfig) -> int:
 
 
 def _enough_text(config: ExperimentConfig) -> str:
-    """How many blocks decide, by simulation of the rule at the stored spread."""
+    """How many blocks decide, at the stored spread."""
     from bench.results.statistics import plan_blocks
 
     asked = config.primary
     enough = partial(plan_blocks, spread=asked.spread or 0.0, alpha=asked.alpha, most=100)
     told = [f"{ratio:g}x {enough(ratio=ratio) or 'more than 100'}" for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0)]
-    return f"blocks that decide 9 times in 10, by simulation at the stored spread {asked.spread:g}: {', '.join(told)}"
+    return f"blocks that decide 9 times in 10, at the stored spread {asked.spread:g}: {', '.join(told)}"
 
 
 def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:

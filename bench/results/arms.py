@@ -24,8 +24,7 @@ def describe_arm(
     return {
         "name": arm,
         "network": start["network"]["name"] if start else None,
-        "parameters": start["network"]["parameters"] if start else None,
-        "flops_per_image": start["network"]["flops_per_image"] if start else None,
+        **{key: start["network"][key] if start else None for key in ("parameters", "flops_per_image")},
         "weights": {key: start["weights"][key] for key in ("source", "tag", "sha256")} if start else None,
         "runs": len(own),
         "statuses": {status: sum(run.status == status for run in runs) for status in STATUSES},
@@ -118,22 +117,10 @@ def _reference(stored: Sequence[float] | None, judged: Sequence[Judged]) -> dict
 
 
 def _classes(runs: Sequence[RunResult]) -> dict[str, Any] | None:
-    """Counts of test images by class and by what they were taken for, over all runs, and the pairs most confused."""
+    """Counts of test images by class (row) and by what they were taken for, over all runs, and each class's accuracy."""
     counted = [run.confusion for run in runs if run.confusion]
     if not counted:
         return None
-    names = runs[0].start["dataset"]["classes"]
-    places = range(len(names))
-    total = [[sum(matrix[row][column] for matrix in counted) for column in places] for row in places]
-    shares = [(total[a][b] + total[b][a], names[a], names[b]) for a in places for b in range(a)]
-    wrong = sum(count for count, _, _ in shares)
-    return {
-        "names": names,
-        "confusion": total,
-        "accuracy": [total[k][k] / sum(total[k]) if sum(total[k]) else None for k in places],
-        "most_confused": [
-            {"classes": [one, other], "count": count, "share_of_errors": count / wrong}
-            for count, one, other in sorted(shares, reverse=True)[:3]
-            if count
-        ],
-    }
+    total = [[sum(counts) for counts in zip(*rows, strict=True)] for rows in zip(*counted, strict=True)]
+    accuracy = [row[place] / sum(row) if sum(row) else None for place, row in enumerate(total)]
+    return {"names": runs[0].start["dataset"]["classes"], "confusion": total, "accuracy": accuracy}

@@ -67,8 +67,7 @@ def check_comparable(results: Sequence[RunResult]) -> None:
         "numbers of processes": lambda start: start["world_size"],
         "precisions": lambda start: start["precision"]["name"],
         "kinds of hardware": lambda start: (
-            start["environment"].get("gpu")
-            or "{cpu} {threads_per_rank}".format_map({"cpu": None, "threads_per_rank": None, **start["environment"]})
+            (own := start["environment"]).get("gpu") or f"{own.get('cpu')} {own.get('threads_per_rank')}"
         ),
     }
     for what, fact in facts.items():

@@ -73,10 +73,8 @@ def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
         raise ValueError(f"{where}: epoch {row['epoch']} and seconds {row['seconds']} must be finite, seconds above 0")
     if earlier and seconds <= earlier[-1].segments_s["train"]:
         raise ValueError(f"{where}: {row['seconds']} seconds do not follow the {earlier[-1].segments_s['train']:g} before")
-    return Look(
-        step=len(earlier) + 1, epoch=epoch, samples=len(earlier) + 1, segments_s={"train": seconds}, data_wait_s=0.0,
-        correct=accuracy, total=1, loss=None, class_correct=None,
-    )  # fmt: skip
+    number = len(earlier) + 1
+    return Look(step=number, epoch=epoch, samples=number, segments_s={"train": seconds}, correct=accuracy, total=1)
 
 
 def _result(arm: str, run: str, block: int, looks: list[Look], path: Path) -> RunResult:
@@ -88,8 +86,7 @@ def _result(arm: str, run: str, block: int, looks: list[Look], path: Path) -> Ru
         "weights": dict.fromkeys(("source", "tag", "sha256")),
         "compile": {"enabled": False, "communication_fraction": 0.0, **dict.fromkeys(TIMED)},
     }  # fmt: skip
-    unknown = ("error", "test_correct", "test_total", "test_loss", "confusion", "images_per_s", "data_wait_fraction")
     return RunResult(
-        run_id=f"{arm}-{run}", arm=arm, seed=block, block=block, status="completed", attempts=1, resumed=False, looks=looks,
-        test_looks=looks, segments_s=looks[-1].segments_s, ledger_sha256="", start=start, **dict.fromkeys(unknown),
+        run_id=f"{arm}-{run}", arm=arm, seed=block, block=block, status="completed", looks=looks, test_looks=looks,
+        segments_s=looks[-1].segments_s, start=start,
     )  # fmt: skip

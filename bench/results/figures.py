@@ -4,8 +4,8 @@ import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -17,48 +17,39 @@ from matplotlib.lines import Line2D
 from bench.results.clocks import read_clock
 from bench.results.fold import RunResult
 from bench.results.rules import RULES
-from bench.results.tables import clock_label
-from bench.results.verdict import accuracy_label, primary_row
+from bench.results.verdict import primary_row
+from bench.results.words import accuracy_label, clock_label
 
 INK = "#2b2f33"  # text and axes; currentColor in the SVG, so that it follows the page into dark
 GREY = "#8b9197"  # reads on white and on near-black
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe-Ito without black and yellow
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1.2, 1.4)), (0, (1.4, 1.2)), (0, (9, 2.4)))
 MARKERS = "osD^vPX"
-STYLE = {
-    "font.size": 9.0, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": GREY,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.xmargin": 0.01, "axes.grid": True, "grid.color": GREY,
-    "grid.alpha": 0.18, "grid.linewidth": 0.6, "svg.fonttype": "none", "svg.hashsalt": "headstart", "text.parse_math": False,
-}  # fmt: skip
-WIDTH_IN, DPI = 10.0, 120
-SINGLE_RUNS, POINTS, CLASSES = 60, 6000, 20  # an arm with more runs shows its band alone; points of single runs in a panel
+STYLE = Path(__file__).with_name("figures.mplstyle")
+WIDTH_IN = 10.0
+SINGLE_RUNS = 30  # an arm with more runs shows its band alone
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Arm:
+class _Arm(NamedTuple):
     name: str
     runs: list[RunResult]
     colour: str
     dashes: Any
     marker: str
 
-    def line(self, **options: Any) -> dict[str, Any]:
-        return {"color": self.colour, "linestyle": self.dashes, "linewidth": 2.2, **options}
-
-    def mark(self, **options: Any) -> dict[str, Any]:
-        return {"color": self.colour, "marker": self.marker, "markeredgewidth": 1.5, "markerfacecolor": "none", **options}
+    @property
+    def line(self) -> dict[str, Any]:
+        return {"color": self.colour, "linestyle": self.dashes}
 
 
 def draw(config: Mapping[str, Any], report: Mapping[str, Any], results: Sequence[RunResult]) -> tuple[dict[str, Markup], bytes]:
-    """Every picture that the runs have something to show in, as SVG by its name, and the first one as PNG."""
+    """Both pictures as SVG by name, and the first one as PNG."""
     split = RULES[report["rules"]].split
     own = {name: [run for run in results if run.arm == name and run.looks_on(split)] for name in config["arms"]}
-    looks = zip(own.items(), *map(itertools.cycle, (COLOURS, DASHES, MARKERS)), strict=False)
-    arms = [_Arm(name=name, runs=runs, colour=one, dashes=two, marker=three) for (name, runs), one, two, three in looks]
+    arms = [_Arm(*arm) for arm in zip(own, own.values(), *map(itertools.cycle, (COLOURS, DASHES, MARKERS)), strict=False)]
     with style.context(STYLE, after_reset=True):
         first = _curves(config, report, arms, split)
-        drawn = {"curves": first, "reach": _reach(config, report, arms), "classes": _classes(arms)}
-        pictures = {name: _inline(name, figure) for name, figure in drawn.items() if figure}
+        pictures = {"curves": _inline("curves", first), "reach": _inline("reach", _reach(config, report, arms))}
         return pictures, _save(first, "png", facecolor="white", metadata={"Software": None})
 
 
@@ -66,24 +57,21 @@ def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence
     """Accuracy against seconds, epochs and, where networks are known, FLOPs."""
     flops = all(run.start["network"]["flops_per_image"] for arm in arms for run in arm.runs)
     labels = (clock_label(report), "epochs", *(["training FLOPs"] if flops else []))
-    figure = Figure(figsize=(WIDTH_IN, 4.0), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH_IN, 4.0))
     panels = figure.subplots(1, len(labels), sharey=True)
-    clock, most = RULES[report["rules"]].clock or config["clock"], POINTS // max(sum(len(arm.runs) for arm in arms), 1)
+    clock = RULES[report["rules"]].clock or config["clock"]
     for arm in arms:
         tracks = [_track(run, split, clock, flops) for run in arm.runs]
         for track, run in zip(tracks, arm.runs, strict=True) if len(tracks) <= SINGLE_RUNS else ():
-            kept = track[:, _thinned(track.shape[1], max(most, 16))]
-            for axes, xs in zip(panels, kept[:-1], strict=True):
-                axes.plot(xs, kept[-1], color=arm.colour, linewidth=0.6, alpha=0.5)
-                if run.status != "completed":
-                    axes.plot(xs[-1:], kept[-1][-1:], color=arm.colour, marker="x", markersize=6, markeredgewidth=1.6)
+            broke = [] if run.status == "completed" else [-1]  # with a cross at its last look
+            for axes, xs in zip(panels, track[:-1], strict=True):
+                axes.plot(xs, track[-1], color=arm.colour, linewidth=0.6, alpha=0.5, marker="x", markevery=broke)
         whole = [track for track, run in zip(tracks, arm.runs, strict=True) if run.status == "completed"]
         for group in _grids(whole, config["kind"] == "annealed"):
-            kept = group[:, :, _thinned(group.shape[2], 300)]
-            low, middle, high = kept.min(axis=0), np.median(kept, axis=0), kept.max(axis=0)
+            low, middle, high = group.min(axis=0), np.median(group, axis=0), group.max(axis=0)
             for axes, xs in zip(panels, middle[:-1], strict=True):
                 axes.fill_between(xs, low[-1], high[-1], color=arm.colour, alpha=0.16, linewidth=0)
-                axes.plot(xs, middle[-1], **arm.line())
+                axes.plot(xs, middle[-1], **arm.line)
     # The data set's own label says so where it is not CIFAR-10.
     panels[0].set_ylabel(f"{split} accuracy, {report['dataset']['name'] if report['dataset'] else 'no data yet'}")
     asked = report["primary"]["threshold"]
@@ -112,10 +100,6 @@ def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
     return np.array([*columns, *([[each * look.samples for look in looks]] if flops else []), [look.accuracy for look in looks]])
 
 
-def _thinned(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
-
-
 def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:
     """Runs that looked at the same epochs, stacked as [run, axis, look]; schedules of different length apart."""
     groups: dict[int, list[np.ndarray]] = {}
@@ -136,7 +120,7 @@ def _answer(axes: Axes, report: Mapping[str, Any], arms: Sequence[_Arm]) -> None
         median = next(told for told in own["thresholds"] if told["threshold"] == asked)["time_to_accuracy_s"]["median"]
         if median is not None:
             times[arm.name] = median
-            axes.plot([median], [asked], **arm.mark(markerfacecolor=arm.colour, markeredgecolor="white", zorder=4))
+            axes.plot([median], [asked], arm.marker, color=arm.colour, mfc=arm.colour, mec="white", zorder=4)
     if row and row["ratio"]:
         middle = (times[row["arm"]] + times[row["baseline"]]) / 2
         axes.text(middle, asked, f"{row['ratio']:.2f}x", ha="center", va="bottom", fontsize=11, fontweight="bold")
@@ -144,7 +128,7 @@ def _answer(axes: Axes, report: Mapping[str, Any], arms: Sequence[_Arm]) -> None
 
 def _reach(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence[_Arm]) -> Figure:
     """Time to accuracy over thresholds, and beside it the ratio against the baseline."""
-    figure = Figure(figsize=(WIDTH_IN, 3.7), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH_IN, 3.7))
     left, *right = figure.subplots(1, 2 if report["comparisons"] else 1, squeeze=False)[0]
     labels, baseline = [accuracy_label(threshold) for threshold in config["thresholds"]], report["primary"]["baseline"]
     for place, (arm, own) in enumerate(zip(arms, report["arms"], strict=True)):
@@ -178,56 +162,25 @@ def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> Non
 def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any]]) -> None:
     """A mark with its ends at each threshold; a bound that tells something, or a triangle at the top where no run reached."""
     xs = [place + shift for place in range(len(rows))]
-    axes.plot(xs, [np.nan if row["median"] is None else row["median"] for row in rows], **arm.line(linewidth=1.1, alpha=0.6))
+    medians = [np.nan if row["median"] is None else row["median"] for row in rows]
+    axes.plot(xs, medians, **arm.line, linewidth=1.1, alpha=0.6)
     for x, row in zip(xs, rows, strict=True):
         bound = [((row["bound"] or {}).get(end) or 0, marker) for end, marker in (("low", "^"), ("high", "v"))]
         bound = [(end, marker) for end, marker in bound if 0.02 < end < 50]  # beyond, it tells nothing and hides the rest
         if row["median"] is not None:
             whole = row["runs"] in (0, row["reached"])
-            axes.plot([x], [row["median"]], **arm.mark(markerfacecolor=arm.colour if whole else "none"))
+            axes.plot([x], [row["median"]], arm.marker, color=arm.colour, markerfacecolor=arm.colour if whole else "none")
             if row["low"] is not None:
-                axes.plot([x, x], [row["low"], row["high"]], color=arm.colour, linewidth=1.6, marker="_", markersize=7)
+                axes.plot([x, x], [row["low"], row["high"]], "_-", color=arm.colour, linewidth=1.6, markersize=7)
         elif row["runs"]:
-            axes.plot([x], [1], **arm.mark(marker="^"), transform=axes.get_xaxis_transform(), clip_on=False)
+            axes.plot([x], [1], "^", color=arm.colour, transform=axes.get_xaxis_transform(), clip_on=False)
         axes.plot([x] * len(bound), [end for end, _ in bound], color=arm.colour, linestyle=":", linewidth=1.2)
         for end, marker in bound:
-            axes.plot([x], [end], **arm.mark(marker=marker))
-
-
-def _classes(arms: Sequence[_Arm]) -> Figure | None:
-    """Val accuracy of each class over epochs, small multiples of the hardest classes; None where runs tell no classes."""
-    whole = {arm.name: [run for run in arm.runs if run.status == "completed" and run.looks[0].class_correct] for arm in arms}
-    told = [(arm, *_class_shares(whole[arm.name])) for arm in arms if whole[arm.name]]
-    if not told:
-        return None
-    hardest = np.argsort(np.mean([shares[-1] for _, _, shares in told], axis=0), kind="stable")[:CLASSES]
-    height = -(-len(hardest) // 5)
-    figure = Figure(figsize=(WIDTH_IN, 0.7 + 1.45 * height), dpi=DPI, layout="constrained")
-    panels = list(figure.subplots(height, min(5, len(hardest)), sharex=True, sharey=True, squeeze=False).flat)
-    for axes, place in zip(panels, sorted(hardest), strict=False):
-        axes.set_title(told[0][0].runs[0].start["dataset"]["classes"][place][:24], fontsize=9)
-        for arm, epochs, shares in told:
-            axes.plot(epochs, shares[:, place], **arm.line(linewidth=1.5))
-        axes.set_ylim(-0.02, 1.02)
-    for axes in panels[len(hardest) :]:
-        axes.set_axis_off()
-    figure.supxlabel("epochs", fontsize=9)
-    figure.supylabel("val accuracy", fontsize=9)
-    _legend(figure, [arm for arm, _, _ in told])
-    return figure
-
-
-def _class_shares(runs: Sequence[RunResult]) -> tuple[list[float], np.ndarray]:
-    """Epochs, and each class's accuracy at them [look, class], over the runs of the greatest budget."""
-    most = max(len(run.looks) for run in runs)
-    runs, kept = [run for run in runs if len(run.looks) == most], _thinned(most, 100)
-    correct = sum(np.array([run.looks[look].class_correct for look in kept]) for run in runs)
-    seen = len(runs) * np.array(runs[0].start["dataset"]["val_by_class"])
-    return [runs[0].looks[look].epoch for look in kept], correct / seen
+            axes.plot([x], [end], marker, color=arm.colour)
 
 
 def _legend(figure: Figure, arms: Sequence[_Arm], *, marked: bool = False) -> None:
-    handles = [Line2D([], [], **arm.line(marker=arm.marker if marked else "", label=arm.name)) for arm in arms]
+    handles = [Line2D([], [], **arm.line, marker=arm.marker if marked else "", label=arm.name) for arm in arms]
     columns = max(1, min(len(arms), 110 // (max(len(arm.name) for arm in arms) + 8)))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, handlelength=3.6, fontsize=10)
 

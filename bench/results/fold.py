@@ -21,11 +21,11 @@ class Look:
     epoch: float
     samples: int
     segments_s: dict[str, float]
-    data_wait_s: float
+    data_wait_s: float = 0.0
     correct: float  # a whole number but in curves from elsewhere, which tell no counts
     total: int
-    loss: float | None
-    class_correct: list[int] | None
+    loss: float | None = None
+    class_correct: list[int] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -45,19 +45,19 @@ class RunResult:
     seed: int
     block: int
     status: str
-    attempts: int
-    resumed: bool
-    error: str | None
+    attempts: int = 1
+    resumed: bool = False
+    error: str | None = None
     looks: list[Look]
     test_looks: list[Look]
     segments_s: dict[str, float]
-    test_correct: int | None
-    test_total: int | None
-    test_loss: float | None
-    confusion: list[list[int]] | None
-    images_per_s: float | None
-    data_wait_fraction: float | None
-    ledger_sha256: str
+    test_correct: int | None = None
+    test_total: int | None = None
+    test_loss: float | None = None
+    confusion: list[list[int]] | None = None
+    images_per_s: float | None = None
+    data_wait_fraction: float | None = None
+    ledger_sha256: str = ""
     start: dict[str, Any]
 
     @property

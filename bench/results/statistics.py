@@ -44,14 +44,12 @@ def sooner(a: Span, b: Span) -> float:
 
 def win_probability(a: Sequence[Span], b: Sequence[Span]) -> float | None:
     """Mean of `sooner` over all pairs (Mann-Whitney's U over its greatest value); None where a side is empty."""
-    return (1 + (_certainly(a, b) - _certainly(b, a)) / (len(a) * len(b))) / 2 if a and b else None
-
-
-def _certainly(a: Sequence[Span], b: Sequence[Span]) -> int:
-    """In how many pairs `sooner` is 1, by sorting; exact times that are equal do not count."""
-    by, exact = np.array([x.by for x in a]), np.sort([y.by for y in b if y.after == y.by])
-    after = len(b) - np.searchsorted(np.sort([y.after for y in b]), by)
-    return int((after - np.searchsorted(exact, by, "right") + np.searchsorted(exact, by)).sum())
+    if not (a and b):
+        return None
+    (a_after, a_by), (b_after, b_by) = (np.array([(span.after, span.by) for span in side]).T for side in (a, b))
+    won = (a_by[:, None] <= b_after) & (a_by[:, None] < b_by)
+    lost = (b_by <= a_after[:, None]) & (b_by < a_by[:, None])
+    return float(1 + won.mean() - lost.mean()) / 2
 
 
 def rmst(spans: Sequence[Span], tau: float) -> float | None:
@@ -199,27 +197,26 @@ def log_area(xs: Sequence[float], accuracies: Sequence[float]) -> float | None:
     return float(np.trapezoid(height[order], logs) / np.ptp(logs)) if len(set(logs)) > 1 else None
 
 
-def plan_blocks(
-    *, spread: float, ratio: float, alpha: float, most: int, power: float = 0.9, miss: float = 0.0, studies: int = 2000
-) -> int | None:
-    """Least number of blocks by which the sign e-process chose the right arm in `power` of simulated studies.
+def plan_blocks(*, spread: float, ratio: float, alpha: float, most: int, power: float = 0.9) -> int | None:
+    """Least number of blocks by which the sign e-process, looked at after each, has chosen the right arm with chance `power`.
 
-    Log ratios of blocks are normal(log ratio, spread), and each side misses with probability `miss`. A study ends where it
-    first decides; one for the wrong arm is lost. None when `most` blocks are too few.
+    Log ratios of blocks are normal(log ratio, spread). A study ends where it first decides; one for the wrong arm is lost.
+    None when `most` blocks are too few.
     """
     _check(ratio=ratio, alpha=alpha, power=power)
-    if not (0 <= spread < math.inf and 0 <= miss <= 1):
-        raise ValueError(f"spread must be 0 or more and miss in [0, 1], not {spread} and {miss}")
-    rng, shape = np.random.default_rng(0), (studies, max(most, 1))
-    right_wins = rng.normal(abs(math.log(ratio)), spread, shape) > 0
-    right_misses, other_misses = rng.random((2, *shape)) < miss
-    scores = np.where(right_misses | other_misses, (1.0 + other_misses - right_misses) / 2, right_wins)
-    won, n = scores.cumsum(axis=1), np.arange(1, shape[1] + 1)
-    decided = _log_sign_evidence(won, n) >= -math.log(alpha)
-    first = decided.argmax(axis=1)  # 0 also for never; no single block decides below alpha = 1
-    right = decided[np.arange(studies), first] & (won[np.arange(studies), first] > (first + 1) / 2)
-    blocks, wanted = np.sort(first[right] + 1), math.ceil(power * studies)
-    return int(blocks[wanted - 1]) if wanted <= len(blocks) else None
+    if not 0 <= spread < math.inf:
+        raise ValueError(f"spread must be 0 or more, not {spread}")
+    wins = float(special.ndtr(abs(math.log(ratio)) / spread)) if spread else float(ratio != 1)
+    chosen, undecided = 0.0, np.ones(1)  # undecided: the chance of each number of blocks won
+    for n in range(1, most + 1):
+        undecided = np.convolve(undecided, [1 - wins, wins])
+        won = np.arange(n + 1)
+        decides = _log_sign_evidence(won, n) >= -math.log(alpha)
+        chosen += undecided[decides & (won > n / 2)].sum()
+        if chosen >= power:
+            return n
+        undecided[decides] = 0.0
+    return None
 
 
 def _check(**values: float) -> None:

@@ -1,10 +1,11 @@
-"""The one verdict that an experiment asks for, and the answer in a sentence (docs/METHOD.md, section 4). Decides nothing else."""
+"""The one verdict that an experiment asks for, and its answer in a sentence (docs/METHOD.md, section 4). Decides nothing else."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results.fold import RunResult
 from bench.results.statistics import deciding_blocks
+from bench.results.words import templates
 
 HARMLESS = {"blocks", "max_blocks", "spread", "interval_width"}  # of a plan: the evidence holds at every look
 Report = Mapping[str, Any]
@@ -72,49 +73,7 @@ def primary_row(report: Report) -> Mapping[str, Any] | None:
     return next((row for row in report["comparisons"] if (row["arm"], row["threshold"]) == asked), None)
 
 
-def accuracy_label(threshold: float) -> str:
-    """A threshold as text: two decimals, or as many as it has; never rounded to another threshold."""
-    label = f"{threshold:.2f}"
-    return label if float(label) == threshold else repr(threshold)
-
-
 def answer(report: Report) -> str:
     """The primary comparison in one sentence; what was reached where there is one arm only."""
-    primary, row = report["primary"], primary_row(report)
-    goal = f"{accuracy_label(primary['threshold'])} on {report['dataset']['name'] if report['dataset'] else 'no data yet'}"
-    if row is None:
-        return f"{goal} reached by {_reached(report, primary['arm'])}; nothing to compare with"
-    if row["blocks"] == 0:
-        return f"{row['arm']} against {row['baseline']}: no block is complete yet"
-    told = report["verdict"]["verdict"]
-    verdict = {"arm sooner": f"{row['arm']} sooner", "baseline sooner": f"{row['baseline']} sooner"}.get(told, told)
-    ending = f"sooner in {row['blocks_sooner']} of {row['blocks']} block{'' if row['blocks'] == 1 else 's'}; verdict: {verdict}"
-    if row["ratio"] is None:
-        told = ", ".join(_reached(report, name) for name in (row["arm"], row["baseline"]))
-        return f"{goal} reached by {told}; {row['arm']} {_bound_words(row)}{ending}"
-    size, interval = _ratio_words(row, report["plan"]["primary"]["alpha"])
-    return f"{row['arm']} {size} to {goal} than {row['baseline']} ({report['clock']} clock; {interval}{ending})"
-
-
-def _ratio_words(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
-    """How much sooner or later, and the interval where there are blocks enough for one."""
-    low, ratio, high, direction = row["low"], row["ratio"], row["high"], "sooner"
-    if ratio < 1:  # then all three are said the other way round
-        low, ratio, high, direction = high and 1 / high, 1 / ratio, low and 1 / low, "later"
-    return f"{ratio:.2f}x {direction}", "" if low is None else f"{100 * (1 - alpha):.3g} % interval {low:.2f}x to {high:.2f}x, "
-
-
-def _bound_words(row: Mapping[str, Any]) -> str:
-    low, high = (row["bound"] or {}).get("low"), (row["bound"] or {}).get("high")
-    if low is not None and low > 1:
-        return f"at least {low:.2f}x sooner with restarts, "
-    return f"at least {1 / high:.2f}x later with restarts, " if high is not None and high < 1 else ""
-
-
-def _reached(report: Report, arm: str) -> str:
-    """`arm in 5 of 7 runs (median 3.1 s)`."""
-    rows = next(a for a in report["arms"] if a["name"] == arm)["thresholds"]
-    row = next(r for r in rows if r["threshold"] == report["primary"]["threshold"])
-    median_s = row["time_to_accuracy_s"]["median"]
-    when = "" if median_s is None else f" (median {median_s:.1f} s)"
-    return f"{arm} in {row['reached']} of {row['runs']} runs{when}"
+    said = templates().get_template("answer.j2").render(report=report, row=primary_row(report))
+    return " ".join(said.split())

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.results.events import SCHEMA_VERSION, read_events
 from bench.results.fold import RunResult, segment_gaps
-from bench.results.report import report_name, report_texts
+from bench.results.report import make_report, report_name
 from bench.results.rules import RULES
 from bench.results.store import RunStore, json_text, plan_sha256, primary_record
 
@@ -108,7 +108,7 @@ def _report_problems(directory: Path, plan: dict[str, Any], results: list[RunRes
     if rules != "headstart" and not any(path.is_file() for path in paths.values()):
         return
     try:
-        made = report_texts(plan, results, rules)
+        made = make_report(plan, results, rules)[1]
     except Exception as error:
         yield f"{paths['json'].name} cannot be made again: {type(error).__name__}: {error}"
         return

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a table with a row an arm where there is one, a line a look otherwise. No thread, no timer."""
+"""Progress on the terminal: a table with each arm's latest line where there is one, the lines themselves otherwise. No thread."""
 
 import statistics
 import sys
@@ -12,9 +12,8 @@ from rich.text import Text
 from bench.results.comparison import time_to_accuracy_s
 from bench.results.events import Event
 from bench.results.fold import RunResult
-from bench.results.verdict import accuracy_label, answer
-
-NOTHING = "-"
+from bench.results.verdict import answer
+from bench.results.words import accuracy_label
 
 
 class ConsoleTracker:
@@ -24,9 +23,7 @@ class ConsoleTracker:
         self._config = config
         self._threshold: float = config["primary"]["threshold"]
         self._blocks = config["primary"]["max_blocks"] if config["until_decided"] else config["blocks"]
-        self._time_to = f"to {accuracy_label(self._threshold)}, median"
-        columns = ("run", "look", "val", "train", self._time_to, "images/s", "status")
-        self._rows = {arm: dict.fromkeys(columns, NOTHING) | {"status": "waiting"} for arm in config["arms"]}
+        self._latest = dict.fromkeys(config["arms"], "waiting")
         self._times_s: dict[str, list[float | None]] = {arm: [] for arm in config["arms"]}  # None where it was not reached
         self._run: dict[str, Any] = {}
         self._console = console or Console(force_terminal=sys.stdout.isatty())
@@ -36,10 +33,6 @@ class ConsoleTracker:
     def start(self, event: Event) -> None:
         """Name the run and what it trains."""
         run = self._run = event.data
-        unknown = dict.fromkeys(("look", "val", "train", "images/s"), NOTHING)
-        block = f"block {run['block'] + 1}/{self._blocks}"
-        self._name = f"{block}  {run['arm']} seed {run['seed']}"
-        self._rows[run["arm"]] |= {"run": f"{block}, seed {run['seed']}", **unknown, "status": "starting"}
         weights = " ".join(part for part in (run["weights"]["source"], run["weights"]["tag"]) if part)
         resumed = f"  resumed at step {run['resumed_step']}" if run["resumed_step"] else ""
         self._show(f"{run['network']['name']}  {run['network']['parameters']:,} parameters  weights {weights}{resumed}")
@@ -48,41 +41,28 @@ class ConsoleTracker:
         """Show a look on val; other events tell nothing new."""
         if event.kind != "eval_stop" or event.data["split"] != "val":
             return
-        data, row = event.data, self._rows[self._run["arm"]]
-        train_s = data["segments_s"].get("train", 0.0)
-        row |= {
-            "look": str(data["samples"] // self._config["evaluation"]["every_samples"]),
-            "val": f"{data['correct'] / data['total']:.4f}",
-            "train": f"{train_s:.1f} s",
-            "images/s": f"{data['samples'] / train_s:.0f}" if train_s else NOTHING,
-            "status": "training",
-        }
+        data, train_s = event.data, event.data["segments_s"].get("train", 0.0)
+        rate = f"{data['samples'] / train_s:.0f}" if train_s else "-"
         self._show(
-            f"look {row['look']}  epoch {event.epoch:.2f}  {data['samples']} images  val {row['val']}  "
-            f"train {row['train']}  {row['images/s']} images/s"
+            f"look {data['samples'] // self._config['evaluation']['every_samples']}  epoch {event.epoch:.2f}  "
+            f"{data['samples']} images  val {data['correct'] / data['total']:.4f}  train {train_s:.1f} s  {rate} images/s"
         )
 
     def finish(self, result: RunResult) -> None:
         """Show the run's end: its status, its time to the primary threshold, its test accuracy."""
-        row, times_s = self._rows[result.arm], self._times_s[result.arm]
         time_s = time_to_accuracy_s(self._config, result, self._threshold)
-        row["status"] = result.status
-        if result.status in ("completed", "diverged"):
-            times_s.append(time_s)
-            reached = [time_s for time_s in times_s if time_s is not None]
-            median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
-            row[self._time_to] = f"{median} ({len(reached)}/{len(times_s)} runs)"
+        if result.is_finished:
+            self._times_s[result.arm].append(time_s)
         after = "not reached" if time_s is None else f"after {time_s:.1f} s"
         test = "" if result.test_accuracy is None else f"test {result.test_accuracy:.4f}"
         rate = "" if result.images_per_s is None else f"{result.images_per_s:.0f} images/s"
-        row["images/s"] = rate.partition(" ")[0] or row["images/s"]
         error = (result.error or "").strip().rpartition("\n")[2]
         told = (result.status, f"{accuracy_label(self._threshold)} {after}", test, rate, error)
         self._show("  ".join(part for part in told if part))
 
     def summary(self, report: dict[str, Any]) -> None:
         """Print the provisional answer."""
-        self._print(answer(report))
+        self._console.print(Text(answer(report)), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the table as it stands and give the terminal back."""
@@ -91,16 +71,18 @@ class ConsoleTracker:
 
     def _show(self, line: str) -> None:
         """Draw the table again, or print the line, on a console that has no table."""
+        run = self._run
+        block = f"block {run['block'] + 1}/{self._blocks}"
         if self._live is None:
-            return self._print(f"{self._name}  {line}")
-        table = Table("arm", *next(iter(self._rows.values())), title=self._config["name"])
-        for arm, row in self._rows.items():
-            table.add_row(arm, *row.values())
+            return self._console.print(Text(f"{block}  {run['arm']} seed {run['seed']}  {line}"), soft_wrap=True)
+        self._latest[run["arm"]] = f"{block}  seed {run['seed']}  {line}"
+        table = Table("arm", f"to {accuracy_label(self._threshold)}, median", "latest", title=self._config["name"])
+        for arm, latest in self._latest.items():
+            table.add_row(arm, self._median(arm), Text(latest))
         self._live.start()
         return self._live.update(table, refresh=True)
 
-    def _print(self, line: str) -> None:
-        if self._live:
-            self._console.print(Text(line), soft_wrap=True)
-        else:
-            print(line, file=self._console.file, flush=True)
+    def _median(self, arm: str) -> str:
+        reached = [time_s for time_s in self._times_s[arm] if time_s is not None]
+        median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
+        return f"{median} ({len(reached)}/{len(self._times_s[arm])} runs)" if self._times_s[arm] else "-"

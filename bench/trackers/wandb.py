@@ -15,7 +15,7 @@ from bench.results.clocks import read_clock
 from bench.results.comparison import time_to_accuracy_s
 from bench.results.events import Event
 from bench.results.fold import RunResult
-from bench.results.verdict import accuracy_label
+from bench.results.words import accuracy_label
 
 MODES = ("online", "offline", "disabled")
 AXES = {"val/*": "time/train_s", "so_far/*": "time/train_s", "val_by_epoch/*": "trainer/epoch"}

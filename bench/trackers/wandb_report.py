@@ -13,7 +13,8 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 from wandb.errors import AuthenticationError
 
-from bench.results.verdict import accuracy_label, answer
+from bench.results.verdict import answer
+from bench.results.words import accuracy_label
 from bench.trackers.wandb import describe_error, find_key, resolve_mode, set_up
 
 DEADLINE_S, REQUEST_S = 25, 10
@@ -71,15 +72,9 @@ def _save(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tupl
     question = config["question"] or config["name"]
     title = question if len(question) <= 128 else f"{question[:127]}…"  # W&B takes no more
     panels = wr.PanelGrid(runsets=[runs], panels=_panels(config, max(10, len(report["runs"]))))
-    words, *tables = _sections(markdown)
-    plan = report["plan"]
-    facts = [
-        f"question: {question}",
-        "verdict: {verdict}; {reason}".format(**report["verdict"]),
-        f"clock: {report['clock']}; rules: {report['rules']}; method version: {report['method_version']}",
-        f"plan: sha256 {plan['sha256'] or 'none'}, changed {len(plan['amended'])} times",
-    ]
-    blocks = [wr.CalloutBlock(answer(report)), wr.UnorderedList(facts), words, panels, wr.P(NOTE), *tables]
+    head, _, rest = markdown.partition("\n\n![")  # of the page's picture, which W&B's own panels replace
+    _, heading, tables = rest.partition("\n## ")
+    blocks = [wr.MarkdownBlock(head), panels, wr.P(NOTE), wr.MarkdownBlock(f"{heading}{tables}".strip("\n"))]
     made = wr.Report(project, entity, title, answer(report), blocks, width="fluid").save(draft=False)
     slug = quote(re.sub(r"\W+", "-", title).strip("-"))  # its own `url` breaks at a question mark, and lacks the app's path
     return f"{settings.app_url.rstrip('/')}/{entity}/{quote(project)}/reports/{slug}--{made.id.rstrip('=')}", ""
@@ -95,17 +90,6 @@ def _panels(config: dict[str, Any], most_runs: int) -> list[Any]:
     bars = {f"time_to_accuracy_s/{label}": f"s to {label} on val, of runs that reached it" for label in labels}
     bars["images_per_s"] = "training images per s"
     return [*curves, *(wr.BarPlot(title=title, metrics=[name], **by_arm) for name, title in bars.items())]
-
-
-def _sections(markdown: str) -> list[Any]:
-    """report.md's blocks without its title and answer, which stand above, and its picture, which the panels replace."""
-    head, *sections = markdown.split("\n## ")
-    parts = head.partition("\n\n![")[0].split("\n\n")
-    blocks = [wr.MarkdownBlock("\n\n".join(part for part in parts if not part.startswith(("# ", "> "))))]
-    for section in sections:
-        title, _, body = section.partition("\n")
-        blocks += [wr.H2(title), wr.MarkdownBlock(body.strip("\n"))]
-    return blocks
 
 
 if __name__ == "__main__":

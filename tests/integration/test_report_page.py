@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-c
 SAMPLE = Path(__file__).parents[2] / "docs" / "sample" / "report.html"  # of the experiment `embedded`
 NARROW, WIDE = 400, 1200
 SCHEMES = {"light": 1, "dark": 0}  # Blink's numbers
-FIGURES, PICTURES = {"study": 4, "curves": 2, "sample": 4}, {"study": 6, "curves": 2, "sample": 6}
+FIGURES, PICTURES = {"study": 3, "curves": 2, "sample": 4}, {"study": 5, "curves": 2, "sample": 6}
 READABLE = 4.5  # contrast that WCAG AA asks of text
 # Opens pages in frames of several widths, and writes what it measures into itself.
 PROBE = """<!doctype html><body>%s<pre id="told"></pre><script>

@@ -316,8 +316,8 @@ def test_the_text_never_shows_a_threshold_as_another():
 def test_the_text_tells_how_many_blocks_decide_where_a_spread_is_stored():
     config = load(EMBEDDED, ["--primary.spread=0.1", "--primary.smallest_ratio=1.2"])
     text = plan_text(config, cost(config, arm_counts(config)))
-    assert "by simulation at the stored spread 0.1: 1.2x 12, 1.5x 7, 2x 7, 4x 7" in text
-    assert "by simulation" not in plan_text(load(EMBEDDED, ["--primary.spread=null"]), cost(config, arm_counts(config)))
+    assert "decide 9 times in 10, at the stored spread 0.1: 1.2x 12, 1.5x 7, 2x 7, 4x 7" in text
+    assert "stored spread" not in plan_text(load(EMBEDDED, ["--primary.spread=null"]), cost(config, arm_counts(config)))
 
 
 @pytest.mark.parametrize("override", ["--blocks=3", "--data.dir=x", "--thresholds=[0.9]", "--primary.alpha=0.01"])

@@ -51,7 +51,7 @@ def test_compiling_that_saves_nothing_never_pays(slow):
     assert arm_of([run(compiled=slow)])["compile"]["break_even_runs"] is None
 
 
-def test_confusion_is_counted_over_all_runs_and_the_worst_pairs_are_named():
+def test_confusion_is_counted_over_all_runs():
     first, second = [[8, 1, 1], [3, 7, 0], [0, 0, 10]], [[9, 1, 0], [0, 10, 0], [4, 0, 6]]
     runs = [run(block, confusion=matrix) for block, matrix in enumerate((first, second))]
     for made in runs:
@@ -60,16 +60,11 @@ def test_confusion_is_counted_over_all_runs_and_the_worst_pairs_are_named():
         "names": CLASSES,
         "confusion": [[17, 2, 1], [3, 17, 0], [4, 0, 16]],
         "accuracy": [17 / 20, 17 / 20, 16 / 20],
-        "most_confused": [
-            {"classes": ["frog", "cat"], "count": 5, "share_of_errors": 0.5},
-            {"classes": ["dog", "cat"], "count": 5, "share_of_errors": 0.5},
-        ],
     }
 
 
 def test_classes_without_an_error_or_without_an_image():
-    perfect = arm_of([run(confusion=[[10, 0], [0, 0]])])["classes"]
-    assert (perfect["accuracy"], perfect["most_confused"]) == ([1.0, None], [])
+    assert arm_of([run(confusion=[[10, 0], [0, 0]])])["classes"]["accuracy"] == [1.0, None]
     assert arm_of([run(confusion=None)])["classes"] is None
 
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from bench.results.curves import read_curves
-from bench.results.report import environment_table, factor_table, plain, report_texts, shared_table, write_report
-from bench.results.tables import NOTHING
+from bench.results.report import make_report, write_report
 from bench.results.verdict import answer
+from bench.results.words import NOTHING, plain
 from tests.unit.results_factory import make_config, make_plan, make_result, make_study
 
 ROOT = Path(__file__).parents[3]
@@ -79,7 +79,6 @@ def headings(page):
         "In the literature",
         "Accuracy on the way",
         "Time to each accuracy",
-        "Accuracy by class",
         "What is taken for what",
     )
     titles = [title for title in page.headings if title not in (*pictures, "How to make it again")]
@@ -199,12 +198,13 @@ def test_the_full_report_has_every_section(full):
     assert page.headings == [
         "In the literature", "Accuracy on the way", "Time to each accuracy", "Time to accuracy", "How thresholds were reached",
         "Final accuracy at the same budget", "Arms", "Speed", "Under other rules", "What differed", "What was held equal",
-        "Amended plans", "Accuracy by class", "What is taken for what", "Most confused", "Every run", "Environment",
+        "Amended plans", "What is taken for what", "Accuracy by class", "Most confused", "Every run", "Environment",
         "How to make it again",
     ]  # fmt: skip
     tables = headings(page)
     assert tables["Amended plans"][1:] == [["eeeeeeeeeeee", "blocks 5, now 7"]]
     assert tables["Most confused"][1][:2] == ["pretrained", "class f / class d"]
+    assert [row[0] for row in tables["Most confused"][1:]] == [name for name in (*ARMS, "again") for _ in range(3)]
     assert [row[0] for row in tables["Under other rules"][1:]] == ["headstart", "dawnbench", "airbench"]
     assert tables["Speed"][1] == [
         "pretrained", "320", "5.0 %", "0.0 %", "95.0 %", "compute", "100.0", "200.0", "21.5", "0 of 3", "1.1 runs",
@@ -223,7 +223,7 @@ def test_other_rules_have_a_report_of_their_own_on_test(tmp_path, config):
 
 
 def test_the_same_runs_give_the_same_report(written, config):
-    for kind, text in report_texts(make_plan(config), study(), "headstart").items():
+    for kind, text in make_report(make_plan(config), study(), "headstart")[1].items():
         assert text == (written[0] / f"report.{kind}").read_text()
 
 
@@ -233,7 +233,7 @@ def test_pictures_fit_into_the_page(full):
     assert len(set(page.ids)) == len(page.ids)
     assert {reference.removeprefix("#") for reference in page.references} <= set(page.ids)
     drawn = re.findall(r"<svg.*?</svg>", text, flags=re.S)
-    assert [re.search(r'<svg id="(\w+)"', svg)[1] for svg in drawn] == ["curves", "reach", "classes"]
+    assert [re.search(r'<svg id="(\w+)"', svg)[1] for svg in drawn] == ["curves", "reach"]
     for svg in drawn:
         name = re.search(r'<svg id="(\w+)"', svg)[1]
         assert all(own.startswith(name) for own in Page(svg).ids)
@@ -243,7 +243,7 @@ def test_pictures_fit_into_the_page(full):
         assert "currentColor" in svg
         assert "<rdf" not in svg
         assert not re.search(r"\d{4}-\d\d-\d\dT", svg)
-    assert text.count('role="img" aria-label="') == 3
+    assert text.count('role="img" aria-label="') == 2
 
 
 def test_the_picture_file(written):
@@ -329,28 +329,47 @@ def test_curves_from_elsewhere_have_a_page_without_holes(tmp_path):
     assert all(set(column) != {NOTHING} for table in page.tables for column in zip(*table[1:], strict=True))
 
 
-@pytest.mark.parametrize("blocks", [60, 61])
+@pytest.mark.parametrize("blocks", [30, 31, 60])
 def test_many_runs_make_no_big_picture(blocks):
     config = make_config()
-    text = report_texts(make_plan(config), list(make_study(config, blocks=blocks, looks=200)), "headstart")["html"]
+    text = make_report(make_plan(config), list(make_study(config, blocks=blocks, looks=200)), "headstart")[1]["html"]
     assert sum(map(len, re.findall(r"<svg.*?</svg>", text, flags=re.S))) < 1_200_000
 
 
-def test_what_differed_and_what_was_held_equal_share_no_key(config):
-    differed, equal = factor_table(config), dict(shared_table(config).rows)
-    assert ("weights.source", "file", "random") in differed.rows
-    assert ("optim.lr", "0.0003", "0.001") in differed.rows
+def test_what_differed_and_what_was_held_equal_share_no_key(page):
+    tables = headings(page)
+    assert tables["What differed"][0] == ["factor", "pretrained", "random"]
+    assert ["weights.source", "file", "random"] in tables["What differed"]
+    assert ["optim.lr", "0.0003", "0.001"] in tables["What differed"]
+    equal = dict(tables["What was held equal"])
     assert equal["optim"] == "name adamw"
     assert "weights" not in equal
     assert equal["data"] == "source digits, pad 2, labels given"  # not where they lie
 
 
-def test_environments_that_differ_are_told():
+def test_environments_that_differ_are_told(config):
     runs = study()
-    runs[0].start["environment"] = {"device": "cuda", "gpu": "a GPU"}
-    rows = environment_table(runs).rows
-    assert ("device", "cpu (runs: 5); cuda (runs: 1)") in rows
-    assert ("gpu", "— (runs: 5); a GPU (runs: 1)") in rows
+    runs[0].start["environment"] = {"device": "cpu", "torch": "2.14"}
+    text = make_report(make_plan(config), runs, "headstart")[1]["md"]
+    assert ["device", "cpu"] in markdown_tables(text)[-1]
+    assert ["torch", "2.14"] in markdown_tables(text)[-1]
+    runs[1].start["environment"] = {"device": "cpu", "torch": None}
+    text = make_report(make_plan(config), runs, "headstart")[1]["md"]
+    assert "| **torch** | **2.14 (runs: 1); — (runs: 1)** |" in text
+
+
+def test_classes_are_told_the_hardest_first_and_the_worst_pairs_named(tmp_path, config):
+    first, second = [[8, 1, 1], [3, 7, 0], [0, 0, 10]], [[9, 1, 0], [0, 10, 0], [4, 0, 6]]
+    runs = [make_result((0.95, 0.95), "random", seed=b, block=b, confusion=m) for b, m in enumerate((first, second))]
+    runs.append(make_result((0.95, 0.95), "pretrained", confusion=[[10, 0, 0], [0, 10, 0], [0, 0, 0]]))
+    for run in runs:
+        run.start["dataset"] = {**run.start["dataset"], "classes": ["cat", "dog", "frog"]}
+    write_report(tmp_path, make_plan(config), runs)
+    tables = headings(Page((tmp_path / "report.html").read_text()))
+    assert tables["Accuracy by class"] == [
+        ["", "pretrained", "random"], ["frog", NOTHING, "80.0"], ["cat", "100.0", "85.0"], ["dog", "100.0", "85.0"],
+    ]  # fmt: skip
+    assert tables["Most confused"][1:] == [["random", "frog / cat", "5", "50 %"], ["random", "dog / cat", "5", "50 %"]]
 
 
 def test_reading_the_report_module_brings_no_matplotlib_torch_or_config():

@@ -8,7 +8,8 @@ from bench.results.comparison import summarize
 from bench.results.curves import read_curves
 from bench.results.rules import RULES
 from bench.results.store import plan_sha256
-from bench.results.verdict import accuracy_label, answer, is_enough
+from bench.results.verdict import answer, is_enough
+from bench.results.words import accuracy_label
 from tests.unit.results.study import FLAT, RISING, losses, pair, primary, timed, told, wins
 from tests.unit.results_factory import make_config, make_plan
 

@@ -190,7 +190,9 @@ def test_a_finished_run_without_its_result(study):
 @pytest.mark.parametrize("kind", ["json", "md", "html"])
 def test_a_digit_in_a_report(study, kind, monkeypatch):
     path, texts = study / f"report.{kind}", {k: (study / f"report.{k}").read_text() for k in ("json", "md", "html")}
-    monkeypatch.setattr(module, "report_texts", lambda *_: texts)  # as they are made again, which the first test shows
+    monkeypatch.setattr(
+        module, "make_report", lambda *_: (None, texts, b"")
+    )  # as they are made again, which the first test shows
     text = path.read_text()
     shown = re.sub(r"<(style|script|svg).*?</\1>", lambda found: " " * len(found[0]), text, flags=re.S)
     for place in [found.start() for found in re.finditer(r"\d", shown)][:: 97 if kind == "json" else 19]:
@@ -319,7 +321,7 @@ def test_a_report_that_cannot_be_made_again_is_a_problem(study, monkeypatch):
     def broken(*_):
         raise KeyError("share")
 
-    monkeypatch.setattr(module, "report_texts", broken)
+    monkeypatch.setattr(module, "make_report", broken)
     assert verify(study) == ["report.json cannot be made again: KeyError: 'share'"]
 
 
