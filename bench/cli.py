@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         known, rest = _parser().parse_known_args(arguments)
         known.overrides = ["--until_decided=true" if text == UNTIL else text for text in rest]
-        if rest and known.verb not in ("run", "plan", "tune"):
+        if rest and known.verb not in ("run", "plan"):
             raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
         return known.call(known) or 0
     except ValueError as error:
@@ -45,8 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES)
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
-    tune = verbs.add_parser("tune", help="find each arm's learning rate", epilog=OVERRIDES)
-    tune.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES)
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
@@ -67,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
     doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
     doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
-    calls = _run, _tune, _plan, _report, _verify, _doctor
-    for made, call in zip((run, tune, plan, report, verify, doctor), calls, strict=True):
+    calls = _run, _plan, _report, _verify, _doctor
+    for made, call in zip((run, plan, report, verify, doctor), calls, strict=True):
         made.allow_abbrev = False  # what is cut short may be an override
         made.set_defaults(call=call)
     return parser
@@ -112,18 +110,6 @@ def _run(args: argparse.Namespace) -> None:
         report = write_report(store.root, store.write_plan(record), stored) if is_main else None
     if report is not None:
         _print_answer(report, store.root)
-
-
-def _tune(args: argparse.Namespace) -> None:
-    from bench.config.load import load
-    from bench.experiment.tune import Tuner
-    from bench.runtime.distributed import World
-
-    config = load(args.experiment, args.overrides)
-    with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
-        tuner = Tuner(config, world)
-        if summary := tuner.run():
-            print(tuner.text(summary), flush=True)
 
 
 def _plan(args: argparse.Namespace) -> None:

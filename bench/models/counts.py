@@ -21,6 +21,7 @@ class Counts:
 
 # (network, stem, input size in pixels)
 COUNTS: dict[tuple[str, str, int], Counts] = {
+    ("resnet18", "stock", 16): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=15.54944),
     ("resnet18", "stock", 32): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=37.016576),
     ("resnet18", "stock", 48): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=97.96096),
     ("resnet18", "stock", 64): Counts(parameters=11_181_642, statistics=9_600, forward_mmac=148.050944),
@@ -32,6 +33,7 @@ COUNTS: dict[tuple[str, str, int], Counts] = {
     ("resnet18", "3x3", 16): Counts(parameters=11_173_962, statistics=9_600, forward_mmac=138.85952),
     ("resnet18", "3x3", 24): Counts(parameters=11_173_962, statistics=9_600, forward_mmac=312.42752),
     ("resnet18", "3x3", 32): Counts(parameters=11_173_962, statistics=9_600, forward_mmac=555.42272),
+    ("vit_huge_patch14_224", "stock", 224): Counts(parameters=630_777_610, statistics=0, forward_mmac=167293.84192),
     ("resnet50", "stock", 32): Counts(parameters=23_528_522, statistics=53_120, forward_mmac=83.431424),
     ("small_cnn", "stock", 32): Counts(parameters=551_018, statistics=448, forward_mmac=38.896896),
     ("maxpool_cnn", "stock", 32): Counts(parameters=1_197_578, statistics=1_792, forward_mmac=152.815488),

@@ -23,7 +23,7 @@ LEAVES = [(root, leaf.name) for root, section in SECTIONS.items() for leaf in da
 NOT_DECISIVE = {
     "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds", "confirm_looks",
     "clock", "blocks", "until_decided", "budgets", "controls", "reference", "seed", "hardware", "trackers", "wandb", "output",
-    "imports", "tune",
+    "imports",
 }  # fmt: skip
 STUDY: dict[str, Any] = {
     "name": "study", "question": "Is it so?", "cost": "little", "command": "none", "expected": "yes",
@@ -189,7 +189,6 @@ def test_a_bare_name_is_an_experiment_that_is_shipped():
         ("--weights.stem=croped", r"weights.stem: 'croped' is not allowed; .*did you mean 'crop'\?"),
         ("--optim.layer_decay=1.5", r"optim.layer_decay: 1.5: "),
         ("--schedule.plateau_factor=1", r"schedule.plateau_factor: 1: "),
-        ("--tune.trials=2", r"tune.trials: 2: "),
         ("--weights.source=file", r"arm slow: weights.source: 'file' needs weights.file, which is null"),
         ("--weights.source=self", r"arm slow: weights.source: 'self' needs weights.recipe, which is null"),
         ("--controls={fast: equal}", r"controls: no arm 'fast' that could be one; allowed: $"),

@@ -24,7 +24,7 @@ WHOLE = [
     f"--arms={ARMS}",
     "--baseline=plain",
     "--primary.arm=other",
-    "--model.input_size=40",
+    "--model.input_size=32",
 ]
 
 
@@ -62,7 +62,7 @@ def zeroed(classes: int) -> nn.Module:
 
 def wider(classes: int) -> nn.Module:
     network = small_cnn(classes)
-    network.hidden = nn.Sequential(nn.Linear(128 * 5 * 5, 129), nn.ReLU())
+    network.hidden = nn.Sequential(nn.Linear(128 * 4 * 4, 129), nn.ReLU())
     network.head = nn.Linear(129, classes)
     return network
 
