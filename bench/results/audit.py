@@ -10,7 +10,7 @@ CAUSES = {
     "network": ("model",),
     "init": ("model",),
     "optimizer": ("optim", "model", "finetune"),
-    "schedule": ("schedule", "optim", "train"),
+    "schedule": ("schedule", "optim", "train.samples", "train.global_batch_size"),
     "data": ("data", "model"),  # the normalisation follows the network
     "precision": ("precision",),
 }
@@ -37,7 +37,7 @@ def differences(config: Mapping[str, Any], realities: Mapping[str, Mapping[str, 
         for fact in sorted({*own, *base}):
             if own.get(fact) != base.get(fact):
                 causes = CAUSES.get(fact) or CAUSES[fact.partition(".")[0]]
-                why = tuple(key for key in changed if key.partition(".")[0] in causes)
+                why = tuple(key for key in changed if f"{key}.".startswith(tuple(f"{cause}." for cause in causes)))
                 found.append(Difference(arm=arm, fact=fact, value=own.get(fact), baseline=base.get(fact), explained_by=why))
     return found
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from bench.results.audit import check_declared
 from torch import nn
 
 from bench import registry
@@ -14,6 +13,7 @@ from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs
 from bench.models.cnn import small_cnn
 from bench.models.weights import random_start
+from bench.results.audit import check_declared
 from bench.training import optimizers
 from tests.commands import ROOT, TINY, bench, environment
 from tests.unit.training.factory import opened_world

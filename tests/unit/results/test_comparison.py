@@ -166,7 +166,7 @@ def change(run, key, **values):
             lambda run: change(run, "dataset", sha256="e" * 64),
             f"2 different data sets cannot be compared: {'d' * 64}, {'e' * 64}",
         ),
-        (lambda run: run.start.update(method_version="0.9"), "2 different versions of the method .*: 0.9, 1.0"),
+        (lambda run: run.start.update(method_version="0.9"), "2 different versions of the method .*: 0.9, 1.1"),
         (lambda run: run.start.update(world_size=2), "2 different numbers of processes .*: 1, 2"),
         (lambda run: change(run, "precision", name="bf16"), "2 different precisions .*: bf16, fp32"),
         (lambda run: change(run, "environment", gpu="NVIDIA H100"), "2 different kinds of hardware .*: NVIDIA H100, None None"),

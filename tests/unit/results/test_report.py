@@ -157,7 +157,7 @@ def test_the_answer_comes_first_with_verdict_and_reason(written):
 def test_facts_of_the_answer(full):
     text = (full[0] / "report.md").read_text()
     for fact in (
-        "- evidence: 26.8 of 20 needed", "- blocks: 7 of 7 planned, 7 sooner, 0 later", "- clock: train", "- method: METHOD 1.0",
+        "- evidence: 26.8 of 20 needed", "- blocks: 7 of 7 planned, 7 sooner, 0 later", "- clock: train", "- method: METHOD 1.1",
         "- rules: headstart: a crossing on val that holds", "- data set: digits, sha256 dddddddddddd", "- controls: again ",
         "- plan: sha256 pppppppppppp, amended 1x", "- stored references: random ", "- crossover accuracy: none within the budget",
         "- ratio of times, 95 % interval: 2.",
