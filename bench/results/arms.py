@@ -2,7 +2,7 @@
 
 import math
 import statistics as plain
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.results import statistics
@@ -11,7 +11,15 @@ from bench.results.fold import STATUSES, RunResult
 from bench.results.rules import Judged
 
 SPREAD: dict[str, Callable[[list[float]], float]] = {"median": plain.median, "low": min, "high": max}
+WEIGHTS = ("source", "tag", "sha256", "transform", "stem", "pretraining")
 WAITING_FRACTION = 0.05  # of the train segment; more is told as the bottleneck
+
+
+def train_flops(network: Mapping[str, Any], samples: float) -> float:
+    """FLOPs of training on so many images: what is paid once a run, and the first ones at a price of their own."""
+    first = min(samples, network["head_first_samples"])
+    each, rest = network["train_flops_per_image"], samples - first
+    return float(network["train_flops_once"] + first * network["head_first_flops_per_image"] + rest * each)
 
 
 def describe_arm(
@@ -25,7 +33,7 @@ def describe_arm(
         "name": arm,
         "network": start["network"]["name"] if start else None,
         **{key: start["network"][key] if start else None for key in ("parameters", "flops_per_image")},
-        "weights": {key: start["weights"][key] for key in ("source", "tag", "sha256")} if start else None,
+        "weights": {key: start["weights"][key] for key in WEIGHTS} if start else None,
         "runs": len(own),
         "statuses": {status: sum(run.status == status for run in runs) for status in STATUSES},
         "thresholds": [_threshold(threshold, judged, own, clock, tau_s) for threshold, judged in rows.items()],
@@ -33,7 +41,7 @@ def describe_arm(
         "step": _step(start["compile"], spread([run.data_wait_fraction for run in own])["median"]) if start else None,
         "compile": _compile(start["compile"], config) if start else None,
         "final_accuracy": spread([run.test_accuracy for run in whole]),
-        "optimism_gap": spread([run.looks[-1].accuracy - run.test_accuracy for run in whole if run.test_accuracy is not None]),
+        "optimism_gap": spread([run.scored_look.accuracy - run.test_accuracy for run in whole if run.test_accuracy is not None]),
         "area_log_flops": spread([_area(run) for run in whole]),
         "reference": _reference(config["reference"].get(arm), rows[config["primary"]["threshold"]]),
         "classes": _classes(whole),
@@ -48,7 +56,8 @@ def at_longest(runs: Sequence[RunResult]) -> list[RunResult]:
 
 def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunResult], clock: str, tau_s: float) -> dict[str, Any]:
     looks, spans = [row.look for row in judged if row.look], [row.span for row in judged]
-    flops = runs[0].start["network"]["flops_per_image"] if runs else None
+    network = runs[0].start["network"] if runs else {}
+    known = looks if network.get("flops_per_image") else []  # curves from elsewhere do not tell
     short = [span.after for span in spans if not span.reached and math.isfinite(span.after)]
     own_s = min(short) if short else max((read_clock(clock, run.segments_s) for run in runs), default=0.0)
     timed = spans if own_s else []  # a run may diverge before any of its time was counted
@@ -62,8 +71,8 @@ def _threshold(threshold: float, judged: Sequence[Judged], runs: Sequence[RunRes
         **{name: sum(getattr(row, name) for row in judged) for name in ("touched", "fell_back", "ended_below")},
         "time_to_accuracy_s": spread([span.by for span in spans if span.reached]),
         "epochs_to_accuracy": spread([look.epoch for look in looks]),
-        "samples_to_accuracy": spread([look.samples for look in looks] if flops else []),  # curves from elsewhere do not tell
-        "flops_to_accuracy": spread([3 * flops * look.samples for look in looks] if flops else []),
+        "samples_to_accuracy": spread([look.samples for look in known]),
+        "flops_to_accuracy": spread([train_flops(network, look.samples) for look in known]),
         "joules_to_accuracy": spread([]),  # no meter
         "mean_s": {"value": statistics.rmst(spans, tau_s) if tau_s else None, "tau": tau_s or None},
         "restarts_s": {"value": statistics.ert(timed, own_s) if timed else None, **ends(interval), "floor": floor},
@@ -102,8 +111,9 @@ def _compile(compiled: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
 
 
 def _area(run: RunResult) -> float | None:
-    flops = 3 * (run.start["network"]["flops_per_image"] or 0)
-    return statistics.log_area([flops * look.samples for look in run.looks], [look.accuracy for look in run.looks])
+    network = run.start["network"]
+    looks = run.looks if network["flops_per_image"] else []
+    return statistics.log_area([train_flops(network, look.samples) for look in looks], [look.accuracy for look in looks])
 
 
 def _reference(stored: Sequence[float] | None, judged: Sequence[Judged]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.results import statistics
 from bench.results.arms import at_longest, describe_arm, ends
+from bench.results.audit import differences
 from bench.results.clocks import METHOD_VERSION, read_clock
 from bench.results.fold import RunResult
 from bench.results.rules import RULES, Judged, Rules, judge
@@ -36,7 +37,9 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
         for arm in config["arms"]
     }
     others = [arm for arm in config["arms"] if arm != config["baseline"]]
-    whole = [((run.arm, run.block), read_clock(clock, run.segments_s)) for run in finished if run.status == "completed"]
+    realities = {arm: at_longest(own)[0].start["reality"] for arm in config["arms"] if (own := _of(arm, finished))}
+    ended = [run for run in finished if run.status == "completed" and run.stopped_step is None]
+    whole = [((run.arm, run.block), read_clock(clock, run.segments_s)) for run in ended]
     tau_s = min(dict(sorted(whole)).values(), default=0.0)  # the least that an arm's longest run of a block had
     report = {
         "schema_version": REPORT_SCHEMA_VERSION,
@@ -53,6 +56,7 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
         "final_accuracy": [_final(config, arm, finished) for arm in others],
         "crossover": [_crossover(config, arm, grid) for arm in others],
         "rankings": _rankings(config, finished),
+        "audit": differences(config, realities),
         "runs": [{name: getattr(run, name) for name in RUN_FACTS} for run in results],
     }
     report["controls"] = check_controls(config, report)

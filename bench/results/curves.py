@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
+from bench.results.arms import WEIGHTS
 from bench.results.fold import Look, RunResult
 
 COLUMNS = ("arm", "run", "epoch", "seconds", "accuracy")
@@ -79,11 +80,11 @@ def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
 
 def _result(arm: str, run: str, block: int, looks: list[Look], path: Path) -> RunResult:
     start: dict[str, Any] = {
-        "config": {"train": {"samples": 1}}, "segments_s": {}, "process_runs": 0, "environment": {}, "precision": {"name": None},
+        "config": {"train": {"samples": 1}}, "segments_s": {}, "process_runs": 0, "environment": {}, "reality": {},
         **dict.fromkeys(("plan_sha256", "method_version", "world_size", "self_check")),
         "dataset": {"name": f"curves of {path.name}", "sha256": None, "classes": []},
         "network": dict.fromkeys(("name", "parameters", "flops_per_image")),
-        "weights": dict.fromkeys(("source", "tag", "sha256")),
+        "weights": dict.fromkeys(WEIGHTS), "precision": {"name": None},
         "compile": {"enabled": False, "communication_fraction": 0.0, **dict.fromkeys(TIMED)},
     }  # fmt: skip
     return RunResult(

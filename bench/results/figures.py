@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.results.arms import train_flops
 from bench.results.clocks import read_clock
 from bench.results.fold import RunResult
 from bench.results.rules import RULES
@@ -95,9 +96,10 @@ def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence
 
 def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
     """[seconds, epochs, FLOPs if known, accuracy] by look."""
-    looks, each = run.looks_on(split), 3 * run.start["network"]["flops_per_image"] if flops else 0
+    looks, network = run.looks_on(split), run.start["network"]
     columns = [[read_clock(clock, look.segments_s) for look in looks], [look.epoch for look in looks]]
-    return np.array([*columns, *([[each * look.samples for look in looks]] if flops else []), [look.accuracy for look in looks]])
+    columns += [[train_flops(network, look.samples) for look in looks]] if flops else []
+    return np.array([*columns, [look.accuracy for look in looks]])
 
 
 def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:

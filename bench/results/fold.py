@@ -57,6 +57,8 @@ class RunResult:
     confusion: list[list[int]] | None = None
     images_per_s: float | None = None
     data_wait_fraction: float | None = None
+    stopped_step: int | None = None  # where its own rule ended it, before its budget
+    best_step: int | None = None  # of the look whose weights were put back, which test was scored on
     ledger_sha256: str = ""
     start: dict[str, Any]
 
@@ -81,6 +83,11 @@ class RunResult:
         """The process's age when the run ended; None where the process made other runs too, or several made this one."""
         alone = self.start["process_runs"] == 1 and self.attempts == 1 and self.is_finished
         return read_clock("wall", self.segments_s) if alone else None
+
+    @property
+    def scored_look(self) -> Look:
+        """The look on val of the weights that test was scored on."""
+        return next((look for look in self.looks if look.step == self.best_step), self.looks[-1])
 
     def looks_on(self, split: str) -> list[Look]:
         """The looks on val, or on test."""
@@ -115,6 +122,7 @@ def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:
         test_correct=test.get("correct"), test_total=test.get("total"), test_loss=test.get("loss"),
         confusion=test.get("confusion"), images_per_s=images_per_s,
         data_wait_fraction=looks[-1].data_wait_s / looks[-1].segments_s["train"] if looks else None,
+        **{name: stop[name] if stop else None for name in ("stopped_step", "best_step")},
         ledger_sha256=ledger_sha256, start=start,
     )  # fmt: skip
 

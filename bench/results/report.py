@@ -1,6 +1,6 @@
 """Writes a study's report: report.json is the content, report.html and report.md show it, report.png is its first picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ def make_report(plan: dict[str, Any], results: Sequence[RunResult], rules: str) 
         "answer": answer(report),
         "report": report,
         "config": config,
-        "keys": flatten(config),
         "row": primary_row(report),
         "clock": clock_label(report),
         "pictures": pictures,
@@ -50,11 +49,3 @@ def make_report(plan: dict[str, Any], results: Sequence[RunResult], rules: str) 
     page["tables"] = {name: [told for told in group if told["rows"]] for name, group in vars(made)["groups"].items()}
     texts = {kind: templates(escape=kind == "html").get_template(f"report.{kind}.j2").render(page) for kind in ("html", "md")}
     return report, {"json": json_text(report), **{kind: f"{text}\n" for kind, text in texts.items()}}, first
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested config as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

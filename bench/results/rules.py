@@ -109,7 +109,8 @@ def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: 
     }
     if not reached:
         last = max(runs, key=lambda run: run.budget)
-        span = Span(after=math.inf if last.status == "diverged" else read_clock(clock, last.segments_s), by=math.inf)
+        ended_itself = last.status == "diverged" or last.stopped_step is not None  # and was not cut off by its budget
+        span = Span(after=math.inf if ended_itself else read_clock(clock, last.segments_s), by=math.inf)
         return Judged(block=runs[0].block, span=span, look=None, kind=None, **beside)
     run, at = min(reached, key=lambda pair: read_clock(clock, pair[0].looks_on(split)[pair[1].look].segments_s))
     looks = run.looks_on(split)

@@ -44,6 +44,8 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"the control {', '.join(failed)} failed"
     if leaks := [arm["name"] for arm in report["arms"] if arm["reference"] and arm["reference"]["told"] == "too good"]:
         return f"{', '.join(leaks)} converged in fewer epochs than its stored reference: is there a leak?"
+    if hidden := next((found for found in report["audit"] if not found["explained_by"]), None):
+        return f"{hidden['arm']} differs from the baseline in {hidden['fact']}, which none of its factors explains"
     seen = [(run.arm, run.block, run.budget) for run in results]
     return "a run is there twice" if len(set(seen)) < len(seen) else None
 

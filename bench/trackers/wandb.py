@@ -26,13 +26,12 @@ def resolve_mode(configured: str | None, environ: Mapping[str, str], key_present
 
     Raises ValueError for a mode that does not exist.
     """
-    asked = {"wandb.mode": configured, "WANDB_MODE": environ.get("WANDB_MODE") or None}
-    for key, mode in asked.items():
-        if mode is not None and mode not in MODES:
+    asked = [(mode, key) for mode, key in ((configured, "wandb.mode"), (environ.get("WANDB_MODE"), "WANDB_MODE")) if mode]
+    for mode, key in asked:
+        if mode not in MODES:
             raise ValueError(f"{key}: {mode!r} is not allowed; {registry.nearest(mode, MODES)}")
-    for key, mode in asked.items():
-        if mode is not None:
-            return mode, f"{key} asks for it"
+    if asked:
+        return asked[0][0], f"{asked[0][1]} asks for it"
     return ("online", "an API key is there") if key_present else ("offline", "no API key")
 
 

@@ -39,6 +39,7 @@ def make_config(**changes: Any) -> dict[str, Any]:
         "data": {"source": "digits", "dir": None, "pad": 2, "labels": "given"},
         "model": {"name": "resnet18", "stem": "stock"},
         "weights": {"source": "random", "tag": None},
+        "finetune": {"layers": "all", "head_first_steps": 0, "batch_norm_momentum": None},
         "optim": {"name": "adamw", "lr": 0.001},
         "schedule": {"name": "constant", "lr_warmup_steps": 10},
         "train": {"global_batch_size": BATCH, "samples": 12_800},
@@ -83,8 +84,14 @@ def make_run_start(arm: str = "pretrained", *, seed: int = 0, block: int = 0, **
         "network": {
             "name": "resnet18", "parameters": 11_181_642, "buffers": 9_600, "flops_per_image": 37_000_000,
             "input_size": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+            "train_flops_per_image": 3 * 37_000_000, "train_flops_once": 0,
+            "head_first_samples": 0, "head_first_flops_per_image": 37_010_240,
         },
-        "weights": {"source": "file" if arm == "pretrained" else "random", "tag": None, "sha256": None},
+        "weights": {
+            "source": "file" if arm == "pretrained" else "random", "tag": None, "sha256": None, "transform": None, "stem": None,
+            "pretraining": None,
+        },
+        "reality": {"network.class": "ResNet", "init.rms": "0.03", "optimizer.groups": "62 tensors", "data.mean": "[0.5]"},
         "precision": {"name": "fp32"}, "self_check": None,
         "compile": {
             "enabled": True, "mode": "default", "compile_s": 21.5, "cache_hits": 0, "cache_misses": 3,

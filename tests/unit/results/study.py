@@ -121,11 +121,13 @@ def write_run(
     resumed_from: int = 0,
     once_s: dict[str, float] | None = None,
     result: bool = True,
+    stop: dict[str, int] | None = None,
     **start: Any,
 ) -> Path:
     """One attempt of a run, event by event: every segment takes time. `status` None: it was killed after its last look.
 
-    `resumed_from` looks lie in an earlier attempt. Writes result.json as a run does when it ends.
+    `resumed_from` looks lie in an earlier attempt; `stop`: what its end tells beside.
+    Writes result.json as a run does when it ends.
     """
     store: RunStore = made.store
     store.run_dir(spec.run_id).mkdir(parents=True, exist_ok=True)
@@ -152,7 +154,8 @@ def write_run(
     if status:
         clock.spend(segments_s, "log", 0.02)
         error = None if status == "completed" else "loss is nan"
-        log.emit("run_stop", step=len(curve) * 5, status=status, error=error, segments_s={**segments_s})
+        ended = {"stopped_step": None, "best_step": None, **(stop or {})}
+        log.emit("run_stop", step=len(curve) * 5, status=status, error=error, segments_s={**segments_s}, **ended)
     log.flush()
     if status and result:
         folded = store.result(spec.run_id)

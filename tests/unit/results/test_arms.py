@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 
-from bench.results.arms import ends, spread
+from bench.results.arms import ends, spread, train_flops
 from tests.unit.results.study import FLAT, RISING, timed, told
 
 CLASSES = ["cat", "dog", "frog"]
@@ -113,6 +113,37 @@ def test_area_is_mean_accuracy_over_log_flops():
     found = arm_of([unknown])
     assert found["area_log_flops"]["median"] is None
     assert found["thresholds"][1]["flops_to_accuracy"]["median"] is None
+
+
+WHOLE = {"train_flops_per_image": 30, "train_flops_once": 0, "head_first_samples": 0, "head_first_flops_per_image": 12}
+
+
+@pytest.mark.parametrize(
+    ("network", "flops"),
+    [
+        ({}, [0, 30, 3000]),
+        ({"train_flops_once": 500}, [500, 530, 3500]),
+        ({"head_first_samples": 10}, [0, 12, 120 + 90 * 30]),
+        ({"head_first_samples": 200}, [0, 12, 1200]),
+        ({"head_first_samples": 10, "train_flops_once": 7, "train_flops_per_image": 3}, [7, 19, 7 + 120 + 270]),
+    ],
+)
+def test_flops_of_training_by_hand(network, flops):
+    assert [train_flops({**WHOLE, **network}, samples) for samples in (0, 1, 100)] == flops
+
+
+def test_flops_to_accuracy_and_the_area_are_at_the_price_that_was_paid():
+    frozen = run()
+    frozen.start["network"] = {**frozen.start["network"], "train_flops_per_image": 5, "train_flops_once": 10**6}
+    arm = arm_of([frozen])
+    assert arm["thresholds"][1]["flops_to_accuracy"]["median"] == 10**6 + 5 * 960
+    assert arm["area_log_flops"]["median"] != pytest.approx(arm_of([run()])["area_log_flops"]["median"])
+
+
+def test_the_optimism_gap_is_of_the_look_that_test_was_scored_on():
+    made = run(test_correct=400, best_step=10, stopped_step=20)  # 0.8 on test; 0.85 on val at step 10, 0.95 at the last
+    assert arm_of([made])["optimism_gap"]["median"] == pytest.approx(0.05)
+    assert arm_of([run(test_correct=400)])["optimism_gap"]["median"] == pytest.approx(0.15)
 
 
 def test_a_spread_leaves_out_what_is_not_known():

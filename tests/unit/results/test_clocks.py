@@ -57,7 +57,7 @@ def test_algoperf_holds_train_and_compile(segments_s):
 
 
 def test_a_ledgers_run_reads_on_all_clocks():
-    stop = make_event("run_stop", status="completed", error=None, segments_s=POWERS)
+    stop = make_event("run_stop", status="completed", error=None, segments_s=POWERS, stopped_step=None, best_step=None)
     result = fold([make_run_start(process_runs=1, segments_s={"startup": 1.0}), stop])
     assert {clock: read_clock(clock, result.segments_s) for clock in CLOCKS} == {
         "train": 32.0, "airbench": 176.0, "mlperf": 1010.0, "algoperf": 56.0, "wall": 2047.0,

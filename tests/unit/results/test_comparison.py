@@ -122,6 +122,14 @@ def test_a_run_that_diverged_early_does_not_shorten_the_common_budget():
     assert row["mean_s"] == {"value": (3 + 4) / 2, "tau": 4.0}
 
 
+def test_a_run_that_its_own_rule_ended_does_not_shorten_the_common_budget():
+    runs = [*pair(0, 1.0, 2.0), *pair(1, 1.0, 2.0), timed(FLAT[:2], block=2, step_s=0.5, stopped_step=10), pair(2, 1.0, 2.0)[1]]
+    row = threshold_of(told(runs), "pretrained")
+    assert row["mean_s"] == {"value": (3 + 3 + 4) / 3, "tau": 4.0}
+    assert row["restarts_s"]["value"] == (3 + 3 + 4) / 2
+    assert comparison(told(runs))["blocks_sooner"] == 2
+
+
 def test_of_several_budgets_the_longest_is_the_common_one_and_has_the_final_accuracy():
     def block(index, arm, correct):
         return [

@@ -12,8 +12,9 @@ from tests.unit.results.study import RISING, own_clock, study_plan, write_run
 from tests.unit.results_factory import make_event, make_look, make_run_start
 
 
-def stop(status="completed", error=None, train_s=9.0):
-    return make_event("run_stop", status=status, error=error, segments_s={"train": train_s, "evaluate": 1.0})
+def stop(status="completed", error=None, train_s=9.0, **ended):
+    ended = {"stopped_step": None, "best_step": None, **ended}
+    return make_event("run_stop", status=status, error=error, segments_s={"train": train_s, "evaluate": 1.0}, **ended)
 
 
 def steps(result):
@@ -81,6 +82,15 @@ def test_a_restarted_attempt_drops_all_of_the_killed_one():
 def test_an_attempt_after_a_failed_one_is_judged_by_its_own_end():
     result = fold([make_run_start(), make_look(1, 0.1), stop("failed", "out of memory"), make_run_start(), make_look(1, 0.5)])
     assert (result.status, result.error) == ("interrupted", None)
+
+
+def test_where_a_run_ended_itself_and_which_look_was_scored():
+    looks = [make_look(n, accuracy) for n, accuracy in enumerate((0.3, 0.6, 0.5), 1)]
+    plain, stopped = (fold([make_run_start(), *looks, end]) for end in (stop(), stop(stopped_step=15, best_step=10)))
+    assert (plain.stopped_step, plain.best_step, plain.scored_look.step) == (None, None, 15)
+    assert (stopped.stopped_step, stopped.best_step, stopped.scored_look.accuracy) == (15, 10, 0.6)
+    killed = fold([make_run_start(), *looks])
+    assert (killed.stopped_step, killed.best_step) == (None, None)
 
 
 def test_throughput_leaves_the_first_epoch_out():

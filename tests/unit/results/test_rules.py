@@ -153,6 +153,16 @@ def test_a_diverged_run_never_reaches_though_its_curve_did():
         assert not one([timed((0.95, 0.95), status="diverged", test=(0.95, 0.95))], rules=rules).span.reached
 
 
+def test_a_run_that_its_own_rule_ended_never_reached_what_it_missed():
+    run = timed((0.5, 0.85, 0.85), stopped_step=15)
+    assert ends(one([run])) == (math.inf, math.inf)
+    assert ends(one([dataclasses.replace(run, stopped_step=None)])) == (3.0, math.inf)  # its budget cut it off
+    assert (ends(one([run], 0.8)), one([run], 0.8).kind) == ((1.0, 2.0), "confirmed")
+    late = timed((0.5, 0.7, 0.95), stopped_step=15)
+    assert (ends(one([late])), one([late]).kind) == ((2.0, 3.0), "terminal")
+    assert ends(one([run], kind="annealed")) == (math.inf, math.inf)
+
+
 @pytest.mark.parametrize(
     ("curve", "flags"),
     [

@@ -317,6 +317,22 @@ def test_a_failed_attempt_that_is_made_again(tmp_path):
     assert verify(made.store.root) == []
 
 
+def test_a_study_of_runs_that_stopped_themselves_is_whole_and_its_digits_are_held(tmp_path):
+    made = study_plan(tmp_path)
+    with own_clock() as clock:
+        for spec in made.specs:
+            write_run(
+                made, spec, clock, RISING[:3] if spec.arm == "random" else RISING, stop={"stopped_step": 15, "best_step": 10}
+            )
+    published = report(made)
+    assert verify(made.store.root) == []
+    row = published["arms"][1]["thresholds"][1]
+    assert (row["reached"], row["mean_s"]["tau"]) == (7, None)  # at their ends: terminal, and no run had a whole budget
+    assert published["arms"][0]["optimism_gap"]["median"] == pytest.approx(0.85 - 0.94)  # of the look at step 10
+    edit(ledger(made.store.root), '"best_step":10', '"best_step":15')
+    assert any("result.json is not what its ledger folds to: best_step" in problem for problem in verify(made.store.root))
+
+
 def test_a_report_that_cannot_be_made_again_is_a_problem(study, monkeypatch):
     def broken(*_):
         raise KeyError("share")
