@@ -23,8 +23,6 @@ from bench.runtime.distributed import World
 from bench.training.features import Features, are_fixed, body_call
 from bench.training.program import Program
 
-COUNTED = ("parameters", "buffers", "flops_per_image", "input_size")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
@@ -56,7 +54,8 @@ class Assembler:
         key = json.dumps(shared)
         if key not in self._built:
             self._built[key] = self._build(config)
-        return dataclasses.replace(self._built[key], start=start)
+        built = self._built[key]
+        return dataclasses.replace(built, start=start, reality={**built.reality, "schedule.rates": _rates_text(config)})
 
     def compile(self, assembly: Assembly, config: ExperimentConfig) -> None:
         """Compile an assembly's program, once for all arms that share it, and note how in its record."""
@@ -105,7 +104,7 @@ class Assembler:
         return Assembly(
             dataset=dataset, program=program, loader=loader, val=val, test=test, features=features, start=random_start(),
             network=network, compile={},
-            reality=reality(config, dataset, spec, program, whole) | {f"network.{key}": counts[key] for key in COUNTED},
+            reality=reality(config, dataset, spec, program, whole) | {f"network.{key}": count for key, count in counts.items()},
         )  # fmt: skip
 
 
@@ -138,7 +137,6 @@ def reality(config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, progra
         "init.rms": f"{math.sqrt(square / numbers):.6g}",
         "optimizer.class": type(optimizer).__qualname__,
         "optimizer.groups": "; ".join(_group_text(group) for group in optimizer.param_groups),
-        "schedule.rates": ", ".join(f"{config.optim.lr * program.fraction(step):.3g}" for step in (0, program.total_steps - 1)),
         "data.images": f"{dataset.name} {dataset.sha256}",
         "data.splits": ", ".join(f"{len(split.labels)}" for split in (dataset.train, dataset.val, dataset.test)),
         "data.augmentation": ", ".join(f"{key} {value}" for key, value in vars(spec.augmentation).items()),
@@ -147,6 +145,13 @@ def reality(config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, progra
         "precision.images": str(spec.dtype),
         "precision.parameters": ", ".join(sorted({str(tensor.dtype) for tensor in raw.parameters()})),
     }
+
+
+def _rates_text(config: ExperimentConfig) -> str:
+    """Learning rates of the first, middle and last step."""
+    schedule, total = registry.resolve("schedule", config.schedule.name), config.train.samples // config.train.global_batch_size
+    rates = (config.optim.lr * schedule(step, config.schedule.lr_warmup_steps, total) for step in (0, total // 2, total - 1))
+    return ", ".join(f"{rate:.3g}" for rate in rates)
 
 
 def _group_text(group: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KINDS = ("run_start", "setup_stop", "warmup_stop", "epoch_stop", "eval_stop", "checkpoint", "run_stop")
 
 

@@ -47,9 +47,8 @@ class Features:
         self._table = torch.cat([batch.images for batch in self._batches])[: len(self._labels)]
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        """Evaluation batches; before `compute` the first alone, as kernel_warmup needs it."""
-        first = next(iter(self._images)) if not self._batches else None
-        yield from [dataclasses.replace(first, images=self._body(first.images))] if first else self._batches
+        """Evaluation batches; before `compute` each is made when it is asked for, as kernel_warmup needs the first alone."""
+        yield from self._batches or (dataclasses.replace(batch, images=self._body(batch.images)) for batch in self._images)
 
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Training batches of the steps [start_step, stop_step)."""

@@ -129,7 +129,7 @@ class Program:
 
     def step(self, batch: Batch, step: int) -> Tensor:
         """One optimizer step; the batch's mean loss on this rank, still on the device."""
-        rate = self.peak_lr * self.lr_scale * self.fraction(step)
+        rate = self.peak_lr * self.lr_scale * self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         loss = self._gradients(batch, head_only=self._head_only(step))
@@ -137,10 +137,6 @@ class Program:
         self._optimizer.zero_grad(set_to_none=True)
         self.average.update(step)
         return loss
-
-    def fraction(self, step: int) -> float:
-        """What part of the peak learning rate the schedule gives a step."""
-        return self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
 
     def _head_only(self, step: int) -> bool:
         """Whether this step trains the head alone; sets what the parameters ask for accordingly."""

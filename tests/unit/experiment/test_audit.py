@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench import registry
-from bench.config.load import as_dict, load
+from bench.config.load import arm_config, as_dict, load
 from bench.experiment import assemble
 from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs
@@ -37,8 +37,6 @@ def world():
 def realities(world, before_other=lambda: None):
     """What the two arms are; `before_other` changes the world between them."""
     config = load(ROOT / TINY, WHOLE)
-    from bench.config.load import arm_config
-
     assembler, found = Assembler(world, Inputs()), {}
     for arm in config.arms:
         if arm == "other":
@@ -51,6 +49,17 @@ def test_arms_that_differ_in_what_they_declare_alone_pass(world):
     config, found = realities(world)
     assert found["plain"] == found["other"]
     check_declared(config, found)
+
+
+def test_arms_of_one_program_have_rates_of_their_own(world):
+    config, assembler = load(ROOT / TINY), Assembler(world, Inputs())
+    slow, fast = (assembler.assemble(arm_config(config, arm), random_start()) for arm in ("slow", "fast"))
+    assert slow.program is fast.program
+    assert (slow.reality["schedule.rates"], fast.reality["schedule.rates"]) == ("0.00025, 0.001, 0.001", "0.00075, 0.003, 0.003")
+    check_declared(as_dict(config), {"slow": slow.reality, "fast": fast.reality})
+    undeclared = as_dict(config) | {"arms": {"slow": {}, "fast": {"train.label_smoothing": 0.2}}}
+    with pytest.raises(ValueError, match=r"differ in schedule\.rates"):
+        check_declared(undeclared, {"slow": slow.reality, "fast": fast.reality})
 
 
 def zeroed(classes: int) -> nn.Module:
@@ -123,7 +132,7 @@ def test_a_planted_difference_is_caught_and_named(world, fact):
 
 
 def test_the_study_stops_before_its_first_run(tmp_path):
-    """An optimizer from elsewhere that treats one arm otherwise: exit code 2, one line, no run, no plan."""
+    """An optimizer from elsewhere that treats one arm otherwise: exit code 2, one line, no run."""
     (tmp_path / "uneven.py").write_text(
         "import torch\nfrom bench import registry\nfrom itertools import count\n\nmade = count()\n\n\n"
         "def uneven(network, config):\n"

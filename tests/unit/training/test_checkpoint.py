@@ -8,15 +8,9 @@ import pytest
 import torch
 
 from bench.training import checkpoint
-from tests.unit.training.factory import different, make_evaluation, make_program, opened_world, start_of, state_of, train
+from tests.unit.training.factory import different, make_evaluation, make_program, start_of, state_of, train
 
 RUN = "only-s0-1a2b3c4d"
-
-
-@pytest.fixture(scope="module")
-def world():
-    with opened_world() as world:
-        yield world
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +49,22 @@ def test_three_steps_a_checkpoint_and_three_steps_are_six(world, tmp_path, optim
     assert different(state_of(straight), state_of(resumed)) == []
     assert resumed.average.updates == straight.average.updates
     assert resumed.evaluate([make_evaluation(0)]) == straight.evaluate([make_evaluation(0)])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_the_best_look_so_far_outlives_its_process(world, tmp_path, decay):
+    first, resumed = (make_program(world, schedule__average_decay=decay) for _ in range(2))
+    first.reset(start_of(0))
+    train(first, 0, 2)
+    first.average.keep()
+    best = first.evaluate([make_evaluation(0)])
+    train(first, 2, 4)
+    save(tmp_path, first)
+    resumed.reset(start_of(1))
+    checkpoint.restore(resumed, *checkpoint.load_newest(tmp_path, RUN))
+    assert resumed.evaluate([make_evaluation(0)]) == first.evaluate([make_evaluation(0)]) != best
+    resumed.average.put_back()
+    assert resumed.evaluate([make_evaluation(0)]) == best
 
 
 def test_optimizer_state_lies_in_memory_as_its_parameter_does(world, program, tmp_path):

@@ -21,24 +21,10 @@ from tests.unit.training.factory import (
     make_config,
     make_evaluation,
     make_program,
-    opened_world,
     start_of,
     state_of,
     train,
 )
-
-
-@pytest.fixture(scope="module")
-def world():
-    with opened_world() as world:
-        yield world
-
-
-@pytest.fixture
-def fresh_dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def moved(program: Program, seed: int = 0) -> set[str]:

@@ -25,19 +25,6 @@ from tests.unit.training.factory import (
 )
 
 
-@pytest.fixture(scope="module")
-def world():
-    with opened_world() as world:
-        yield world
-
-
-@pytest.fixture
-def fresh_dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 def graphs() -> int:
     return counters["stats"]["unique_graphs"]
 
