@@ -74,14 +74,14 @@ def make_order(config: ExperimentConfig, dataset: Dataset, *, seed: int, rank: i
     """The training order of a run. Raises ValueError where batch or augmentation do not suit the ranks or the data."""
     height, width = dataset.train.images.shape[1:3]
     augmentation(config).check((height, width))
-    batch, parts = config.train.global_batch_size, world_size * config.train.accumulate_steps
-    if batch % parts:
-        told = f"{world_size} ranks x {config.train.accumulate_steps} accumulate_steps"
-        raise ValueError(f"train.global_batch_size: {batch} is no multiple of {parts}, {told}")
-    return Order(
+    order = Order(
         samples=len(dataset.train.labels), global_batch_size=config.train.global_batch_size, rank=rank,
         world_size=world_size, seed=seed, last_batch=config.data.last_batch,
     )  # fmt: skip
+    own, parts = config.train.global_batch_size // world_size, config.train.accumulate_steps
+    if own % parts:
+        raise ValueError(f"train.accumulate_steps: {parts} does not divide a rank's {own} images of a step")
+    return order
 
 
 def augmentation(config: ExperimentConfig) -> Augmentation:

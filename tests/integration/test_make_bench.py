@@ -87,6 +87,8 @@ def test_a_study_runs_to_its_report_on_as_many_processes_as_were_asked_for(make_
     uneven = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=3")
     assert uneven.returncode == 2
     assert "32 does not divide over 3 processes" in uneven.stderr
+    parts = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=2 --train.accumulate_steps=32")
+    assert (parts.returncode, "train.accumulate_steps: 32 does not divide a rank's 16 images" in parts.stderr) == (2, True)
     refused = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=2")
     assert refused.returncode == 1
     assert "hardware.world_size: 2 processes were asked for, 1 started" in refused.stderr
