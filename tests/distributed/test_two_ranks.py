@@ -3,26 +3,40 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.commands import ROOT, TINY, environment, launch
 
+VIT = "tests/experiments/vit.yaml"
 WORKER = str(ROOT / "tests" / "distributed" / "worker.py")
+
+
+def _run(experiment, folder):
+    """(one process's record, [rank 0's, rank 1's]), each with its `weights` after every step."""
+    env = environment(folder)
+    (folder / "one").mkdir()
+    alone = {**env, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, WORKER, experiment, str(folder / "one")], cwd=ROOT, env=alone, check=True, timeout=200)
+    done = launch(WORKER, experiment, str(folder), env=env, processes=2)
+    assert done.returncode == 0, done.stderr
+    one, *two = (
+        {**json.loads(path.with_suffix(".json").read_text()), "weights": torch.load(path)}
+        for path in (folder / "one" / "rank0.pt", folder / "rank0.pt", folder / "rank1.pt")
+    )
+    return one, two
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    """(one process's record, [rank 0's, rank 1's])."""
-    folder = tmp_path_factory.mktemp("ranks")
-    env = environment(folder)
-    (folder / "one").mkdir()
-    alone = {**env, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, WORKER, str(folder / "one")], cwd=ROOT, env=alone, check=True, timeout=200)
-    done = launch(WORKER, str(folder), env=env, processes=2)
-    assert done.returncode == 0, done.stderr
-    read = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
-    return json.loads((folder / "one" / "rank0.json").read_text()), read
+    return _run(TINY, tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.fixture(scope="module")
+def vit_ranks(tmp_path_factory):
+    return _run(VIT, tmp_path_factory.mktemp("vit_ranks"))
 
 
 def test_two_ranks_are_two_ranks(ranks):
@@ -47,8 +61,26 @@ def test_evaluation_counts_equal_one_ranks(ranks):
 
 def test_ranks_hold_the_same_weights_after_steps_and_their_losses_average_to_one_ranks_first(ranks):
     one, (first, second) = ranks
-    assert first["weights"] == second["weights"]
+    torch.testing.assert_close(first["weights"], second["weights"], rtol=0, atol=0)
     assert (first["losses"][0] + second["losses"][0]) / 2 == pytest.approx(one["losses"][0], rel=0.05)
+
+
+def test_a_vit_in_parts_with_its_head_first_is_one_training_at_any_number_of_ranks(vit_ranks):
+    """Without BatchNorm, ranks and parts only group the same images: weights agree to rounding after every step."""
+    one, (first, second) = vit_ranks
+    torch.testing.assert_close(first["weights"], second["weights"], rtol=0, atol=0)
+    torch.testing.assert_close(first["weights"], one["weights"], rtol=1e-3, atol=2e-5)
+    for whole, left, right in zip(one["losses"], first["losses"], second["losses"], strict=True):
+        assert (left + right) / 2 == pytest.approx(whole, rel=1e-4)
+
+
+def test_the_head_is_first_alone_on_every_rank(vit_ranks):
+    _, two = vit_ranks
+    for rank in two:
+        before, head, third = rank["weights"][0], rank["weights"][1], rank["weights"][2]
+        moved = {name for name in before if not torch.equal(before[name], head[name])}
+        assert moved == {"head.weight", "head.bias"}
+        assert sum(not torch.equal(head[name], third[name]) for name in head) > 0.9 * len(head)
 
 
 def test_reductions(ranks):
@@ -58,13 +90,15 @@ def test_reductions(ranks):
         assert rank["from_main"] == {"rank": 0}
 
 
-def test_a_study_on_two_ranks_is_one_study(tmp_path):
+@pytest.mark.parametrize("experiment", [TINY, VIT])
+def test_a_study_on_two_ranks_is_one_study(experiment, tmp_path):
+    asked = ["--blocks=1", "--hardware.world_size=2", "--compile.enabled=false"]
     done = launch(
-        "-m", "bench", "run", TINY, f"--output={tmp_path}/runs", "--blocks=1", "--hardware.world_size=2",
+        "-m", "bench", "run", experiment, f"--output={tmp_path}/runs", *asked,
         env=environment(tmp_path), processes=2,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "runs" / "tiny" / "report.json").read_text())
+    report = json.loads((tmp_path / "runs" / Path(experiment).stem / "report.json").read_text())
     assert report["environment"]["world_size"] == 2
     assert [arm["runs"] for arm in report["arms"]] == [1, 1]
     assert done.stdout.count("picture:") == 1

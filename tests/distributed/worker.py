@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from bench.config.load import load
 from bench.experiment.assemble import Assembler
@@ -12,17 +13,16 @@ from bench.experiment.inputs import Inputs, make_order
 from bench.models.weights import initial_state
 from bench.runtime.distributed import World
 
-TINY = Path(__file__).parents[1] / "experiments" / "tiny.yaml"
-STEPS = 40
 
-
-def main(folder: Path) -> None:
-    """Pixels and sample numbers of the first steps, and integer counts of fixed weights."""
-    config = load(TINY)
+def main(experiment: str, folder: Path) -> None:
+    """Pixels and sample numbers of two epochs, integer counts of fixed weights, and the weights after a few steps."""
+    config = load(experiment)
     world = World(cpu_threads=1)
     world.set_precision("fp32")
     inputs = Inputs()
-    assembly = Assembler(world, inputs).assemble(config, inputs.start(config))
+    assembler = Assembler(world, inputs)
+    assembly = assembler.assemble(config, inputs.start(config))
+    assembler.compile(assembly, config)
     assembly.program.reset(initial_state(config.model, len(assembly.dataset.classes), 5, assembly.start))
     score = assembly.program.evaluate(assembly.val)
     order = make_order(config, assembly.dataset, seed=3, rank=world.rank, world_size=world.size)
@@ -32,18 +32,25 @@ def main(folder: Path) -> None:
             "labels": batch.labels.tolist(),
             "pixels": batch.images.double().sum((1, 2, 3)).tolist(),
         }
-        for batch in assembly.loader.batches(order, 5, STEPS)
+        for batch in assembly.loader.batches(order, 5, 5 + 2 * order.steps_per_epoch)
     ]
-    losses = [float(assembly.program.step(batch, step)) for step, batch in enumerate(assembly.loader.batches(order, 0, 4))]
-    weights = torch.cat([p.detach().flatten() for p in assembly.program.raw.parameters()]).double()
+    losses, weights = [], []
+    for step, batch in enumerate(assembly.loader.batches(order, 0, 4)):
+        losses.append(float(assembly.program.step(batch, step)))
+        weights.append(_weights(assembly.program.raw))
+    torch.save(weights, folder / f"rank{world.rank}.pt")
     kept = {
         "size": world.size, "correct": sum(score.class_correct), "total": score.total, "loss": score.loss, "steps": steps,
-        "losses": losses, "weights": [float(weights.sum()), float(weights.abs().max())],
+        "losses": losses,
         "slowest": world.slowest([float(world.rank)]), "from_main": world.from_main({"rank": world.rank}),
     }  # fmt: skip
     (folder / f"rank{world.rank}.json").write_text(json.dumps(kept))
     world.close()
 
 
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))
