@@ -14,12 +14,13 @@ VIT = "tests/experiments/vit.yaml"
 WORKER = str(ROOT / "tests" / "distributed" / "worker.py")
 
 
-def _run(experiment, folder):
-    """(one process's record, [rank 0's, rank 1's]), each with its `weights` after every step."""
+def _run(experiment, folder, *alone_only):
+    """(one process's record, with overrides of its own, [rank 0's, rank 1's]), each with its `weights` after every step."""
     env = environment(folder)
     (folder / "one").mkdir()
     alone = {**env, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, WORKER, experiment, str(folder / "one")], cwd=ROOT, env=alone, check=True, timeout=200)
+    command = [sys.executable, WORKER, experiment, str(folder / "one"), *alone_only]
+    subprocess.run(command, cwd=ROOT, env=alone, check=True, timeout=200)
     done = launch(WORKER, experiment, str(folder), env=env, processes=2)
     assert done.returncode == 0, done.stderr
     one, *two = (
@@ -36,7 +37,7 @@ def ranks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vit_ranks(tmp_path_factory):
-    return _run(VIT, tmp_path_factory.mktemp("vit_ranks"))
+    return _run(VIT, tmp_path_factory.mktemp("vit_ranks"), "--train.accumulate_steps=1", "--model.checkpoint_activations=false")
 
 
 def test_two_ranks_are_two_ranks(ranks):

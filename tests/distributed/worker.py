@@ -14,9 +14,9 @@ from bench.models.weights import initial_state
 from bench.runtime.distributed import World
 
 
-def main(experiment: str, folder: Path) -> None:
+def main(experiment: str, folder: Path, *overrides: str) -> None:
     """Pixels and sample numbers of two epochs, integer counts of fixed weights, and the weights after a few steps."""
-    config = load(experiment)
+    config = load(experiment, overrides)
     world = World(cpu_threads=1)
     world.set_precision("fp32")
     inputs = Inputs()
@@ -53,4 +53,4 @@ def _weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
