@@ -36,7 +36,7 @@ def test_every_estimate_is_what_others_count():
 
 
 def test_a_vision_transformers_count_is_that_of_its_formula():
-    """Blocks of 4 D^2 (attention's projections) and 8 D^2 (MLP) a token, two products of tokens with each other; patches, head."""
+    """Blocks: 4 D^2 (projections of attention) and 8 D^2 (MLP) a token, two products of all tokens with all; patches, head."""
     tokens, width, blocks, classes = 16 * 16 + 1, 1280, 32, 21_843
     macs = blocks * (12 * width**2 * tokens + 2 * tokens**2 * width) + 256 * 3 * 14 * 14 * width + width * classes
     price = estimated_price(model_config("vit_huge_patch14_224"), "orig_in21k")
