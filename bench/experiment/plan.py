@@ -151,9 +151,9 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
         held = [f"{sum(row['memory_bytes'].values()) / 1e9:.2f}"] if built else []
         cells.append([row["arm"], network, row["weights"], parameters, flops, f"{row['steps']}", f"{row['looks']}", pflop, *held])
     matched = [
-        f"--arms.{row['arm']}.model.input_size={found['size']} has {found['ratio']:.2f}x the FLOPs an image of {found['of']}"
+        f"--arms.{row['arm']}.model.input_size={iso['input_size']} has {iso['flops_ratio']:.2f}x the FLOPs an image of {iso['of']}"
         for row in rows
-        if (found := row.get("iso_flops"))
+        if (iso := row.get("iso_flops"))
     ]
     return "\n".join([*lines, text_table(cells, words=3), *matched])
 

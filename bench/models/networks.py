@@ -188,4 +188,4 @@ def iso_flop_size(model: ModelConfig, classes: int, size: int, flops: int) -> di
             with contextlib.suppress(ValueError):
                 ratios[other] = count(model, classes, other).flops_per_image / flops
         best = min(ratios, key=lambda known: abs(math.log(ratios[known])))
-    return {"size": best, "ratio": ratios[best]}
+    return {"input_size": best, "flops_ratio": ratios[best]}

@@ -52,7 +52,7 @@ def really_saved(name, images, *, half):
 @pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", True), ("auto", True)])
 @pytest.mark.parametrize(("name", "size"), [("small_cnn", 32), ("test_vit", 160)])
 def test_activations_are_what_a_real_pass_keeps(name, size, precision, half):
-    own = ("train.global_batch_size=64", "evaluation.every_samples=640", "train.samples=6400")
+    own = ("train.global_batch_size=64", "evaluation.every_samples=640", "train.samples=12800")
     found = memory(
         f"model.name={name}", f"precision={precision}", "hardware.world_size=2", "train.accumulate_steps=4", *own, size=size
     )

@@ -151,16 +151,16 @@ def test_a_flop_matched_pair_is_within_a_tenth():
 def test_resnet18_costs_at_128_px_what_its_3x3_stem_does_at_32(size, expected):
     small = count(model_config("resnet18", stem="3x3"), 10, 32).flops_per_image
     found = iso_flop_size(model_config("resnet18"), 10, size, small)
-    assert found == {"size": expected, "ratio": pytest.approx(592.188416 / 555.42272)}
+    assert found == {"input_size": expected, "flops_ratio": pytest.approx(592.188416 / 555.42272)}
     back = count(model_config("resnet18"), 10, 128).flops_per_image
-    assert iso_flop_size(model_config("resnet18", stem="3x3"), 10, 64, back)["size"] == 32
+    assert iso_flop_size(model_config("resnet18", stem="3x3"), 10, 64, back)["input_size"] == 32
 
 
 @pytest.mark.parametrize(("name", "size"), [("small_cnn", 32), ("test_vit", 160)])
 def test_a_network_of_one_size_keeps_it_whatever_it_costs(name, size):
     for part in (0.1, 9.0):
         flops = round(count(model_config(name), 10, size).flops_per_image / part)
-        assert iso_flop_size(model_config(name), 10, size, flops) == {"size": size, "ratio": pytest.approx(part)}
+        assert iso_flop_size(model_config(name), 10, size, flops) == {"input_size": size, "flops_ratio": pytest.approx(part)}
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "vit_tiny_patch16_224", "resnet18d", "resnet10t"])
