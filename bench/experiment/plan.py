@@ -151,7 +151,7 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
         held = [f"{sum(row['memory_bytes'].values()) / 1e9:.2f}"] if built else []
         cells.append([row["arm"], network, row["weights"], parameters, flops, f"{row['steps']}", f"{row['looks']}", pflop, *held])
     matched = [
-        f"--arms.{row['arm']}.model.input_size={iso['input_size']} has {iso['flops_ratio']:.2f}x the FLOPs an image of {iso['of']}"
+        f"--arms.{row['arm']}.model.input_size={iso['input_size']}: {iso['flops_ratio']:.2f}x the FLOPs an image of {iso['of']}"
         for row in rows
         if (iso := row.get("iso_flops"))
     ]

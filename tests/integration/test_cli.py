@@ -128,8 +128,8 @@ def test_iso_flops_tells_what_a_rank_holds_and_the_sizes_to_type(verb):
     code, out, _ = verb("plan", EMBEDDED, "--iso-flops", "small_cnn", "--arms.random.model.input_size=64")
     assert code == 0
     assert out.endswith(
-        "\n--arms.pretrained.model.input_size=32 has 0.95x the FLOPs an image of small_cnn"
-        "\n--arms.random.model.input_size=32 has 0.95x the FLOPs an image of small_cnn\n"
+        "\n--arms.pretrained.model.input_size=32: 0.95x the FLOPs an image of small_cnn"
+        "\n--arms.random.model.input_size=32: 0.95x the FLOPs an image of small_cnn\n"
     )
     heading, *_ = (line for line in out.splitlines() if line.startswith("arm "))
     assert heading.endswith("  GB a rank (estimate)")
