@@ -16,9 +16,8 @@ def memory_bytes(config: ExperimentConfig, input_size: int, classes: int = 10) -
     """
     with torch.device("meta"):
         network = build(config.model.name, classes, config.model.stem)
-    heads, tunes_all = head_prefixes(network), config.finetune.layers == "all"
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(tunes_all or name.startswith(heads))
+        parameter.requires_grad_(config.finetune.layers == "all" or name.startswith(head_prefixes(network)))
     if config.model.checkpoint_activations:
         checkpoint_activations(network, config.model.name)
     saved: dict[int, int] = {}  # by storage, which tensors may share
@@ -29,7 +28,7 @@ def memory_bytes(config: ExperimentConfig, input_size: int, classes: int = 10) -
 
     images = config.train.global_batch_size // (config.hardware.world_size or 1) // config.train.accumulate_steps
     with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16, enabled=config.precision != "fp32"):
-        network.to_empty(device="cpu").train(tunes_all)
+        network.to_empty(device="cpu")
         with saved_tensors_hooks(pack, lambda tensor: tensor):
             logits = network(torch.empty(max(1, images), 3, input_size, input_size))
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
