@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES)
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
-    plan.add_argument("--build", action="store_true", help="count any network on the meta device (imports torch)")
+    plan.add_argument("--build", action="store_true", help="count any network, and a rank's memory, without data (imports torch)")
+    plan.add_argument("--iso-flops", metavar="ARM", help="--build, and the other arms' input sizes that match this one's FLOPs")
     plan.add_argument("--fetch", action="store_true", help="fetch and check images and weights, so that a run needs no network")
     report = verbs.add_parser("report", help="write the report of stored runs again")
     report.add_argument("directory", type=Path, help="runs/X; with --curves where the report goes")
@@ -118,22 +119,30 @@ def _plan(args: argparse.Namespace) -> None:
 
     config = load(args.experiment, args.overrides)
     blocks = plan(config)
-    counts = arm_counts(config)
-    if args.build:
+    counts, built = arm_counts(config), {arm: {} for arm in config.arms}
+    if like := args.iso_flops:
+        registry.require(like, config.arms, f"--iso-flops: no arm {like!r}")
+    if args.build or like:
         from bench.models.counts import input_size
-        from bench.models.networks import count
+        from bench.models.memory import memory_bytes
+        from bench.models.networks import count, iso_flop_size
 
+        sizes = {}
         for arm in config.arms:
             own = arm_config(config, arm)
-            size = input_size(own.model, own.data)
+            sizes[arm] = size = input_size(own.model, own.data)
             if size is None:
                 raise ValueError(f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size")
             counts[arm] = count(own.model, 10, size)
+            built[arm]["memory_bytes"] = memory_bytes(own, size)
+        for arm in set(config.arms) - {like} if like else ():
+            own, flops = arm_config(config, arm), counts[like].flops_per_image
+            built[arm]["iso_flops"] = {"of": like, **iso_flop_size(own.model, 10, sizes[arm], flops)}
     if args.fetch:
         from bench.experiment.inputs import Inputs
 
         Inputs().check(config, config.hardware.world_size or 1)
-    rows = cost(config, counts)
+    rows = [row | built[row["arm"]] for row in cost(config, counts)]
     print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
 
 

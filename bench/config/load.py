@@ -81,6 +81,11 @@ def dump(tree: dict[str, Any]) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
+def stored(name: str) -> dict[str, Any]:
+    """Keys and values of a YAML file in configs/."""
+    return _read(BASE.with_name(f"{name}.yaml"))
+
+
 def run_digest(config: ExperimentConfig, *extra: str) -> str:
     """Eight hex digits over all that decides a run's numbers (not where its files lie), and `extra`."""
     tree = as_dict(config)

@@ -139,7 +139,8 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
         *([_enough_text(config)] if config.primary.spread else []),
         textwrap.fill(f"cost: {config.cost}", COLUMNS),
     ]
-    cells = [("arm", "network", "weights", "parameters", "MFLOP/image", "steps", "looks", "PFLOP")]
+    built = ["GB a rank (estimate)"] if "memory_bytes" in rows[0] else []
+    cells = [["arm", "network", "weights", "parameters", "MFLOP/image", "steps", "looks", "PFLOP", *built]]
     for row in rows:
         size = f" {row['input_size']} px" if row["input_size"] else ""
         network = row["network"] + ("" if row["stem"] == "stock" else f" {row['stem']} stem") + size
@@ -147,8 +148,14 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
         if row["parameters"] is not None:
             parameters, flops = f"{row['parameters']:,}", f"{row['flops_per_image'] / 1e6:.1f}"
             pflop = f"{row['train_pflop_all_runs']:.3f}"
-        cells.append((row["arm"], network, row["weights"], parameters, flops, f"{row['steps']}", f"{row['looks']}", pflop))
-    return "\n".join([*lines, text_table(cells, words=3)])
+        held = [f"{sum(row['memory_bytes'].values()) / 1e9:.2f}"] if built else []
+        cells.append([row["arm"], network, row["weights"], parameters, flops, f"{row['steps']}", f"{row['looks']}", pflop, *held])
+    matched = [
+        f"--arms.{row['arm']}.model.input_size={iso['input_size']}: {iso['flops_ratio']:.2f}x the FLOPs an image of {iso['of']}"
+        for row in rows
+        if (iso := row.get("iso_flops"))
+    ]
+    return "\n".join([*lines, text_table(cells, words=3), *matched])
 
 
 def text_table(rows: Sequence[Sequence[str]], words: int) -> str:

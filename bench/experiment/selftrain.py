@@ -14,6 +14,7 @@ from bench.experiment.inputs import Inputs
 from bench.experiment.plan import RunSpec, recipe_run
 from bench.models.networks import build
 from bench.models.weights import Start, file_start, save_weights
+from bench.results.arms import train_flops
 from bench.results.fold import RunResult
 from bench.results.store import RunStore, sha256_of
 from bench.trackers import open_trackers
@@ -27,7 +28,10 @@ def self_trained(config: ExperimentConfig, study: Study) -> Start:
     is_whole = path.is_file() and card.is_file() and json.loads(card.read_text())["sha256"] == sha256_of(path)
     if not study.world.from_main(is_whole):
         _train(spec, path, study)
-    return file_start(path, build(config.model.name, 10, config.model.stem), config.weights, tag=spec.config.name)
+    name, flops = spec.config.name, json.loads(card.read_text()).get("train_flops")
+    price = {"source": f"{name}, counted", "flops": flops, "estimate": False} if flops else None
+    network = build(config.model.name, 10, config.model.stem)
+    return file_start(path, network, config.weights, tag=name, pretraining=price)
 
 
 def _train(spec: RunSpec, path: Path, study: Study) -> None:
@@ -49,8 +53,10 @@ def _card(result: RunResult) -> dict[str, Any]:
     """How the weights were made. Raises RuntimeError where the training did not complete, so that none are saved."""
     if result.status != "completed":
         raise RuntimeError(f"training of the weights of {result.run_id} ended as {result.status}; no weights were saved")
+    samples, from_random = result.looks[-1].samples, result.start["weights"]["source"] == "random"
     return {
         "network": result.start["network"]["name"], "source": result.start["dataset"], "recipe": result.start["config"],
-        "steps": result.looks[-1].step, "samples": result.looks[-1].samples, "test_accuracy": result.test_accuracy,
+        "steps": result.looks[-1].step, "samples": samples, "test_accuracy": result.test_accuracy,
         "train_s": result.segments_s["train"], "precision": result.start["precision"]["name"],
+        "train_flops": train_flops(result.start["network"], samples) if from_random else None,
     }  # fmt: skip

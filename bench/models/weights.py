@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bench.config.load import stored
 from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models.hub import fetch, hub_weights
-from bench.models.networks import build, head_prefixes
+from bench.models.networks import build, count, head_prefixes
 from bench.models.stem import KEY, convert_stem
 from bench.results.store import sha256_of, write_json
 from bench.runtime.streams import Stream, derive_seed
@@ -49,8 +50,20 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
         return random_start()
     if weights.source == "hub":
         found = hub_weights(config.name, weights)
-        return file_start(fetch(found), network, weights, tag=found.tag, terms=found.license)
-    return file_start(find_file(weights.file or ""), network, weights, tag=weights.tag)
+        path, tag, terms = fetch(found), found.tag, found.license
+    else:
+        path, tag, terms = find_file(weights.file or ""), weights.tag, None
+    return file_start(path, network, weights, tag=tag, terms=terms, pretraining=estimated_price(config, tag))
+
+
+def estimated_price(config: ModelConfig, tag: str | None) -> dict[str, Any] | None:
+    """What making a network's weights of a tag took, from configs/pretraining.yaml; None where that is not known."""
+    name = config.name.partition(".")[0]
+    if not (known := stored("pretraining").get(f"{name}.{tag}")):
+        return None
+    forward = count(replace(config, name=name, stem="stock"), known["classes"], known["size"]).flops_per_image
+    told = f"{known['epochs']} epochs of {known['images']:,} images at {known['size']} px; {known['how']}"
+    return {"source": told, "flops": 3.0 * forward * known["epochs"] * known["images"], "estimate": True}
 
 
 def find_file(name: str) -> Path:
@@ -65,11 +78,14 @@ def find_file(name: str) -> Path:
     )
 
 
-def file_start(path: Path, network: nn.Module, weights: WeightsConfig, *, tag: str | None, terms: str | None = None) -> Start:
+def file_start(
+    path: Path, network: nn.Module, weights: WeightsConfig, *, tag: str | None, terms: str | None = None,
+    pretraining: dict[str, Any] | None = None,
+) -> Start:  # fmt: skip
     """Read a safetensors file for a network: every tensor must fit except the head, which is left random.
 
-    `terms` is the licence, for the record. Raises ValueError for a file that is not safetensors, whose keys or shapes are
-    not the network's, or whose digest is not the config's.
+    `terms`, the licence, and `pretraining`, what making the weights took, are for the record. Raises ValueError for a file that
+    is not safetensors, whose keys or shapes are not the network's, or whose digest is not the config's.
     """
     file, sha256 = f"weights.source {weights.source}: {str(path)!r}", weights.sha256
     try:
@@ -87,7 +103,7 @@ def file_start(path: Path, network: nn.Module, weights: WeightsConfig, *, tag: s
     _check_keys(file, wanted - {KEY} if weights.stem == "random" else wanted, tensors, own)
     record = {
         "source": weights.source, "tag": tag, "license": terms, "sha256": digest, "stem": weights.stem,
-        "transform": weights.transform, "pretraining": None, "loaded": len(tensors), "skipped": skipped,
+        "transform": weights.transform, "pretraining": pretraining, "loaded": len(tensors), "skipped": skipped,
     }  # fmt: skip
     return Start(tensors=tensors, record=record, transform=weights.transform)
 

@@ -119,6 +119,20 @@ def test_build_counts_what_the_table_does_not_hold(verb):
     assert rows["random"]["parameters"] == 373_658  # as timm builds it with ten classes
     assert rows["random"]["train_pflop_all_runs"] > 0
     assert rows["small_cnn"]["parameters"] == 551_018
+    held = rows["small_cnn"]["memory_bytes"]
+    assert held["optimizer"] == 8 * 551_018
+    assert "iso_flops" not in rows["random"]
+
+
+def test_iso_flops_tells_what_a_rank_holds_and_the_sizes_to_type(verb):
+    code, out, _ = verb("plan", EMBEDDED, "--iso-flops", "small_cnn", "--arms.random.model.input_size=64")
+    assert code == 0
+    assert out.endswith(
+        "\n--arms.pretrained.model.input_size=32: 0.95x the FLOPs an image of small_cnn"
+        "\n--arms.random.model.input_size=32: 0.95x the FLOPs an image of small_cnn\n"
+    )
+    heading, *_ = (line for line in out.splitlines() if line.startswith("arm "))
+    assert heading.endswith("  GB a rank (estimate)")
 
 
 def test_build_needs_a_size(verb):
@@ -161,6 +175,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(env, arguments, said):
         (("plan", EMBEDDED, "--clock=trian"), "no clock 'trian'"),
         (("plan", EMBEDDED, "--jsn"), "override '--jsn': expected --dotted.key=value"),
         (("plan", EMBEDDED, "--build", "--model.name=resnet19"), "no network 'resnet19'; nearest: 'resnet18'"),
+        (("plan", EMBEDDED, "--iso-flops", "smal_cnn"), "--iso-flops: no arm 'smal_cnn'; allowed: "),
         (("run", EMBEDDED, "--optim.lr=0"), "optim.lr: 0: "),
         (("report",), "required: directory"),
         (("report", "configs"), "configs: no plan.json, so no experiment was started here"),

@@ -7,7 +7,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from bench.models.counts import COUNTS, Counts, stored_counts
-from bench.models.networks import Resized, build, check_network, count, head_prefixes, preprocessing, wrap
+from bench.models.networks import Resized, build, check_network, count, head_prefixes, iso_flop_size, preprocessing, wrap
 from tests.unit.data.factory import data_config
 from tests.unit.models.factory import model_config
 
@@ -145,6 +145,22 @@ def test_a_flop_matched_pair_is_within_a_tenth():
     assert COUNTS["resnet18", "stock", 64].forward_mmac / COUNTS["resnet18", "3x3", 16].forward_mmac == pytest.approx(
         1.066, abs=1e-3
     )
+
+
+@pytest.mark.parametrize(("size", "expected"), [(16, 128), (32, 128), (128, 128), (224, 128)])
+def test_resnet18_costs_at_128_px_what_its_3x3_stem_does_at_32(size, expected):
+    small = count(model_config("resnet18", stem="3x3"), 10, 32).flops_per_image
+    found = iso_flop_size(model_config("resnet18"), 10, size, small)
+    assert found == {"input_size": expected, "flops_ratio": pytest.approx(592.188416 / 555.42272)}
+    back = count(model_config("resnet18"), 10, 64).flops_per_image
+    assert iso_flop_size(model_config("resnet18", stem="3x3"), 10, 64, back)["input_size"] == 16
+
+
+@pytest.mark.parametrize(("name", "size"), [("small_cnn", 32), ("test_vit", 160)])
+def test_a_network_of_one_size_keeps_it_whatever_it_costs(name, size):
+    for part in (0.1, 9.0):
+        flops = round(count(model_config(name), 10, size).flops_per_image / part)
+        assert iso_flop_size(model_config(name), 10, size, flops) == {"input_size": size, "flops_ratio": pytest.approx(part)}
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "vit_tiny_patch16_224", "resnet18d", "resnet10t"])
