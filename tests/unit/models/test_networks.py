@@ -6,11 +6,12 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from bench.models.counts import COUNTS, Counts, stored_counts
+from bench.models.counts import Counts, known_counts, stored_counts
 from bench.models.networks import Resized, build, check_network, count, head_prefixes, iso_flop_size, preprocessing, wrap
 from tests.unit.data.factory import data_config
 from tests.unit.models.factory import model_config
 
+COUNTS = known_counts()
 DATA_MEAN, DATA_STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 
