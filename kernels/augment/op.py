@@ -105,14 +105,13 @@ def compiled_batch(height: int, recipe: Recipe) -> Callable[..., tuple[Tensor, T
     Isolated: what others compiled is no recompile of this. Both first dimensions must be marked unbacked: then one
     compilation serves every N and B, 0 and 1 too.
     """
-    copies, lines, across = 1 if recipe.flip == "none" else 2, height + 2 * recipe.pad, 2 * recipe.pad
+    copies, lines = 1 if recipe.flip == "none" else 2, height + 2 * recipe.pad
 
     def batch(of: Tensor, samples: Tensor, numbers: Tensor, row: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        words = reference.philox4x32(samples, numbers)
-        mirror, left = reference.mirrored(words, samples, numbers, recipe.flip), reference.below(words[1], across + 1)
-        first = (samples * copies + mirror) * lines + reference.below(words[0], across + 1)
+        top, left, mirror, word = reference.draws(samples, numbers, recipe.pad, recipe.flip)
+        first = (samples * copies + mirror) * lines + top
         # Given back too, for what a graph gives back is kept in memory and not computed anew for every row.
-        drawn = torch.stack([first, torch.where(mirror, across - left, left), words[3]])
+        drawn = torch.stack([first, torch.where(mirror, 2 * recipe.pad - left, left), word])
         rows = drawn[0][:, None] + torch.arange(height)
         return reference.finished(of[rows, drawn[1][:, None]], drawn[2], row, recipe), drawn
 

@@ -1,7 +1,7 @@
 """What the op `augment` means, in plain torch; op.py's `compiled_batch` and kernel.py compute the same faster."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,18 +28,18 @@ def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recip
     _, height, width, channels = images_NHWC.shape
     line, pad = width * channels, recipe.pad
     y, at = torch.arange(height, device=samples.device), torch.arange(line, device=samples.device)
-    x, words = at // channels, philox4x32(samples, numbers)
+    x = at // channels
+    top, left, mirror, word = draws(samples, numbers, pad, recipe.flip)
 
-    shown = torch.where(mirrored(words, samples, numbers, recipe.flip)[:, None], width - 1 - x, x)
-    rows = y + (below(words[0], 2 * pad + 1) - pad)[:, None]  # [B, H], in [-pad, H + pad)
-    columns = shown + (below(words[1], 2 * pad + 1) - pad)[:, None]  # [B, W * C], in [-pad, W + pad)
+    rows = y + (top - pad)[:, None]  # [B, H], in [-pad, H + pad)
+    columns = torch.where(mirror[:, None], width - 1 - x, x) + (left - pad)[:, None]  # [B, W * C], in [-pad, W + pad)
     inside_rows, inside_columns = reflected(rows, height), reflected(columns, width)
     lines, bytes_ = samples[:, None] * height + inside_rows, inside_columns * channels + at % channels
     pixels = images_NHWC.view(-1, line)[lines[:, :, None], bytes_[:, None, :]]  # [B, H, W * C]
     if pad and recipe.pad_mode == "zero":
         pixels = pixels.where((rows == inside_rows)[:, :, None] & (columns == inside_columns)[:, None, :], 0)
 
-    return finished(pixels, words[3], along_a_row(width, recipe, samples.device), recipe)
+    return finished(pixels, word, along_a_row(width, recipe, samples.device), recipe)
 
 
 def along_a_row(width: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, ...]:
@@ -56,8 +56,9 @@ def finished(pixels: Tensor, word: Tensor, row: tuple[Tensor, ...], recipe: Reci
     width = pixels.shape[2] // channels
     result = ((pixels.float() - shift) * scale).to(recipe.dtype)
     if recipe.cutout:
-        tall = covered(torch.arange(height, device=word.device), (word >> 16) * height >> 16, recipe.cutout)
-        wide = covered(column, (word & 0xFFFF) * width >> 16, recipe.cutout)
+        y, x = middle(word, height, width)
+        tall = covered(torch.arange(height, device=word.device), y, recipe.cutout)
+        wide = covered(column, x, recipe.cutout)
         result = result.masked_fill(tall[:, :, None] & wide[:, None, :], 0)
     return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
@@ -81,19 +82,22 @@ def philox4x32(samples: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor
     return c0, c1, c2, c3
 
 
-def below(word: Tensor, n: int) -> Tensor:
-    """Random words to integers in [0, n), by multiply and shift."""
-    return word * n >> 32
+def draws(samples: Tensor, numbers: Tensor, pad: int, flip: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each sample, all [B]: the crop's top and left in the padded image, mirrored or not, and the word for `middle`.
+
+    Alternating: drawn once for a sample, as in epoch 0, then every other epoch.
+    """
+    words, corners = philox4x32(samples, numbers), 2 * pad + 1
+    mirror = words[2] >> 31 != 0 if flip == "random" else torch.zeros_like(samples, dtype=torch.bool)
+    if flip == "alternating":
+        first = philox4x32(samples, torch.cat([torch.zeros_like(numbers[:1]), numbers[1:]]))[2]
+        mirror = (first >> 31 ^ numbers[0] & 1) != 0
+    return words[0] * corners >> 32, words[1] * corners >> 32, mirror, words[3]
 
 
-def mirrored(words: Sequence[Tensor], samples: Tensor, numbers: Tensor, flip: str) -> Tensor:
-    """Which samples are mirrored, bool [B]. Alternating: drawn once for a sample, as in epoch 0, then every other epoch."""
-    if flip == "none":
-        return torch.zeros_like(samples, dtype=torch.bool)
-    if flip == "random":
-        return words[2] >> 31 != 0
-    first = philox4x32(samples, torch.cat([torch.zeros_like(numbers[:1]), numbers[1:]]))[2]
-    return (first >> 31 ^ numbers[0] & 1) != 0
+def middle(word: Any, height: int, width: int) -> tuple[Any, Any]:
+    """Row and column of a cutout's middle, from random words in a tensor or an array."""
+    return (word >> 16) * height >> 16, (word & 0xFFFF) * width >> 16
 
 
 def reflected(index: Tensor, size: int) -> Tensor:

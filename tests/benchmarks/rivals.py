@@ -13,6 +13,7 @@ from bench.data.batches import LoaderSpec, normalize, padded
 from bench.data.dali import OUTPUTS, build_pipeline
 from bench.data.order import Order
 from bench.data.source import Split
+from kernels.augment.reference import draw_numbers, draws
 
 Pass = Callable[[], Iterator[Tensor]]
 
@@ -133,9 +134,11 @@ def bare_dali(split: Split, spec: LoaderSpec, order: Order) -> Pass:
     fed = []
     for step in range(order.steps_per_epoch):
         rows = order.rows(step)
-        draws = spec.augmentation.draw(rows, size)
-        corner = draws.left.astype(np.float32) / span, draws.top.astype(np.float32) / span
-        fed.append((rows.samples, split.labels[rows.samples], rows.samples, *corner, draws.mirror.astype(np.int32)))
+        numbers = draw_numbers(rows.seed, rows.epoch, torch.device("cpu"))
+        drawn = draws(torch.from_numpy(rows.samples), numbers, spec.augmentation.pad, spec.augmentation.flip)
+        top, left, mirror, _ = (each.numpy() for each in drawn)
+        corner = left.astype(np.float32) / span, top.astype(np.float32) / span
+        fed.append((rows.samples, split.labels[rows.samples], rows.samples, *corner, mirror.astype(np.int32)))
 
     def one_pass() -> Iterator[Tensor]:
         feed = ((images[samples], *numbers) for samples, *numbers in fed)
