@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.data import cifar10, cifar10_files
+from bench.data import cifar10
 from bench.data.source import Split, content_sha256, gather
 from tests.unit.data.factory import (
     data_config,
@@ -66,7 +66,7 @@ PROVEN = ("batches", "python archive", "binary archive")
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cifar10_files, "KNOWN_MD5", dict(cifar10_files.KNOWN_MD5))
+    monkeypatch.setattr(cifar10, "KNOWN_MD5", dict(cifar10.KNOWN_MD5))
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
 
 
@@ -114,7 +114,7 @@ def test_shards_make_no_difference(tmp_path):
 
 def test_shards_of_too_many_images_in_all(tmp_path, monkeypatch):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
-    monkeypatch.setattr(cifar10_files, "MAX_IMAGES", 47)
+    monkeypatch.setattr(cifar10, "MAX_IMAGES", 47)
     with pytest.raises(
         ValueError, match=rf"{TEST_FILE} is damaged or no file of CIFAR-10: with it there are 48 images; at most 47; accepted: "
     ):
@@ -157,7 +157,7 @@ def test_of_several_layouts_the_one_that_proves_most_is_read(tmp_path, first):
 def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     first = load(tmp_path / "data")
-    monkeypatch.setattr(cifar10_files, reader, None)
+    monkeypatch.setattr(cifar10, reader, None)
     assert same(first, load(tmp_path / "data"))
     LAYOUTS[layout](tmp_path / "other", TEST, TRAIN)
     with pytest.raises(ValueError, match="'NoneType' object"):
@@ -167,10 +167,10 @@ def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
 @pytest.mark.parametrize("layout", PROVEN)
 def test_known_md5s_prove_the_original_and_nothing_else_is_read(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
-    known = dict(cifar10_files.KNOWN_MD5)
+    known = dict(cifar10.KNOWN_MD5)
     flipped = Split(images=TRAIN.images ^ (np.arange(40) == 7).astype(np.uint8)[:, None, None, None], labels=TRAIN.labels)
     LAYOUTS[layout](tmp_path / "other", flipped, TEST)
-    cifar10_files.KNOWN_MD5.update(known)
+    cifar10.KNOWN_MD5.update(known)
     with pytest.raises(
         ValueError, match=r"its md5 is [0-9a-f]{32}, not [0-9a-f]{32} as published, so it was not opened; accepted: "
     ):
@@ -185,7 +185,7 @@ def test_known_md5s_prove_the_original_and_nothing_else_is_read(tmp_path, layout
 
 
 def test_the_md5_of_whatever_can_run_something_is_known():
-    assert {*PYTHON.files, PYTHON.archive, BINARY.archive} == set(cifar10_files.KNOWN_MD5)
+    assert {*PYTHON.files, PYTHON.archive, BINARY.archive} == set(cifar10.KNOWN_MD5)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_a_download_is_kept_and_read_again(tmp_path, network):
 
 
 def test_what_is_fetched_is_the_archive_that_is_proven():
-    assert cifar10.ARCHIVE.md5 == cifar10_files.KNOWN_MD5[cifar10.ARCHIVE.name] == "c58f30108f718f92721af3b95e74349a"
+    assert cifar10.ARCHIVE.md5 == cifar10.KNOWN_MD5[cifar10.ARCHIVE.name] == "c58f30108f718f92721af3b95e74349a"
     assert cifar10.ARCHIVE.size_bytes == 170_498_071
 
 
@@ -321,9 +321,9 @@ def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told)
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     if limit == "MAX_IMAGES":
         write_parquet(tmp_path / "data" / TRAIN_FILE, [None] * 60_001, [0] * 60_001)
-        monkeypatch.setattr(cifar10_files, "decode_image", lambda _: pytest.fail("read"))
+        monkeypatch.setattr(cifar10, "decode_image", lambda _: pytest.fail("read"))
     else:
-        monkeypatch.setattr(cifar10_files, limit, 1000)
+        monkeypatch.setattr(cifar10, limit, 1000)
     with pytest.raises(ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{told}.*; accepted: "):
         load(tmp_path / "data")
 

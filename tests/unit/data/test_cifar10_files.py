@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import cache, cifar10, cifar10_files
-from bench.data.cifar10_files import PYTHON
+from bench.data import cache, cifar10
+from bench.data.cifar10 import PYTHON
 from bench.data.source import Split, content_sha256, gather
 from tests.unit.data.factory import (
     data_config,
@@ -31,7 +31,7 @@ MB, ROOT = 1 << 20, PYTHON.folder
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cifar10_files, "KNOWN_MD5", dict(cifar10_files.KNOWN_MD5))
+    monkeypatch.setattr(cifar10, "KNOWN_MD5", dict(cifar10.KNOWN_MD5))
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
 
 
