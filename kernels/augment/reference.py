@@ -1,9 +1,10 @@
-"""What the op `augment` means, in plain torch; op.py's `compiled_batch` and kernel.py compute the same faster."""
+"""What the op `augment` means, in plain torch; op.py compiles it for a CPU, kernel.py computes the same on a GPU."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 AUGMENT_STREAM = 2  # third word of the counter: what a draw is for
@@ -24,22 +25,43 @@ class Recipe:
 
 
 def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shape suffix
-    """uint8 [N, H, W, C], int64 [B] and `draw_numbers` to [B, C, H, W] in channels-last memory. A row is W * C bytes here."""
-    _, height, width, channels = images_NHWC.shape
-    line, pad = width * channels, recipe.pad
-    y, at = torch.arange(height, device=samples.device), torch.arange(line, device=samples.device)
-    x = at // channels
-    top, left, mirror, word = draws(samples, numbers, pad, recipe.flip)
+    """uint8 [N, H, W, C], int64 [B] and `draw_numbers` to [B, C, H, W] in channels-last memory."""
+    height, width = images_NHWC.shape[1:3]
+    places, row = torch.arange(len(samples), device=samples.device), along_a_row(width, recipe, samples.device)
+    drawn = draws(samples, numbers, recipe.pad, recipe.flip)
+    return cropped(windows(images_NHWC[samples], recipe), places, drawn, row, height=height, recipe=recipe)[0]
 
-    rows = y + (top - pad)[:, None]  # [B, H], in [-pad, H + pad)
-    columns = torch.where(mirror[:, None], width - 1 - x, x) + (left - pad)[:, None]  # [B, W * C], in [-pad, W + pad)
-    inside_rows, inside_columns = reflected(rows, height), reflected(columns, width)
-    lines, bytes_ = samples[:, None] * height + inside_rows, inside_columns * channels + at % channels
-    pixels = images_NHWC.view(-1, line)[lines[:, :, None], bytes_[:, None, :]]  # [B, H, W * C]
-    if pad and recipe.pad_mode == "zero":
-        pixels = pixels.where((rows == inside_rows)[:, :, None] & (columns == inside_columns)[:, None, :], 0)
 
-    return finished(pixels, word, along_a_row(width, recipe, samples.device), recipe)
+def windows(images_NHWC: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shape suffix
+    """uint8 [N, H, W, C] padded, and beside it mirrored where some are: [copies * N * (H + 2 pad), 2 pad + 1, W * C], a view.
+
+    The first index is a row, the second a crop's left corner. Holds (1 or 2) * (H + 2 pad) * (W + 2 pad) * C bytes an image.
+    """
+    _, _, width, channels = images_NHWC.shape
+    mode = "reflect" if recipe.pad_mode == "reflect" else "constant"
+    padded = F.pad(images_NHWC.permute(0, 3, 1, 2), (recipe.pad,) * 4, mode=mode).permute(0, 2, 3, 1)
+    copies = torch.stack([padded] if recipe.flip == "none" else [padded, padded.flip(2)], dim=1)
+    return copies.view(-1, (width + 2 * recipe.pad) * channels).unfold(1, width * channels, channels)
+
+
+def cropped(
+    of: Tensor, places: Tensor, drawn: tuple[Tensor, ...], row: tuple[Tensor, ...], *, height: int, recipe: Recipe
+) -> tuple[Tensor, Tensor]:
+    """`windows`, int64 [B] of its images, their `draws`, and `along_a_row` to finished images [B, C, H, W], and places in memory.
+
+    The second is given back for what a graph gives back is kept in memory, and not computed anew for every row.
+    """
+    (top, left, mirror, word), (column, shift, scale) = drawn, row
+    images = places if recipe.flip == "none" else 2 * places + mirror
+    first = images * (height + 2 * recipe.pad) + top
+    kept = torch.stack([first, torch.where(mirror, 2 * recipe.pad - left, left), word])
+    y, width = torch.arange(height, device=word.device), len(column) // len(recipe.mean)
+    result = ((of[kept[0][:, None] + y, kept[1][:, None]].float() - shift) * scale).to(recipe.dtype)  # [B, H, W * C]
+    if recipe.cutout:
+        middle_y, middle_x = middle(kept[2], height, width)
+        tall, wide = covered(y, middle_y, recipe.cutout), covered(column, middle_x, recipe.cutout)
+        result = result.masked_fill(tall[:, :, None] & wide[:, None, :], 0)
+    return result.view(-1, height, width, len(recipe.mean)).permute(0, 3, 1, 2), kept
 
 
 def along_a_row(width: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, ...]:
@@ -47,20 +69,6 @@ def along_a_row(width: int, recipe: Recipe, device: torch.device) -> tuple[Tenso
     channels = len(recipe.mean)
     mean, std = (torch.tensor([255 * x for x in of], dtype=torch.float32, device=device) for of in (recipe.mean, recipe.std))
     return torch.arange(width * channels, device=device) // channels, mean.repeat(width), (1 / std).repeat(width)
-
-
-def finished(pixels: Tensor, word: Tensor, row: tuple[Tensor, ...], recipe: Recipe) -> Tensor:
-    """Cropped bytes [B, H, W * C], each image's fourth word [B] and `along_a_row`: normalised, cast, cut out, [B, C, H, W]."""
-    column, shift, scale = row
-    height, channels = pixels.shape[1], len(recipe.mean)
-    width = pixels.shape[2] // channels
-    result = ((pixels.float() - shift) * scale).to(recipe.dtype)
-    if recipe.cutout:
-        y, x = middle(word, height, width)
-        tall = covered(torch.arange(height, device=word.device), y, recipe.cutout)
-        wide = covered(column, x, recipe.cutout)
-        result = result.masked_fill(tall[:, :, None] & wide[:, None, :], 0)
-    return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def draw_numbers(seed: int, epoch: int, device: torch.device) -> Tensor:
@@ -98,12 +106,6 @@ def draws(samples: Tensor, numbers: Tensor, pad: int, flip: str) -> tuple[Tensor
 def middle(word: Any, height: int, width: int) -> tuple[Any, Any]:
     """Row and column of a cutout's middle, from random words in a tensor or an array."""
     return (word >> 16) * height >> 16, (word & 0xFFFF) * width >> 16
-
-
-def reflected(index: Tensor, size: int) -> Tensor:
-    """Indices in (-size, 2 * size - 1) mirrored at the borders into [0, size); the edge itself is not repeated."""
-    index = index.abs()
-    return torch.where(index < size, index, 2 * (size - 1) - index)
 
 
 def covered(position: Tensor, centre: Tensor, side: int) -> Tensor:
