@@ -49,7 +49,7 @@ KNOWN_MD5 = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Layout:
     """One way in which CIFAR-10 is published: the folder of its files, what decodes one, and its archive, if any."""
 
@@ -134,7 +134,10 @@ def read(files: list[Path], layout: Layout) -> tuple[Split, Split]:
     for path in files:
         try:
             for name, raw in _batches(path, layout):
-                pools[name.startswith("test")].append(_split(*layout.decode(raw)))
+                images, labels = layout.decode(raw)
+                if len(labels) != len(images) or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels):
+                    raise ValueError(f"{len(images)} images with other labels than one integer each, 0 to {len(CLASSES) - 1}")
+                pools[name.startswith("test")].append(Split(images=images, labels=np.array(labels, dtype=np.int64)))
             if (found := sum(len(part.labels) for part in pools[False] + pools[True])) > MAX_IMAGES:
                 raise ValueError(f"with it there are {found} images; at most {MAX_IMAGES}")
         except Exception as error:
@@ -207,17 +210,8 @@ def _upright(planes: Images) -> Images:
     return np.ascontiguousarray(planes.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1))
 
 
-def _split(images: Images, labels: list[Any]) -> Split:
-    if len(labels) != len(images) or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels):
-        raise ValueError(f"{len(images)} images with other labels than one integer each, 0 to {len(CLASSES) - 1}")
-    return Split(images=images, labels=np.array(labels, dtype=np.int64))
-
-
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-PYTHON = Layout(archive="cifar-10-python.tar.gz", folder="cifar-10-batches-py", files=_BATCHES, decode=decode_batch)
-BINARY = Layout(
-    archive="cifar-10-binary.tar.gz", folder="cifar-10-batches-bin", files=tuple(f"{name}.bin" for name in _BATCHES),
-    decode=decode_records,
-)  # fmt: skip
-PARQUET = Layout(folder="plain_text", decode=decode_parquet)
+PYTHON = Layout("cifar-10-batches-py", decode_batch, "cifar-10-python.tar.gz", _BATCHES)
+BINARY = Layout("cifar-10-batches-bin", decode_records, "cifar-10-binary.tar.gz", tuple(f"{name}.bin" for name in _BATCHES))
+PARQUET = Layout("plain_text", decode_parquet)
 ARCHIVE = RemoteFile(name=PYTHON.archive, size_bytes=170_498_071, md5=KNOWN_MD5[PYTHON.archive])

@@ -8,10 +8,10 @@ import torch
 from nvidia.dali import Pipeline, fn, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from bench.data.batches import Batch, LoaderSpec, padded
+from bench.data.batches import Batch, LoaderSpec
 from bench.data.order import Order
 from bench.data.source import Split
-from kernels.augment.reference import draw_numbers, draws, middle
+from kernels.augment.reference import draw_numbers, draws, middle, padded
 
 OUTPUTS = ["images", "labels", "samples"]
 STEPS_HELD = 3  # batches on a GPU that live on after the host has done with them; so far it may run ahead
@@ -54,7 +54,8 @@ class DaliLoader:
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
         self._size = (split.images.shape[1], split.images.shape[2])
-        self._images = padded(split.images, spec.augmentation)
+        images, how = torch.from_numpy(np.ascontiguousarray(split.images)), spec.augmentation
+        self._images = padded(images, how.pad, how.pad_mode).numpy()
         self._labels = np.ascontiguousarray(split.labels)
         self._spec = spec
 

@@ -53,7 +53,7 @@ class Resident:
         if compiled and images_NHWC.device.type == "cpu":
             self._windows = reference.windows(images_NHWC, recipe)
             self._batch = compiled_batch(images_NHWC.shape[1], recipe)
-            self._row = reference.along_a_row(images_NHWC.shape[2], recipe, images_NHWC.device)
+            self._row = reference.along_a_row(images_NHWC.shape[2], recipe.mean, recipe.std, images_NHWC.device)
 
     def batch(self, samples: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Images `samples` (int64 [B]) as [B, 3, H, W] in channels-last memory; no host sync."""

@@ -1,5 +1,6 @@
 """What the op `augment` means, in plain torch; op.py compiles it for a CPU, kernel.py computes the same on a GPU."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class Recipe:
 def augment(images_NHWC: Tensor, samples: Tensor, numbers: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shape suffix
     """uint8 [N, H, W, C], int64 [B] and `draw_numbers` to [B, C, H, W] in channels-last memory."""
     height, width = images_NHWC.shape[1:3]
-    places, row = torch.arange(len(samples), device=samples.device), along_a_row(width, recipe, samples.device)
+    places, row = torch.arange(len(samples), device=samples.device), along_a_row(width, recipe.mean, recipe.std, samples.device)
     drawn = draws(samples, numbers, recipe.pad, recipe.flip)
     return cropped(windows(images_NHWC[samples], recipe), places, drawn, row, height=height, recipe=recipe)[0]
 
@@ -38,10 +39,20 @@ def windows(images_NHWC: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shap
     The first index is a row, the second a crop's left corner. Holds (1 or 2) * (H + 2 pad) * (W + 2 pad) * C bytes an image.
     """
     _, _, width, channels = images_NHWC.shape
-    mode = "reflect" if recipe.pad_mode == "reflect" else "constant"
-    padded = F.pad(images_NHWC.permute(0, 3, 1, 2), (recipe.pad,) * 4, mode=mode).permute(0, 2, 3, 1)
-    copies = torch.stack([padded] if recipe.flip == "none" else [padded, padded.flip(2)], dim=1)
+    around = padded(images_NHWC, recipe.pad, recipe.pad_mode)
+    copies = torch.stack([around] if recipe.flip == "none" else [around, around.flip(2)], dim=1)
     return copies.view(-1, (width + 2 * recipe.pad) * channels).unfold(1, width * channels, channels)
+
+
+def padded(images_NHWC: Tensor, pad: int, pad_mode: str) -> Tensor:  # noqa: N803 - shape suffix
+    """[N, H, W, C] with `pad` pixels around each image, so that a crop is a copy. Reflect leaves out the edge itself."""
+    if pad_mode == "zero":
+        return F.pad(images_NHWC, (0, 0, pad, pad, pad, pad))
+    around = images_NHWC
+    for axis in (1, 2):  # four times as fast as F.pad's reflection of bytes
+        ends = around.narrow(axis, 1, pad), around.narrow(axis, around.shape[axis] - 1 - pad, pad)
+        around = torch.cat([ends[0].flip(axis), around, ends[1].flip(axis)], axis)
+    return around
 
 
 def cropped(
@@ -64,11 +75,10 @@ def cropped(
     return result.view(-1, height, width, len(recipe.mean)).permute(0, 3, 1, 2), kept
 
 
-def along_a_row(width: int, recipe: Recipe, device: torch.device) -> tuple[Tensor, ...]:
+def along_a_row(width: int, mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, ...]:
     """Column, shift and scale of each byte of a row: int64 [W * C], float32 [W * C] twice."""
-    channels = len(recipe.mean)
-    mean, std = (torch.tensor([255 * x for x in of], dtype=torch.float32, device=device) for of in (recipe.mean, recipe.std))
-    return torch.arange(width * channels, device=device) // channels, mean.repeat(width), (1 / std).repeat(width)
+    shift, deviation = (torch.tensor([255 * x for x in of], dtype=torch.float32, device=device) for of in (mean, std))
+    return torch.arange(width * len(mean), device=device) // len(mean), shift.repeat(width), (1 / deviation).repeat(width)
 
 
 def draw_numbers(seed: int, epoch: int, device: torch.device) -> Tensor:

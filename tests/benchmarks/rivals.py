@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from bench.data.batches import LoaderSpec, normalize, padded
+from bench.data.batches import LoaderSpec, normalize
 from bench.data.dali import OUTPUTS, build_pipeline
 from bench.data.order import Order
 from bench.data.source import Split
-from kernels.augment.reference import draw_numbers, draws
+from kernels.augment.reference import draw_numbers, draws, padded
 
 Pass = Callable[[], Iterator[Tensor]]
 
@@ -130,7 +130,8 @@ def bare_dali(split: Split, spec: LoaderSpec, order: Order) -> Pass:
     """Our DALI graph and nothing around it: images are gathered, all numbers were made before; what the loader may reach."""
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-    images, size, span = padded(split.images, spec.augmentation), split.images.shape[1:3], np.float32(2 * spec.augmentation.pad)
+    size, span, how = split.images.shape[1:3], np.float32(2 * spec.augmentation.pad), spec.augmentation
+    images = padded(torch.from_numpy(split.images), how.pad, how.pad_mode).numpy()
     fed = []
     for step in range(order.steps_per_epoch):
         rows = order.rows(step)

@@ -55,7 +55,7 @@ def eager(images: torch.Tensor, samples: torch.Tensor, recipe: Recipe) -> torch.
     y, at = torch.arange(height, device=samples.device), torch.arange(width * channels, device=samples.device)
     drawn = reference.draws(samples, reference.draw_numbers(1, 2, images.device), recipe.pad, recipe.flip)
     top, left, mirror, word = (each[:, None] for each in drawn)
-    column, shift, scale = reference.along_a_row(width, recipe, samples.device)
+    column, shift, scale = reference.along_a_row(width, recipe.mean, recipe.std, samples.device)
     rows = reflected(y + top - recipe.pad, height)
     columns = reflected(torch.where(mirror, width - 1 - column, column) + left - recipe.pad, width)
     lines, bytes_ = samples[:, None] * height + rows, columns * channels + at % channels
