@@ -1,16 +1,16 @@
-"""What a loader yields, what it is given, and what every loader shares: padding on the host, evaluation batches."""
+"""What a loader yields, what it is given, and the evaluation batches, which are the same whatever the loader."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.data.order import Augmentation, Order
 from bench.data.source import Split
+from kernels.augment.reference import along_a_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +83,5 @@ def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:  # noqa: N803 - 
 
     255 * mean and 255 * std are rounded once, as DALI has them: its CPU results are then equal to the last bit.
     """
-    constants = torch.tensor([[255 * value for value in values] for values in (spec.mean, spec.std)], dtype=torch.float32)
-    mean, std = constants.to(images_NHWC.device)
-    scale = 1 / std
-    return ((images_NHWC.float() - mean) * scale).to(spec.dtype).permute(0, 3, 1, 2)
-
-
-def padded(images: npt.NDArray[np.uint8], augmentation: Augmentation) -> npt.NDArray[np.uint8]:
-    """Images [N, H, W, 3] with `pad` pixels around each, so that a crop is a copy. Reflect leaves out the edge itself."""
-    widths = ((0, 0), (augmentation.pad,) * 2, (augmentation.pad,) * 2, (0, 0))
-    return np.pad(images, widths, mode="constant" if augmentation.pad_mode == "zero" else "reflect")
+    _, shift, scale = along_a_row(1, spec.mean, spec.std, images_NHWC.device)
+    return ((images_NHWC.float() - shift) * scale).to(spec.dtype).permute(0, 3, 1, 2)

@@ -18,17 +18,9 @@ class EpochLoader(AbstractContextManager["EpochLoader"]):
     """
 
     def __init__(
-        self,
-        split: Split,
-        spec: LoaderSpec,
-        *,
-        batch_size: int,
-        rank: int,
-        world_size: int,
-        seed: int,
-        loader: str = "dali",
-        last_batch: str = "drop",
-    ) -> None:
+        self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int, seed: int,
+        loader: str = "dali", last_batch: str = "drop",
+    ) -> None:  # fmt: skip
         """`loader` is dali, resident or torch. Raises ValueError for what the split, its images or the ranks do not allow."""
         made: type[Loader] = registry.resolve("loader", loader)
         spec.augmentation.check(split.images.shape[1:3])

@@ -37,8 +37,11 @@ def load(key: str, build: Callable[[], Pools]) -> Pools:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
             if (pools := _read(path)) is None:
-                pools = build()
-                _write(pools, path)
+                pools, content = build(), io.BytesIO()
+                splits = {"train": pools.train} | ({"test": pools.test} if pools.test else {})
+                arrays = {f"{name}_{part}": array for name, split in splits.items() for part, array in vars(split).items()}
+                np.savez(content, sha256=pools.sha256, **arrays)
+                write_bytes(path, content.getvalue())
     return pools
 
 
@@ -66,11 +69,3 @@ def _read(path: Path) -> Pools | None:
         return pools if content_sha256(*splits.values()) == pools.sha256 else None
     except Exception:  # a damaged file makes its reader fail in many ways
         return None
-
-
-def _write(pools: Pools, path: Path) -> None:
-    splits = {"train": pools.train} | ({"test": pools.test} if pools.test else {})
-    arrays = {f"{name}_{part}": array for name, split in splits.items() for part, array in vars(split).items()}
-    content = io.BytesIO()
-    np.savez(content, sha256=pools.sha256, **arrays)
-    write_bytes(path, content.getvalue())

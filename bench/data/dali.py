@@ -8,9 +8,10 @@ import torch
 from nvidia.dali import Pipeline, fn, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-from bench.data.batches import Batch, LoaderSpec, padded
+from bench.data.batches import Batch, LoaderSpec
 from bench.data.order import Order
 from bench.data.source import Split
+from kernels.augment.reference import draw_numbers, draws, middle, padded
 
 OUTPUTS = ["images", "labels", "samples"]
 STEPS_HELD = 3  # batches on a GPU that live on after the host has done with them; so far it may run ahead
@@ -53,7 +54,8 @@ class DaliLoader:
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
         self._size = (split.images.shape[1], split.images.shape[2])
-        self._images = padded(split.images, spec.augmentation)
+        images, how = torch.from_numpy(np.ascontiguousarray(split.images)), spec.augmentation
+        self._images = padded(images, how.pad, how.pad_mode).numpy()
         self._labels = np.ascontiguousarray(split.labels)
         self._spec = spec
 
@@ -75,11 +77,14 @@ class DaliLoader:
                     read.popleft()
 
     def _feed(self, order: Order, start_step: int, stop_step: int) -> Iterator[Feed]:
-        how = self._spec.augmentation
+        how, cpu = self._spec.augmentation, torch.device("cpu")
         span = np.float32(max(2 * how.pad, 1))
         for step in range(start_step, stop_step):
             rows = order.rows(step)
-            draws = how.draw(rows, self._size)
-            x, y = draws.left.astype(np.float32) / span, draws.top.astype(np.float32) / span
-            fed = self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, draws.mirror.astype(np.int32)
-            yield (*fed, draws.cutout.astype(np.float32)) if how.cutout else fed
+            numbers = draw_numbers(rows.seed, rows.epoch, cpu)
+            drawn = draws(torch.from_numpy(rows.samples), numbers, how.pad, how.flip)
+            top, left, mirror, word = (each.numpy() for each in drawn)
+            x, y = left.astype(np.float32) / span, top.astype(np.float32) / span
+            fed = self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, mirror.astype(np.int32)
+            corner = np.stack(middle(word, *self._size), axis=1) - how.cutout // 2
+            yield (*fed, corner.astype(np.float32)) if how.cutout else fed

@@ -55,12 +55,6 @@ def fetch(file: RemoteFile, urls: Sequence[str], folder: Path) -> Path:
     return path
 
 
-def md5(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def answering(urls: Sequence[str], silence_s: float = 3.0) -> str | None:
     """The first url whose server answers a request for its file, as it may be shown; None where none does."""
     for url in urls:
@@ -74,7 +68,10 @@ class _RefusedError(ValueError):
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size_bytes and md5(path) == file.md5
+    if not path.is_file() or path.stat().st_size != file.size_bytes:
+        return False
+    with path.open("rb") as held:
+        return hashlib.file_digest(held, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == file.md5
 
 
 def _publish(file: RemoteFile, urls: Sequence[str], path: Path, alone: bool) -> None:

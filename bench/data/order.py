@@ -3,11 +3,8 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from bench.data.source import Indices
-from bench.runtime.streams import Stream, below, permutation, words
+from bench.runtime.streams import Stream, permutation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,19 +14,6 @@ class Rows:
     seed: int
     epoch: int
     samples: Indices
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draws:
-    """What is done to each image: crop corner in the padded one [B] and [B], mirrored or not [B], cutout's corner (y, x) [B, 2].
-
-    Numbers are pixels. A cutout's square may begin outside of the image, and ends `Augmentation.cutout` pixels further on.
-    """
-
-    top: Indices
-    left: Indices
-    mirror: npt.NDArray[np.bool_]
-    cutout: Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +30,6 @@ class Augmentation:
         for key, value, most in (("pad", self.pad, min(size) - 1), ("cutout", self.cutout, min(size))):
             if value > most:
                 raise ValueError(f"data.{key}: {value} is too much for images of {size[1]}x{size[0]}; at most {most}")
-
-    def draw(self, rows: Rows, size: tuple[int, int]) -> Draws:
-        """The numbers for images of size (H, W): from the counter alone, so equal in every loader (kernels/augment too)."""
-        drawn = words(rows.seed, Stream.AUGMENT, rows.samples, rows.epoch)
-        alternating = self.flip == "alternating"
-        heads = words(rows.seed, Stream.AUGMENT, rows.samples)[:, 2] if alternating else drawn[:, 2]
-        mirror = (heads >> np.uint32(31)).astype(bool) ^ (alternating and rows.epoch % 2 == 1)
-        middle = np.stack([drawn[:, 3] >> np.uint32(16), drawn[:, 3] & np.uint32(0xFFFF)], axis=1) * np.array(size) >> 16
-        return Draws(
-            top=below(drawn[:, 0], 2 * self.pad + 1),
-            left=below(drawn[:, 1], 2 * self.pad + 1),
-            mirror=mirror & (self.flip != "none"),
-            cutout=middle - self.cutout // 2,
-        )
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.library import triton_op
 
@@ -52,9 +51,9 @@ class Resident:
         self._images, self._recipe = images_NHWC, recipe
         self._windows: Tensor | None = None
         if compiled and images_NHWC.device.type == "cpu":
-            self._windows = windows(images_NHWC, recipe)
+            self._windows = reference.windows(images_NHWC, recipe)
             self._batch = compiled_batch(images_NHWC.shape[1], recipe)
-            self._row = reference.along_a_row(images_NHWC.shape[2], recipe, images_NHWC.device)
+            self._row = reference.along_a_row(images_NHWC.shape[2], recipe.mean, recipe.std, images_NHWC.device)
 
     def batch(self, samples: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Images `samples` (int64 [B]) as [B, 3, H, W] in channels-last memory; no host sync."""
@@ -71,7 +70,7 @@ class Resident:
 
 @triton_op("kernels::augment", mutates_args=(), schema=SCHEMA)
 def augment_op(images: Tensor, samples: Tensor, seed: int, epoch: int, **words: Any) -> Tensor:
-    """`augment` as torch sees it: unchecked; on a CPU the reference, which a surrounding torch.compile fuses."""
+    """`augment` as torch sees it: unchecked; on a CPU the reference."""
     recipe = Recipe(**words)
     if images.device.type == "cpu":
         return reference.augment(images, samples, reference.draw_numbers(seed, epoch, images.device), recipe)
@@ -82,39 +81,17 @@ def augment_op(images: Tensor, samples: Tensor, seed: int, epoch: int, **words: 
     return out
 
 
-def windows(images_NHWC: Tensor, recipe: Recipe) -> Tensor:  # noqa: N803 - shape suffix
-    """uint8 [N, H, W, C] padded, and beside it mirrored where some are: [copies * N * (H + 2 pad), 2 pad + 1, W * C], a view.
-
-    The first index is a row, the second a crop's left corner. Holds (1 or 2) * (H + 2 pad) * (W + 2 pad) * C bytes an image.
-    """
-    _, height, width, channels = images_NHWC.shape
-    pad = recipe.pad
-    if recipe.pad_mode == "reflect":
-        rows, columns = (reference.reflected(torch.arange(-pad, size + pad), size) for size in (height, width))
-        padded = images_NHWC[:, rows][:, :, columns]
-    else:
-        padded = F.pad(images_NHWC, (0, 0, pad, pad, pad, pad))
-    copies = torch.stack([padded] if recipe.flip == "none" else [padded, padded.flip(2)], dim=1)
-    return copies.view(-1, (width + 2 * pad) * channels).unfold(1, width * channels, channels)
-
-
 @functools.cache
 def compiled_batch(height: int, recipe: Recipe) -> Callable[..., tuple[Tensor, Tensor]]:
-    """`windows`, samples int64 [B], `draw_numbers`, `along_a_row` to [B, C, H, W] and the draws, for H rows.
+    """Compiled `cropped` of `windows`, samples int64 [B], `draw_numbers` and `along_a_row`, for H rows.
 
     Isolated: what others compiled is no recompile of this. Both first dimensions must be marked unbacked: then one
     compilation serves every N and B, 0 and 1 too.
     """
-    copies, lines, across = 1 if recipe.flip == "none" else 2, height + 2 * recipe.pad, 2 * recipe.pad
 
     def batch(of: Tensor, samples: Tensor, numbers: Tensor, row: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        words = reference.philox4x32(samples, numbers)
-        mirror, left = reference.mirrored(words, samples, numbers, recipe.flip), reference.below(words[1], across + 1)
-        first = (samples * copies + mirror) * lines + reference.below(words[0], across + 1)
-        # Given back too, for what a graph gives back is kept in memory and not computed anew for every row.
-        drawn = torch.stack([first, torch.where(mirror, across - left, left), words[3]])
-        rows = drawn[0][:, None] + torch.arange(height)
-        return reference.finished(of[rows, drawn[1][:, None]], drawn[2], row, recipe), drawn
+        drawn = reference.draws(samples, numbers, recipe.pad, recipe.flip)
+        return reference.cropped(of, samples, drawn, row, height=height, recipe=recipe)
 
     return torch.compile(batch, fullgraph=True, isolate_recompiles=True)  # type: ignore[call-overload]
 

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from bench.data.batches import LoaderSpec, normalize, padded
+from bench.data.batches import LoaderSpec, normalize
 from bench.data.dali import OUTPUTS, build_pipeline
 from bench.data.order import Order
 from bench.data.source import Split
+from kernels.augment.reference import draw_numbers, draws, padded
 
 Pass = Callable[[], Iterator[Tensor]]
 
@@ -129,13 +130,16 @@ def bare_dali(split: Split, spec: LoaderSpec, order: Order) -> Pass:
     """Our DALI graph and nothing around it: images are gathered, all numbers were made before; what the loader may reach."""
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-    images, size, span = padded(split.images, spec.augmentation), split.images.shape[1:3], np.float32(2 * spec.augmentation.pad)
+    size, span, how = split.images.shape[1:3], np.float32(2 * spec.augmentation.pad), spec.augmentation
+    images = padded(torch.from_numpy(split.images), how.pad, how.pad_mode).numpy()
     fed = []
     for step in range(order.steps_per_epoch):
         rows = order.rows(step)
-        draws = spec.augmentation.draw(rows, size)
-        corner = draws.left.astype(np.float32) / span, draws.top.astype(np.float32) / span
-        fed.append((rows.samples, split.labels[rows.samples], rows.samples, *corner, draws.mirror.astype(np.int32)))
+        numbers = draw_numbers(rows.seed, rows.epoch, torch.device("cpu"))
+        drawn = draws(torch.from_numpy(rows.samples), numbers, spec.augmentation.pad, spec.augmentation.flip)
+        top, left, mirror, _ = (each.numpy() for each in drawn)
+        corner = left.astype(np.float32) / span, top.astype(np.float32) / span
+        fed.append((rows.samples, split.labels[rows.samples], rows.samples, *corner, mirror.astype(np.int32)))
 
     def one_pass() -> Iterator[Tensor]:
         feed = ((images[samples], *numbers) for samples, *numbers in fed)

@@ -1,4 +1,4 @@
-"""Images a second of each op: as the resident loader calls it, its reference run eagerly, and under a stock torch.compile."""
+"""Images a second of each op: as the resident loader calls it, plain torch run eagerly, and under a stock torch.compile."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ BATCH, IMAGES, ROUNDS = 512, 10_000, 5
 PATIENCE_S = 30  # a case
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CASES = [(size, dtype, cutout) for size in (32, 64) for dtype in DTYPES for cutout in (0, 8)]
-OP, EAGER, COMPILED = "op", "eager reference", "compiled reference"
+OP, EAGER, COMPILED = "op", "eager torch", "compiled torch"
 PAIRS = (Pair(name=OP, against=EAGER), Pair(name=OP, against=COMPILED))
 
 
@@ -50,11 +50,29 @@ def test_augment(name, board, request):
 
 
 def eager(images: torch.Tensor, samples: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    return reference.augment(images, samples, reference.draw_numbers(1, 2, images.device), recipe)
+    """Byte by byte from images as they are, reflected: what torch.compile makes one pass of, which it cannot of padded images."""
+    _, height, width, channels = images.shape
+    y, at = torch.arange(height, device=samples.device), torch.arange(width * channels, device=samples.device)
+    drawn = reference.draws(samples, reference.draw_numbers(1, 2, images.device), recipe.pad, recipe.flip)
+    top, left, mirror, word = (each[:, None] for each in drawn)
+    column, shift, scale = reference.along_a_row(width, recipe.mean, recipe.std, samples.device)
+    rows = reflected(y + top - recipe.pad, height)
+    columns = reflected(torch.where(mirror, width - 1 - column, column) + left - recipe.pad, width)
+    lines, bytes_ = samples[:, None] * height + rows, columns * channels + at % channels
+    result = ((images.view(-1, width * channels)[lines[:, :, None], bytes_[:, None, :]].float() - shift) * scale).to(recipe.dtype)
+    if recipe.cutout:
+        middle_y, middle_x = reference.middle(word[:, 0], height, width)
+        tall, wide = reference.covered(y, middle_y, recipe.cutout), reference.covered(column, middle_x, recipe.cutout)
+        result = result.masked_fill(tall[:, :, None] & wide[:, None, :], 0)
+    return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def reflected(index: torch.Tensor, size: int) -> torch.Tensor:
+    return torch.where(index.abs() < size, index.abs(), 2 * (size - 1) - index.abs())
 
 
 def make_contender(call, meaning: torch.Tensor) -> Contender:
-    """A call a pass. Its gate: the reference's pixels, channels last."""
+    """A call a pass. Its gate: plain torch's pixels, channels last."""
 
     def check() -> None:
         images = call()

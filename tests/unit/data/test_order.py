@@ -1,14 +1,17 @@
 """The order of training is one order, however many ranks share it and wherever it is entered."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bench.data.order import Augmentation, Draws, Order, Rows
+from bench.data.order import Augmentation, Order, Rows
 from bench.runtime.streams import Stream, permutation, words
+from kernels.augment.reference import draw_numbers, draws, middle
 
 few = settings(deadline=None, max_examples=40)
 SIZE = (32, 48)
@@ -19,9 +22,10 @@ def make_order(**changes) -> Order:
     return Order(**{**base, **changes})
 
 
-def draws_of(rows: Rows, **changes) -> Draws:
-    how = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
-    return Augmentation(**{**how, **changes}).draw(rows, SIZE)
+def draws_of(rows: Rows, pad: int = 4, flip: str = "random") -> SimpleNamespace:
+    numbers = draw_numbers(rows.seed, rows.epoch, torch.device("cpu"))
+    top, left, mirror, word = (each.numpy() for each in draws(torch.from_numpy(rows.samples), numbers, pad, flip))
+    return SimpleNamespace(top=top, left=left, mirror=mirror, middle=np.stack(middle(word, *SIZE), axis=1))
 
 
 def equal(a: Rows, b: Rows) -> bool:
@@ -102,30 +106,28 @@ def test_augmentation_belongs_to_the_sample_and_the_epoch_not_to_the_batch(asked
     rows = order.rows(step)
     every = Rows(seed=asked["seed"], epoch=step // order.steps_per_epoch, samples=np.arange(asked["samples"]))
     for flip in ("random", "alternating"):
-        alone, together = draws_of(rows, flip=flip, cutout=5), draws_of(every, flip=flip, cutout=5)
-        for name in ("top", "left", "mirror", "cutout"):
+        alone, together = draws_of(rows, flip=flip), draws_of(every, flip=flip)
+        for name in ("top", "left", "mirror", "middle"):
             assert np.array_equal(getattr(alone, name), getattr(together, name)[rows.samples])
 
 
-def many(epoch: int = 0, **changes) -> Draws:
+def many(epoch: int = 0, **changes) -> SimpleNamespace:
     return draws_of(Rows(seed=0, epoch=epoch, samples=np.arange(4000)), **changes)
 
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
 def test_every_corner_is_as_likely_and_lines_do_not_follow_columns(pad):
-    draws, places = many(pad=pad), (2 * pad + 1) ** 2
-    assert draws.top.dtype == draws.left.dtype == np.int64
-    assert min(draws.top.min(), draws.left.min()) >= 0
-    assert max(draws.top.max(), draws.left.max()) <= 2 * pad
-    counts = np.bincount(draws.top * (2 * pad + 1) + draws.left, minlength=places)
+    drawn, places = many(pad=pad), (2 * pad + 1) ** 2
+    assert drawn.top.dtype == drawn.left.dtype == np.int64
+    assert min(drawn.top.min(), drawn.left.min()) >= 0
+    assert max(drawn.top.max(), drawn.left.max()) <= 2 * pad
+    counts = np.bincount(drawn.top * (2 * pad + 1) + drawn.left, minlength=places)
     assert len(counts) == places
     assert np.abs(counts - 4000 / places).max() <= 5 * (4000 / places) ** 0.5
 
 
-@pytest.mark.parametrize("cutout", [1, 4, 7])
-def test_every_pixel_is_as_likely_to_be_a_cutouts_middle(cutout):
-    draws, (height, width) = many(cutout=cutout), SIZE
-    y, x = draws.cutout.T + cutout // 2
+def test_every_pixel_is_as_likely_to_be_a_cutouts_middle():
+    (height, width), (y, x) = SIZE, many().middle.T
     assert (y.min(), y.max(), x.min(), x.max()) == (0, height - 1, 0, width - 1)
     for place, extent in ((y, height), (x, width)):
         assert np.abs(np.bincount(place, minlength=extent) - 4000 / extent).max() <= 5 * (4000 / extent) ** 0.5
@@ -149,7 +151,7 @@ def test_alternating_mirrors_a_random_half_and_then_the_other():
 def test_flip_does_not_move_the_corners():
     ways = [many(1, flip=flip) for flip in ("none", "random", "alternating")]
     for other in ways[1:]:
-        assert all(np.array_equal(getattr(ways[0], name), getattr(other, name)) for name in ("top", "left", "cutout"))
+        assert all(np.array_equal(getattr(ways[0], name), getattr(other, name)) for name in ("top", "left", "middle"))
 
 
 @pytest.mark.parametrize(("key", "value", "most"), [("pad", 32, 31), ("cutout", 33, 32)])
