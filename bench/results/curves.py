@@ -62,18 +62,15 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
 
 
 def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
-    if not (row["arm"] and row["run"]):
-        raise ValueError(f"{where}: arm and run must be named, not {row['arm']!r} and {row['run']!r}")
+    last_s = earlier[-1].segments_s["train"] if earlier else 0.0
     try:
         epoch, seconds, accuracy = (float(row[name]) for name in COLUMNS[2:])
-    except (TypeError, ValueError):
-        raise ValueError(f"{where}: epoch, seconds and accuracy must be numbers, not {[row[n] for n in COLUMNS[2:]]}") from None
-    if not (0 <= accuracy <= 1):
-        raise ValueError(f"{where}: accuracy {row['accuracy']} is no fraction; allowed: 0 to 1")
-    if not (math.isfinite(epoch) and 0 < seconds < math.inf):
-        raise ValueError(f"{where}: epoch {row['epoch']} and seconds {row['seconds']} must be finite, seconds above 0")
-    if earlier and seconds <= earlier[-1].segments_s["train"]:
-        raise ValueError(f"{where}: {row['seconds']} seconds do not follow the {earlier[-1].segments_s['train']:g} before")
+    except (TypeError, ValueError):  # not even numbers
+        epoch = seconds = accuracy = math.nan
+    if not (row["arm"] and row["run"] and math.isfinite(epoch) and last_s < seconds < math.inf and 0 <= accuracy <= 1):
+        told = ", ".join(f"{name} {row[name]!r}" for name in COLUMNS)
+        allowed = f"arm and run named, epoch a number, seconds above {last_s:g} and accuracy from 0 to 1"
+        raise ValueError(f"{where}: {told} is no look on a curve; allowed: {allowed}")
     number = len(earlier) + 1
     return Look(step=number, epoch=epoch, samples=number, segments_s={"train": seconds}, correct=accuracy, total=1)
 

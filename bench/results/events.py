@@ -47,8 +47,6 @@ class EventLog:
 
     def flush(self) -> None:
         """Write what is buffered to the disk. Never called while the train segment runs."""
-        if not self._pending:
-            return
         lines = (json.dumps(asdict(event), separators=(",", ":"), allow_nan=False) for event in self._pending)
         with self.path.open("a") as file:
             file.writelines(f"{line}\n" for line in lines)
@@ -72,11 +70,8 @@ def read_events(path: Path) -> list[Event]:
 
 def _end_torn_line(path: Path) -> int:
     """Cut a line that a killed writer left unfinished; the next sequence number."""
-    if not path.exists():
-        return 0
-    content = path.read_bytes()
+    content = path.read_bytes() if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
+        os.truncate(path, len(whole))
     return whole.count(b"\n")

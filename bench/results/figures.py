@@ -104,15 +104,12 @@ def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
 
 def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:
     """Runs that looked at the same epochs, stacked as [run, axis, look]; schedules of different length apart."""
-    groups: dict[int, list[np.ndarray]] = {}
+    shortest = min((track.shape[1] for track in tracks), default=0)
+    groups: dict[tuple[float, ...], list[np.ndarray]] = {}
     for track in tracks:
-        groups.setdefault(track.shape[1] if by_length else 0, []).append(track)
-    found = []
-    for group in groups.values():
-        shortest = min(track.shape[1] for track in group)
-        stacked = np.stack([track[:, :shortest] for track in group])
-        found += [stacked] if np.allclose(stacked[:, 1], stacked[:1, 1]) else [track[None] for track in group[:SINGLE_RUNS]]
-    return found
+        groups.setdefault((track.shape[1] if by_length else 0, *track[1, :shortest]), []).append(track)
+    shared = [min(track.shape[1] for track in group) for group in groups.values()]
+    return [np.stack([track[:, :looks] for track in group]) for group, looks in zip(groups.values(), shared, strict=True)]
 
 
 def _answer(axes: Axes, report: Mapping[str, Any], arms: Sequence[_Arm]) -> None:
@@ -163,22 +160,21 @@ def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> Non
 
 def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any]]) -> None:
     """A mark with its ends at each threshold; a bound that tells something, or a triangle at the top where no run reached."""
-    xs = [place + shift for place in range(len(rows))]
-    medians = [np.nan if row["median"] is None else row["median"] for row in rows]
-    axes.plot(xs, medians, **arm.line, linewidth=1.1, alpha=0.6)
-    for x, row in zip(xs, rows, strict=True):
-        bound = [((row["bound"] or {}).get(end) or 0, marker) for end, marker in (("low", "^"), ("high", "v"))]
-        bound = [(end, marker) for end, marker in bound if 0.02 < end < 50]  # beyond, it tells nothing and hides the rest
-        if row["median"] is not None:
-            whole = row["runs"] in (0, row["reached"])
-            axes.plot([x], [row["median"]], arm.marker, color=arm.colour, markerfacecolor=arm.colour if whole else "none")
-            if row["low"] is not None:
-                axes.plot([x, x], [row["low"], row["high"]], "_-", color=arm.colour, linewidth=1.6, markersize=7)
-        elif row["runs"]:
-            axes.plot([x], [1], "^", color=arm.colour, transform=axes.get_xaxis_transform(), clip_on=False)
-        axes.plot([x] * len(bound), [end for end, _ in bound], color=arm.colour, linestyle=":", linewidth=1.2)
-        for end, marker in bound:
-            axes.plot([x], [end], marker, color=arm.colour)
+    xs, colour = np.arange(len(rows)) + shift, arm.colour
+    middle, low, high = (np.array([row[end] for row in rows], dtype=float) for end in ("median", "low", "high"))  # null: NaN
+    whole = np.array([row["runs"] in (0, row["reached"]) for row in rows])
+    never = np.isnan(middle) & [row["runs"] > 0 for row in rows]
+    axes.plot(xs, middle, **arm.line, linewidth=1.1, alpha=0.6)
+    axes.plot(xs, middle, arm.marker, color=colour)
+    axes.plot(xs[whole], middle[whole], arm.marker, color=colour, markerfacecolor=colour)
+    axes.plot([xs, xs], [low, high], "_-", color=colour, linewidth=1.6, markersize=7)
+    for x in xs[never]:
+        axes.plot([x], [1], "^", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
+    bounds = np.array([[(row["bound"] or {}).get(end) for row in rows] for end in ("low", "high")], dtype=float)
+    bounds[~((bounds > 0.02) & (bounds < 50))] = np.nan  # beyond, it tells nothing and hides the rest
+    axes.plot([xs, xs], bounds, color=colour, linestyle=":", linewidth=1.2)
+    for ends, marker in zip(bounds, "^v", strict=True):
+        axes.plot(xs, ends, marker, color=colour)
 
 
 def _legend(figure: Figure, arms: Sequence[_Arm], *, marked: bool = False) -> None:

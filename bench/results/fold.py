@@ -70,8 +70,7 @@ class RunResult:
     @property
     def budget(self) -> int:
         """Training images that the run was given."""
-        samples: int = self.start["config"]["train"]["samples"]
-        return samples
+        return int(self.start["config"]["train"]["samples"])
 
     @property
     def test_accuracy(self) -> float | None:

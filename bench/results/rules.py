@@ -4,6 +4,7 @@ import math
 import statistics as plain
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from bench.results.clocks import read_clock
@@ -28,12 +29,7 @@ RULES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Crossing:
-    """The look at which a threshold was reached; it lies in (previous look, this look]."""
-
-    look: int
-    kind: Literal["confirmed", "terminal", "touch", "end"]
+Crossing = tuple[int, str]  # the look at which a threshold was reached, and its kind: confirmed, terminal, touch or end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +57,7 @@ def crossing(accuracies: Sequence[float], threshold: float, *, confirm_looks: in
         held = accuracies[look : look + confirm_looks]
         if min(held) >= threshold:
             whole = len(held) == confirm_looks
-            return Crossing(look=look, kind="confirmed" if whole else "terminal") if whole or completed else None
+            return (look, "confirmed" if whole else "terminal") if whole or completed else None
     return None
 
 
@@ -79,10 +75,8 @@ def judge(config: dict[str, Any], runs: Sequence[RunResult], threshold: float, r
         last = [run.looks_on(rules.split)[-1] for run in alike if found[id(run)]]
         if len(last) < len(alike) or plain.mean(x.correct for x in last) / plain.mean(x.total for x in last) < threshold:
             found |= dict.fromkeys(map(id, alike))
-    blocks: dict[int, list[RunResult]] = {}
-    for run in runs:
-        blocks.setdefault(run.block, []).append(run)
-    return [_block(blocks[block], found, threshold, rules.split, clock) for block in sorted(blocks)]
+    blocks = groupby(sorted(runs, key=lambda run: run.block), lambda run: run.block)
+    return [_block(list(own), found, threshold, rules.split, clock) for _, own in blocks]
 
 
 def _find(config: dict[str, Any], run: RunResult, threshold: float, rules: Rules) -> Crossing | None:
@@ -91,10 +85,10 @@ def _find(config: dict[str, Any], run: RunResult, threshold: float, rules: Rules
         return None
     if rules.reached == "touch":
         touch = first_touch(accuracies, threshold)
-        return None if touch is None else Crossing(look=touch, kind="touch")
+        return None if touch is None else (touch, "touch")
     if rules.reached == "mean" or config["kind"] == "annealed":
         reached = run.status == "completed" and (rules.reached == "mean" or accuracies[-1] >= threshold)
-        return Crossing(look=len(accuracies) - 1, kind="end") if reached else None
+        return (len(accuracies) - 1, "end") if reached else None
     return crossing(accuracies, threshold, confirm_looks=config["confirm_looks"], completed=run.status == "completed")
 
 
@@ -112,15 +106,15 @@ def _block(runs: list[RunResult], found: dict[int, Crossing | None], threshold: 
         ended_itself = last.status == "diverged" or last.stopped_step is not None  # and was not cut off by its budget
         span = Span(after=math.inf if ended_itself else read_clock(clock, last.segments_s), by=math.inf)
         return Judged(block=runs[0].block, span=span, look=None, kind=None, **beside)
-    run, at = min(reached, key=lambda pair: read_clock(clock, pair[0].looks_on(split)[pair[1].look].segments_s))
+    run, (place, kind) = min(reached, key=lambda pair: read_clock(clock, pair[0].looks_on(split)[pair[1][0]].segments_s))
     looks = run.looks_on(split)
-    by_s = read_clock(clock, looks[at.look].segments_s)
-    if at.kind == "end":  # a shorter budget that failed is all that is known about less time
+    by_s = read_clock(clock, looks[place].segments_s)
+    if kind == "end":  # a shorter budget that failed is all that is known about less time
         shorter = [r for r in runs if r.budget < run.budget and found[id(r)] is None and r.status == "completed"]
         after_s = max((read_clock(clock, other.segments_s) for other in shorter), default=0.0)
     else:  # a resumed run's own start is later than its first look
         start_s = {} if run.resumed else run.start["segments_s"]
-        after_s = read_clock(clock, looks[at.look - 1].segments_s if at.look else start_s)
+        after_s = read_clock(clock, looks[place - 1].segments_s if place else start_s)
     # What a process pays once may read less after a run was resumed: then nothing is known of the time before.
     span = Span(after=after_s if after_s <= by_s else 0.0, by=by_s)
-    return Judged(block=run.block, span=span, look=looks[at.look], kind=at.kind, **beside)
+    return Judged(block=run.block, span=span, look=looks[place], kind=kind, **beside)

@@ -1,13 +1,13 @@
 """What runs and blocks say, in numbers: speed where some runs never reach, and evidence (docs/METHOD.md, sections 3 and 4).
 
 Pure functions. Times and tau (the common budget, at most every unreached run's own) are seconds or any other unit of one axis;
-differences are log T_baseline - log T_arm, one a block. Too little data gives None or 1.0, never a verdict; NaN, and what
-else cannot be, raises ValueError.
+differences are log T_baseline - log T_arm, one a block. Too little data gives None or 1.0, never a verdict; data that are NaN,
+or else cannot be, raise ValueError. What a user sets (alpha, ratio, spread) was checked as the config was read.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -54,7 +54,6 @@ def win_probability(a: Sequence[Span], b: Sequence[Span]) -> float | None:
 
 def rmst(spans: Sequence[Span], tau: float) -> float | None:
     """Restricted mean time, mean(min(T, tau)): the area under Kaplan-Meier up to tau. None without runs."""
-    _check(tau=tau)
     return fmean(min(span.by, tau) for span in spans) if spans else None
 
 
@@ -63,7 +62,6 @@ def ert(spans: Sequence[Span], tau: float) -> float | None:
 
     Unreached runs spent their own budget, diverged ones tau.
     """
-    _check(tau=tau)
     spent = math.fsum(next(time for time in (span.by, span.after, tau) if time < math.inf) for span in spans)
     reached = sum(span.reached for span in spans)
     return spent / reached if reached else None
@@ -71,7 +69,6 @@ def ert(spans: Sequence[Span], tau: float) -> float | None:
 
 def ert_floor(n: int, tau: float, alpha: float = 0.05) -> float | None:
     """What the ERT exceeds at level 1 - alpha when none of n runs reached: success is no likelier than 1 - alpha^(1/n)."""
-    _check(tau=tau, alpha=alpha)
     return tau / math.expm1(-math.log(alpha) / n) if n > 0 else None  # (1 - p) / p at p = 1 - alpha^(1/n), without cancelling
 
 
@@ -83,7 +80,6 @@ def ert_interval(spans: Sequence[Span], tau: float, alpha: float) -> tuple[float
     At alpha = .05 on lognormal times (sigma .5) the t part alone misses up to 5 % instead of 2.5 %, but the whole at most 1.5 %
     (n = 5, 10, 20; p = .5, .8, 1), since Clopper-Pearson and the split give more away; so plain t stays.
     """
-    _check(tau=tau, alpha=alpha)
     times, n = [span.by for span in spans if span.by <= tau], len(spans)
     if not n:
         return None
@@ -111,7 +107,6 @@ def _log_sign_evidence(won: float | np.ndarray, n: float | np.ndarray) -> np.nda
 
 def deciding_blocks(alpha: float) -> int:
     """The least number of blocks that decides when one arm wins them all: 7 at .05."""
-    _check(alpha=alpha)
     return next(n for n in itertools.count(1) if _log_sign_evidence(n, n) >= -math.log(alpha))
 
 
@@ -122,7 +117,6 @@ def confidence_sequence(differences: Sequence[float], alpha: float, g: float = 1
     (1 + n g)^(-1/2) ((1 + r)/(1 + r/(1 + n g)))^(n/2); the ends of the interval are where that is 1/alpha.
     Differences should be normal: heavy tails only widen it, but of exponential ones (one-sided skew) it misses the mean in 10 %.
     """
-    _check(alpha=alpha, g=g)
     d = _finite(differences, "differences")
     n = len(d)
     bound = (math.sqrt(1 + n * g) / alpha) ** (2 / n) if n else math.inf
@@ -137,14 +131,11 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
     SciPy's permutation_test refuses one block, and its tolerance for ties vanishes where the mean is nearly 0.
     """
-    d = _finite(differences, "differences")
-    if 2 ** len(d) <= ARRANGEMENTS:
-        signs, drawn = np.array(list(itertools.product((-1, 1), repeat=len(d)))), 0
-    else:
-        draws = max(1000, min(ARRANGEMENTS, 4_000_000 // len(d)))  # fewer of very many blocks, which memory would not hold
-        signs, drawn = np.random.default_rng(0).choice((-1.0, 1.0), (draws, len(d))), 1
-    least = abs(d.sum()) - 1e-12 * abs(d).sum()
-    return _share(abs(signs @ d) >= least, drawn) if len(d) else None
+    d, n = _finite(differences, "differences"), len(differences)
+    draws = max(1000, min(ARRANGEMENTS, 4_000_000 // max(1, n)))  # fewer of very many blocks, which memory would not hold
+    every = itertools.product((-1.0, 1.0), repeat=n)
+    signs = _arrangements(2**n, every, np.ones(n), lambda rng: rng.choice((-1.0, 1.0), (draws, n)))
+    return float((abs(signs @ d) >= abs(d.sum()) - 1e-12 * abs(d).sum()).mean()) if n else None
 
 
 def unlike(reference: Sequence[float], found: Sequence[float]) -> tuple[float, float]:
@@ -157,16 +148,22 @@ def unlike(reference: Sequence[float], found: Sequence[float]) -> tuple[float, f
     logs, n, k = np.log(_finite([*found, *reference], "numbers to compare")), len(found) + len(reference), len(found)
     if k in (0, n):
         return 1.0, 1.0
-    if math.comb(n, k) <= ARRANGEMENTS:
-        picked, drawn = np.array(list(itertools.combinations(range(n), k))), 0
-    else:
-        picked, drawn = np.random.default_rng(0).random((ARRANGEMENTS, n)).argsort(axis=1)[:, :k], 1
-    sums, seen, tie = logs[picked].sum(axis=1), logs[:k].sum(), 1e-12 * abs(logs).sum()
-    return _share(sums <= seen + tie, drawn), _share(sums >= seen - tie, drawn)
+    picked = _arrangements(
+        math.comb(n, k), itertools.combinations(range(n), k), np.arange(k),
+        lambda rng: rng.random((ARRANGEMENTS, n)).argsort(axis=1)[:, :k],
+    )  # fmt: skip
+    sums = logs[picked].sum(axis=1)
+    seen, tie = logs[:k].sum(), 1e-12 * abs(logs).sum()
+    return float((sums <= seen + tie).mean()), float((sums >= seen - tie).mean())
 
 
-def _share(as_extreme: np.ndarray, drawn: int) -> float:
-    return (int(as_extreme.sum()) + drawn) / (len(as_extreme) + drawn)  # drawn ones, and the data's own arrangement
+def _arrangements(
+    count: int, every: Iterable[Sequence[float]], own: np.ndarray, draw: Callable[[np.random.Generator], np.ndarray]
+) -> np.ndarray:
+    """A permutation test's rows: every one where they are few, else drawn ones with the data's own, so that no p is 0."""
+    if count <= ARRANGEMENTS:
+        return np.array(list(every))
+    return np.vstack([own, draw(np.random.default_rng(0))])
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -181,7 +178,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def mean_interval(differences: Sequence[float], alpha: float) -> tuple[float, float, float] | None:
     """Mean, low and high by Student's t, for one look at a planned n; the reals for n = 1, None for n = 0."""
-    _check(alpha=alpha)
     d = _finite(differences, "differences")
     if len(d) < 2:
         return (float(d[0]), -math.inf, math.inf) if len(d) else None
@@ -203,9 +199,6 @@ def plan_blocks(*, spread: float, ratio: float, alpha: float, most: int, power: 
     Log ratios of blocks are normal(log ratio, spread). A study ends where it first decides; one for the wrong arm is lost.
     None when `most` blocks are too few.
     """
-    _check(ratio=ratio, alpha=alpha, power=power)
-    if not 0 <= spread < math.inf:
-        raise ValueError(f"spread must be 0 or more, not {spread}")
     wins = float(special.ndtr(abs(math.log(ratio)) / spread)) if spread else float(ratio != 1)
     chosen, undecided = 0.0, np.ones(1)  # undecided: the chance of each number of blocks won
     for n in range(1, most + 1):
@@ -217,13 +210,6 @@ def plan_blocks(*, spread: float, ratio: float, alpha: float, most: int, power: 
             return n
         undecided[decides] = 0.0
     return None
-
-
-def _check(**values: float) -> None:
-    for name, value in values.items():
-        high = 1 if name in ("alpha", "power") else math.inf
-        if not 0 < value < high:
-            raise ValueError(f"{name} must lie between 0 and {high}, not {value}")
 
 
 def _finite(values: Sequence[float] | Sequence[tuple[float, float]], what: str) -> np.ndarray:

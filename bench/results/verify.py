@@ -21,7 +21,11 @@ def verify(directory: Path) -> list[str]:
     """
     store = RunStore(directory)
     plan = store.plan()
-    problems, planned = _plan_problems(plan)
+    try:
+        planned = [run_id for block in plan["blocks"] for run_id in block]
+        problems = [f"plan.json: {told}" for told in _plan_problems(plan)]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"plan.json cannot be read: {type(error).__name__}: {error}") from None
     results: dict[str, RunResult] = {}
     seeds: Counter[tuple[str, int, int]] = Counter()
     folders = {path.parent.name: path.parent for path in sorted(directory.glob("*/events.rank0.jsonl"))}
@@ -36,9 +40,7 @@ def verify(directory: Path) -> list[str]:
         except Exception as error:  # an edited line may say anything
             problems.append(f"{name}: its ledger cannot be read: {type(error).__name__}: {error}")
     later = max((place for place, name in enumerate(planned) if name in folders), default=0)
-    published = _read(directory / "report.json").get("runs")
-    runs = published if isinstance(published, list) else []
-    gone = {*(str(run["run_id"]) for run in runs if "run_id" in run), *planned[:later]} - folders.keys()
+    gone = {*_published_runs(directory / "report.json"), *planned[:later]} - folders.keys()
     problems += [f"{name}: no ledger, though the report or later runs tell of it" for name in sorted(gone)]
     problems += [f"{name}: no run of the plan" for name in sorted(folders.keys() - set(planned))]
     problems += [f"{arm}: seed {seed} is there {count} times" for (arm, seed, _), count in seeds.items() if count > 1]
@@ -46,20 +48,19 @@ def verify(directory: Path) -> list[str]:
     return problems or [told for rules in RULES for told in _report_problems(directory, plan, found, rules)]
 
 
-def _plan_problems(plan: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What is wrong with the plan record, and the ids of its runs."""
+def _plan_problems(plan: dict[str, Any]) -> Iterator[str]:
+    for record in (plan, *plan["amended"]):
+        if plan_sha256(record["primary"]) != record["sha256"]:
+            yield f"{record['sha256']} is not the hash of its primary comparison"
+    if plan["primary"] != primary_record(plan["config"], plan["blocks"]):
+        yield "its primary comparison is not that of its config and blocks"
+
+
+def _published_runs(path: Path) -> set[str]:
     try:
-        planned = [run_id for block in plan["blocks"] for run_id in block]
-        problems = [
-            f"plan.json: {record['sha256']} is not the hash of its primary comparison"
-            for record in (plan, *plan["amended"])
-            if plan_sha256(record["primary"]) != record["sha256"]
-        ]
-        if plan["primary"] != primary_record(plan["config"], plan["blocks"]):
-            problems.append("plan.json: its primary comparison is not that of its config and blocks")
-        return problems, planned
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"plan.json cannot be read: {type(error).__name__}: {error}") from None
+        return {str(run["run_id"]) for run in json.loads(path.read_bytes())["runs"]}
+    except (OSError, ValueError, LookupError, TypeError):  # then the report itself is told of
+        return set()
 
 
 def _line_problems(path: Path) -> Iterator[str]:
@@ -86,20 +87,9 @@ def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
         if result.status != "interrupted":
             yield "it has no result.json"
         return
-    published, text = _read(stored), json_text(result.to_dict())
-    made = json.loads(text)
-    went_on = result.status == "interrupted" and published.get("status") == "failed"  # the file is an earlier attempt's
-    if stored.read_bytes() != text.encode() and not went_on:
-        changed = sorted(key for key in made | published if published.get(key) != made.get(key))
-        yield f"result.json is not what its ledger folds to: {', '.join(changed) or 'its digits'} differ"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    if result.status == "interrupted" and b'"status": "failed"' in stored.read_bytes():
+        return  # the file is an earlier attempt's
+    yield from _changes(stored, json_text(result.to_dict()), "its ledger folds to")
 
 
 def _report_problems(directory: Path, plan: dict[str, Any], results: list[RunResult], rules: str) -> Iterator[str]:
@@ -116,10 +106,15 @@ def _report_problems(directory: Path, plan: dict[str, Any], results: list[RunRes
         if not path.is_file():
             yield f"{path.name} is missing"
             continue
-        there, text = path.read_bytes().decode(errors="replace"), made[kind]
-        if kind == "html":  # pictures are drawn from the same numbers, by libraries that may change their paths
-            there, text = (re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.S) for page in (there, text))
-        if there != text:
-            lines = zip(f"{there}\n".splitlines(), f"{text}\n".splitlines(), strict=False)
-            line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), None)
-            yield f"{path.name} is not what the ledgers give" + (f", from line {line} on" if line else "")
+        yield from _changes(path, made[kind], "the ledgers give")
+
+
+def _changes(path: Path, text: str, source: str) -> Iterator[str]:
+    """Whether a file has another digit than the text that it should hold, and from where on."""
+    there = path.read_bytes().decode(errors="replace")
+    if path.suffix == ".html":  # pictures are drawn from the same numbers, by libraries that may change their paths
+        there, text = (re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.S) for page in (there, text))
+    if there != text:
+        lines = zip(f"{there}\n".splitlines(), f"{text}\n".splitlines(), strict=False)
+        line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), None)
+        yield f"{path.name} is not what {source}" + (f", from line {line} on" if line else "")

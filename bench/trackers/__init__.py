@@ -66,7 +66,11 @@ def open_trackers(names: Iterable[str], config: dict[str, Any]) -> Guarded:
     return Guarded(opened)
 
 
+def describe(error: Exception) -> str:
+    """An error on one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def _tell_off(name: str, error: Exception) -> None:
-    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
     with contextlib.suppress(OSError, ValueError):  # a closed stderr is no reason to fail either
-        print(f"tracker {name} is off for the rest of this process: {told}", file=sys.stderr, flush=True)
+        print(f"tracker {name} is off for the rest of this process: {describe(error)}", file=sys.stderr, flush=True)

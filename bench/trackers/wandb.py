@@ -16,6 +16,7 @@ from bench.results.comparison import time_to_accuracy_s
 from bench.results.events import Event
 from bench.results.fold import RunResult
 from bench.results.words import accuracy_label
+from bench.trackers import describe
 
 MODES = ("online", "offline", "disabled")
 AXES = {"val/*": "time/train_s", "so_far/*": "time/train_s", "val_by_epoch/*": "trainer/epoch"}
@@ -50,11 +51,6 @@ def set_up(**settings: Any) -> wandb.Settings:
     if os.environ.get("WANDB_MODE") == "":  # to wandb a mode that does not exist
         del os.environ["WANDB_MODE"]
     return wandb.setup(wandb.Settings(silent=True, **settings)).settings
-
-
-def describe_error(error: Exception) -> str:
-    """An error of wandb's on one short line."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
 class WandbTracker:
@@ -140,7 +136,7 @@ class WandbTracker:
         )  # fmt: skip
 
     def _go_offline(self, error: Exception) -> None:
-        cause = describe_error(error)
+        cause = describe(error)
         self._mode, self._reason = "offline", f"online failed: {cause}"
         self._tell(f"WARNING: OFFLINE from here on ({cause}); {self._how_to_send}")
 

@@ -15,7 +15,8 @@ from wandb.errors import AuthenticationError
 
 from bench.results.verdict import answer
 from bench.results.words import accuracy_label
-from bench.trackers.wandb import describe_error, find_key, resolve_mode, set_up
+from bench.trackers import describe
+from bench.trackers.wandb import find_key, resolve_mode, set_up
 
 DEADLINE_S, REQUEST_S = 25, 10
 REACH = "check WANDB_BASE_URL, WANDB_API_KEY and the network"
@@ -32,21 +33,16 @@ def publish(report: dict[str, Any], markdown: str, config: dict[str, Any], page:
     mode, reason = resolve_mode(asked, os.environ, key_present=True)
     url, why = "", f"{mode}, {reason}: send the runs with `wandb sync`, and set WANDB_MODE=online"
     if mode == "online":
-        url, why = _ask(json.dumps({"report": report, "markdown": markdown, "config": config}))
+        content = json.dumps({"report": report, "markdown": markdown, "config": config})
+        command, root = [sys.executable, "-m", __name__], Path(__file__).parents[2]
+        try:  # in a process of its own: at its end wandb waits for its service, which may wait for a server
+            told = subprocess.run(command, input=content, cwd=root, capture_output=True, text=True, timeout=DEADLINE_S).stdout
+            url, why = json.loads(told or '["", "its process was killed"]')
+        except subprocess.TimeoutExpired:
+            why = f"not done within {DEADLINE_S} s; {REACH}"
     if not url:
         raise ValueError(f"no W&B Report is made ({why}); the report itself is in {page}")
     return url
-
-
-def _ask(content: str) -> tuple[str, str]:
-    """What `_answer` gives, by a process of its own: at its end wandb waits for its service, which may wait for a server."""
-    command, root = [sys.executable, "-m", __name__], Path(__file__).parents[2]
-    try:
-        told = subprocess.run(command, input=content, cwd=root, capture_output=True, text=True, timeout=DEADLINE_S).stdout
-    except subprocess.TimeoutExpired:
-        return "", f"not done within {DEADLINE_S} s; {REACH}"
-    url, why = json.loads(told or '["", "its process was killed"]')
-    return url, why
 
 
 def _answer(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tuple[str, str]:
@@ -55,10 +51,9 @@ def _answer(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tu
         if not find_key():  # wandb would ask for one on the terminal
             return "", "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY"
         return _save(report, markdown, config)
-    except AuthenticationError as error:
-        return "", f"{describe_error(error)}; {REACH}"
     except Exception as error:
-        return "", f"{describe_error(error)}; check the key's rights to wandb.entity and wandb.project"
+        hint = REACH if isinstance(error, AuthenticationError) else "check the key's rights to wandb.entity and wandb.project"
+        return "", f"{describe(error)}; {hint}"
 
 
 def _save(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tuple[str, str]:

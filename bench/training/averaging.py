@@ -15,31 +15,27 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, *, decay: float, every_steps: int) -> None:
         self.statistics = [b for b in network.buffers() if b.is_floating_point()]
-        self.live = [*network.parameters(), *self.statistics]
+        self.live = [t.detach() for t in (*network.parameters(), *self.statistics)]  # the same memory, without gradients
         self._decay, self._every_steps = decay, every_steps
         self.tensors: list[Tensor] = [torch.empty_like(t) for t in self.live] if decay else []
         self.updates = 0
         self.kept: list[Tensor] = []
 
-    @torch.no_grad()
     def reset(self) -> None:
         """Begin again at the network's weights of now."""
         self.updates, self.kept = 0, []
         if self.tensors:
             torch._foreach_copy_(self.tensors, self.live)
 
-    @torch.no_grad()
     def keep(self) -> None:
         """Remember what looks are taken on now; it takes the place of what was kept before."""
         self.kept = [t.clone() for t in self.tensors or self.live]
 
-    @torch.no_grad()
     def put_back(self) -> None:
         """Make what was kept the weights, and their average."""
         for place in filter(len, (self.live, self.tensors)):
             torch._foreach_copy_(place, self.kept)
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """After a step: pull the average towards the weights, faster while it is young (decay <= (1 + n) / (10 + n))."""
         if not self.tensors or (step + 1) % self._every_steps:
@@ -51,12 +47,10 @@ class WeightAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average into the network, in place so that nothing recompiles; the weights come back at the end."""
-        with torch.no_grad():
-            saved = [t.clone() for t in self.live]
-            if self.tensors:
-                torch._foreach_copy_(self.live, self.tensors)
+        saved = [t.clone() for t in self.live]
+        if self.tensors:
+            torch._foreach_copy_(self.live, self.tensors)
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(self.live, saved)
+            torch._foreach_copy_(self.live, saved)

@@ -70,6 +70,7 @@ class Program:
         self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(raw, config.optim)
         self._prepared, self._optimizer = world.accelerator.prepare(objective, self.optimizer)
         self._objective = objective
+        self.scaler: torch.amp.GradScaler | None = world.accelerator.scaler  # of fp16; None in other precisions
         self._schedule = registry.resolve("schedule", config.schedule.name)
         self.total_steps = config.train.samples // config.train.global_batch_size
         self.peak_lr, self.lr_scale = config.optim.lr, 1.0
@@ -121,11 +122,6 @@ class Program:
             self.scaler.load_state_dict(torch.amp.GradScaler(self._world.device.type).state_dict())
         self.average.reset()
         self.lr_scale = 1.0
-
-    @property
-    def scaler(self) -> torch.amp.GradScaler | None:
-        """The gradient scaler of fp16; None in other precisions."""
-        return self._world.accelerator.scaler
 
     def step(self, batch: Batch, step: int) -> Tensor:
         """One optimizer step; the batch's mean loss on this rank, still on the device."""

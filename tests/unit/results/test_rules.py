@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.results.clocks import CLOCKS, read_clock
-from bench.results.rules import RULES, Crossing, crossing, first_touch, judge
+from bench.results.rules import RULES, crossing, first_touch, judge
 from tests.unit.results.study import timed
 from tests.unit.results_factory import EVERY_SAMPLES, make_config
 
@@ -19,8 +19,7 @@ LOOKS = st.integers(1, 5)
 
 
 def find(accuracies, *, threshold=0.9, confirm_looks=3, completed=True):
-    found = crossing(accuracies, threshold, confirm_looks=confirm_looks, completed=completed)
-    return (found.look, found.kind) if found else None
+    return crossing(accuracies, threshold, confirm_looks=confirm_looks, completed=completed)
 
 
 def by_definition(accuracies, threshold, confirm_looks, completed):
@@ -29,8 +28,8 @@ def by_definition(accuracies, threshold, confirm_looks, completed):
     whole = [k for k in range(n - confirm_looks + 1) if all(accuracies[j] >= threshold for j in range(k, k + confirm_looks))]
     tails = [k for k in range(max(0, n - confirm_looks + 1), n) if all(a >= threshold for a in accuracies[k:])]
     if whole:
-        return Crossing(look=min(whole), kind="confirmed")
-    return Crossing(look=min(tails), kind="terminal") if tails and completed else None
+        return min(whole), "confirmed"
+    return (min(tails), "terminal") if tails and completed else None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from scipy import integrate, stats
 from bench.results.statistics import (
     Span,
     confidence_sequence,
-    deciding_blocks,
     ert,
     ert_floor,
     ert_interval,
@@ -200,34 +199,21 @@ SURE = {"spread": 0.2, "ratio": 1.3, "alpha": 0.05, "most": 50}
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda: rmst(exact(1.0), NAN),
-        lambda: ert(exact(1.0), NAN),
-        lambda: ert_floor(3, NAN),
-        lambda: ert_floor(3, 1.0, NAN),
-        lambda: ert_interval(exact(1.0), NAN, 0.05),
-        lambda: ert_interval(exact(1.0), 2.0, NAN),
         lambda: sign_evidence([1] * 9 + [NAN]),
         lambda: sign_evidence([2]),
-        lambda: deciding_blocks(NAN),
-        lambda: deciding_blocks(0.0),
         lambda: confidence_sequence([1.0] * 9 + [NAN], 0.05),
-        lambda: confidence_sequence([1.0] * 9, NAN),
-        lambda: confidence_sequence([1.0] * 9, 0.05, NAN),
         lambda: sign_flip_p([1.0] * 9 + [NAN]),
         lambda: holm([0.01, NAN]),
         lambda: holm([1.01]),
         lambda: mean_interval([1.0, NAN], 0.05),
-        lambda: mean_interval([1.0], NAN),
         lambda: log_area([1.0, 2.0], [0.1, NAN]),
         lambda: log_area([1.0, NAN], [0.1, 0.2]),
         lambda: unlike([1.0, NAN], [1.0]),
         lambda: unlike([1.0], [NAN, 0.1]),
         lambda: unlike([1.0, 2.0], [0.0]),
-        *(lambda key=key: plan_blocks(**{**SURE, key: NAN}) for key in ("spread", "ratio", "alpha")),
-        lambda: plan_blocks(**SURE, power=NAN),
     ],
 )
-def test_nan_and_the_impossible_are_refused_in_a_sentence(broken):
+def test_data_that_are_nan_or_impossible_are_refused_in_a_sentence(broken):
     with pytest.raises(ValueError, match=r"must|is 0, 0\.5 or 1|lies in|positive"):
         broken()
 

@@ -166,7 +166,8 @@ def test_a_run_that_nobody_planned(study):
 def test_a_result_with_another_last_digit(study):
     path = ledger(study).parent / "result.json"
     edit(path, r'("train": [0-9.]*)([0-9])', lambda found: found[1] + str((int(found[2]) + 1) % 10))
-    assert verify(study) == [f"{path.parent.name}: result.json is not what its ledger folds to: looks differ"]
+    line = 1 + next(n for n, line in enumerate(path.read_text().splitlines()) if '"train":' in line)
+    assert verify(study) == [f"{path.parent.name}: result.json is not what its ledger folds to, from line {line} on"]
 
 
 def test_a_result_with_a_digit_that_no_float_holds(study):
@@ -330,7 +331,7 @@ def test_a_study_of_runs_that_stopped_themselves_is_whole_and_its_digits_are_hel
     assert (row["reached"], row["mean_s"]["tau"]) == (7, None)  # at their ends: terminal, and no run had a whole budget
     assert published["arms"][0]["optimism_gap"]["median"] == pytest.approx(0.85 - 0.94)  # of the look at step 10
     edit(ledger(made.store.root), '"best_step":10', '"best_step":15')
-    assert any("result.json is not what its ledger folds to: best_step" in problem for problem in verify(made.store.root))
+    assert any("result.json is not what its ledger folds to, from line" in problem for problem in verify(made.store.root))
 
 
 def test_a_report_that_cannot_be_made_again_is_a_problem(study, monkeypatch):
