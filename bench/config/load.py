@@ -258,7 +258,7 @@ def _check_finetuning(config: ExperimentConfig, where: str) -> None:
         raise ValueError(f"{where}finetune.head_first_steps: {finetune.head_first_steps} of {steps} steps leave {left}")
     if config.weights.stem and config.model.stem == "stock":
         raise ValueError(
-            f"{where}weights.stem: {config.weights.stem!r} makes a 3x3 stem, but model.stem is 'stock'; allowed: null"
+            f"{where}weights.stem: {config.weights.stem!r} makes a 3x3 stem, model.stem is 'stock'; allowed: null"
         )
     if train.stop_patience and config.kind == "annealed":
         raise ValueError(f"{where}train.stop_patience: {train.stop_patience} would end an annealed run before its schedule does")

@@ -14,7 +14,7 @@ from tests.unit.config.test_load import refusal, write
     [
         (["--finetune.layers=head", "--finetune.head_first_steps=2"], "2 of 32 steps leave nothing for finetune.layers head"),
         (["--train.accumulate_steps=2", "--data.last_batch=partial"], "data.last_batch: .* cannot be cut into 2 equal parts"),
-        (["--weights.stem=crop"], "weights.stem: 'crop' makes a 3x3 stem, but model.stem is 'stock'; allowed: null"),
+        (["--weights.stem=crop"], "weights.stem: 'crop' makes a 3x3 stem, model.stem is 'stock'; allowed: null"),
         (["--train.stop_patience=3", "--kind=annealed"], "train.stop_patience: 3 would end an annealed run before its schedule"),
     ],
 )
