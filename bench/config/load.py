@@ -54,7 +54,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     _check_study(config)
     _check_factors(config)
     for arm in config.arms:
-        _check_run(arm_config(config, arm), arm)
+        check_run(arm_config(config, arm), f"arm {arm}: ")
     return config
 
 
@@ -227,8 +227,8 @@ def _check_factors(config: ExperimentConfig) -> None:
                 raise ValueError(f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; {declared}")
 
 
-def _check_run(config: ExperimentConfig, arm: str) -> None:
-    where = f"arm {arm}: "
+def check_run(config: ExperimentConfig, where: str) -> None:
+    """Raise ValueError, in a sentence that begins with `where`, for keys of one run that contradict each other."""
     registry.check("source", config.data.source, where + "data.source")
     registry.check("loader", config.data.loader, where + "data.loader")
     registry.check("optimizer", config.optim.name, where + "optim.name")

@@ -1,0 +1,69 @@
+"""What a tuning tried, what it found and what that took, from the ledgers of its trials. Pure; `tuning` in report.json."""
+
+import statistics as plain
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from math import comb
+from typing import Any
+
+from bench.results.clocks import read_clock
+from bench.results.fold import RunResult
+
+
+def summarize_tuning(config: Mapping[str, Any], trials: Sequence[RunResult], clock: str) -> dict[str, Any] | None:
+    """Each arm's trials, the lowest rate first, and what goes over the budget of *tune* in the config; None without trials."""
+    if not trials or "tune" not in config:
+        return None
+    arms = {arm: _describe([run for run in trials if run.arm == arm], clock) for arm in config["arms"]}
+    return {"arms": arms, "over_budget": over_budget(config, map(point, trials))}
+
+
+def point(run: RunResult) -> tuple[str, float, int]:
+    """What of a run counts: its arm, learning rate and training images."""
+    return run.arm, run.start["config"]["optim"]["lr"], run.budget
+
+
+def over_budget(config: Mapping[str, Any], points: Iterable[tuple[str, float, int]]) -> list[str]:
+    """What an arm had more of than *tune* in the config allows, a phrase each; a point a run."""
+    known, tune, over = list(points), config["tune"], []
+    for arm in config["arms"]:
+        runs = Counter(rate for name, rate, _ in known if name == arm)
+        longest = max((images for name, _, images in known if name == arm), default=0)
+        for what, own, most in (
+            ("learning rates", len(runs), tune["trials"]),
+            ("runs at one learning rate", max(runs.values(), default=0), tune["seeds"]),
+            ("images in one run", longest, tune["samples"] or config["train"]["samples"]),
+        ):
+            over += [f"{arm} had {own:,} {what}, {most:,} allowed"] if own > most else []
+    return over
+
+
+def best_rate(scores: Mapping[float, float]) -> float:
+    """The learning rate with the best score, of several the lowest."""
+    return max(sorted(scores), key=scores.__getitem__)
+
+
+def expected_best(scores: Iterable[float]) -> list[float]:
+    """Mean of the best score over all choices of k of N scores, for k = 1 to N."""
+    ordered = list(enumerate(sorted(scores)))
+    sizes = range(1, len(ordered) + 1)
+    return [sum(comb(below, k - 1) * score for below, score in ordered) / comb(len(ordered), k) for k in sizes]
+
+
+def _describe(runs: Sequence[RunResult], clock: str) -> dict[str, Any]:
+    """An arm's trials. One scores its runs' mean val accuracy at the end, 0 where a run diverged; null before all have ended."""
+    rows, scores = [], {}
+    for rate in sorted({point(run)[1] for run in runs}):
+        own = [run for run in runs if point(run)[1] == rate]
+        each = [run.scored_look.accuracy if run.status == "completed" else 0.0 for run in own if run.is_finished]
+        if len(each) == len(own):
+            scores[rate] = plain.fmean(each)
+        rows.append({
+            "lr": rate, "scores": each, "score": scores.get(rate),
+            "status": next((run.status for run in own if run.status != "completed"), "completed"),
+            "samples": sum(run.budget for run in own), "seconds": sum(read_clock(clock, run.segments_s) for run in own),
+        })  # fmt: skip
+    best = best_rate(scores) if scores else None
+    totals = {key: sum(row[key] for row in rows) for key in ("samples", "seconds")}
+    at_edge = bool(rows) and best in (rows[0]["lr"], rows[-1]["lr"])
+    return {"trials": rows, "best": best, "at_edge": at_edge, **totals, "expected_best": expected_best(scores.values())}
