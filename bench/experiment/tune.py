@@ -1,6 +1,7 @@
 """`bench tune`: as many learning rates for each arm, by factors of 10, scored on val; the best ones as a YAML layer."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -19,13 +20,9 @@ def check_tunable(config: ExperimentConfig) -> None:
     """Raise ValueError where arms may not differ in their learning rate, or where one sets it itself."""
     keys = {"optim", "optim.lr"}
     if not keys & {*config.factors}:
-        raise ValueError(
-            f"bench tune: optim.lr is none of the factors {list(config.factors)}, so arms may have no rate of their own"
-        )
+        raise ValueError(f"bench tune: optim.lr must be one of the factors, which are {list(config.factors)}")
     if own := [arm for arm, overrides in config.arms.items() if keys & {*overrides}]:
-        raise ValueError(
-            f"bench tune: arm {own[0]} sets optim.lr itself; every arm is tuned around the shared one, {config.optim.lr:g}"
-        )
+        raise ValueError(f"bench tune: arm {own[0]} sets optim.lr itself; all arms are tuned around the shared one")
 
 
 def next_rate(scores: Mapping[float, float], *, finer: bool) -> float:
@@ -34,17 +31,13 @@ def next_rate(scores: Mapping[float, float], *, finer: bool) -> float:
     Else, if finer, halfway (in logarithms) from the best to the better of its neighbours; if not, beyond the better edge.
     """
     rates, best = sorted(scores), best_rate(scores)
-    place = rates.index(best)
-    if finer and 0 < place < len(rates) - 1:
-        between = _rounded((best * max(rates[place - 1], rates[place + 1], key=scores.__getitem__)) ** 0.5)
-        if between not in scores:
-            return between
+    if finer and rates[0] < best < rates[-1]:
+        place = rates.index(best)
+        beside = max(rates[place - 1], rates[place + 1], key=scores.__getitem__)
+        if (rate := float(f"{(best * beside) ** 0.5:.3g}")) not in scores:
+            return rate
     is_up = best == rates[-1] or (best != rates[0] and scores[rates[-1]] > scores[rates[0]])
-    return _rounded(rates[-1] * 10 if is_up else rates[0] / 10)
-
-
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.3g}")
+    return float(f"{rates[-1] * 10 if is_up else rates[0] / 10:.3g}")
 
 
 class Tuner(Suite):
@@ -53,13 +46,12 @@ class Tuner(Suite):
     def __init__(self, config: ExperimentConfig, world: World) -> None:
         check_tunable(config)
         super().__init__(config, world)
-        self._whole, self._store = self._store, RunStore(self._store.root / "tuning")
-        self._study.store = self._store
-        samples, centre = config.tune.samples or config.train.samples, config.optim.lr
+        self._whole, self._asked = self._store, config.tune
+        self._store = self._study.store = RunStore(self._whole.root / "tuning")
         for arm, own in self._arms.items():
-            self._arms[arm] = replace(own, train=replace(own.train, samples=samples))
+            self._arms[arm] = replace(own, train=replace(own.train, samples=self._asked.samples or config.train.samples))
             check_run(self._arms[arm], f"tuning of arm {arm}: ")
-        self._rates = {arm: [centre, _rounded(centre / 10), _rounded(centre * 10)] for arm in self._arms}
+        self._rates = {arm: [config.optim.lr, *(float(f"{config.optim.lr * by:.3g}") for by in (0.1, 10))] for arm in self._arms}
 
     def run(self) -> dict[str, Any] | None:
         """Complete the tuning and write the layer; its summary on rank 0. Raises ValueError where an arm is over its budget."""
@@ -67,57 +59,43 @@ class Tuner(Suite):
         if not self._world.is_main:
             self._rounds()
             return None
-        with self._whole.lock():
-            shown = {"until_decided": False, "blocks": self._config.tune.trials * self._config.tune.seeds}
-            self._study.trackers = open_trackers(["console"], as_dict(self._config) | shown)
-            try:
-                summary = self._rounds()
-            finally:
-                self._study.trackers.close()
-            best = {arm: {"optim.lr": found["best"]} for arm, found in summary["arms"].items()}
-            write_text(
-                self._whole.root / "tuned.yaml", f"# Found by bench tune {self._config.name}, on val.\n{dump({'arms': best})}"
-            )
+        shown = as_dict(self._config) | {"until_decided": False, "blocks": self._asked.trials * self._asked.seeds}
+        with self._whole.lock(), closing(open_trackers(["console"], shown)) as self._study.trackers:
+            summary = self._rounds()
+            best = dump({"arms": {arm: {"optim.lr": found["best"]} for arm, found in summary["arms"].items()}})
+            write_text(self._whole.root / "tuned.yaml", f"# Found by bench tune {self._config.name}, on val.\n{best}")
             return summary
 
     def _rounds(self) -> dict[str, Any]:
         """Make three trials of every arm, then one more at a time; their summary."""
-        while True:
-            count = len(self._rates[self._config.baseline])
-            self._blocks = [self._block(index) for index in range(count * self._config.tune.seeds)]
+        for count in range(3, self._asked.trials + 1):
+            self._blocks = [self._block(index) for index in range(count * self._asked.seeds)]
             self._run_ids = run_ids(self._blocks)
             self._complete(self._finished() if self._world.is_main else None)
-            summary: dict[str, Any] = self._world.from_main(self._summary() if self._world.is_main else None)
-            if count >= self._config.tune.trials:
-                return summary
+            results = self._store.results(self._run_ids) if self._world.is_main else []
+            summary = self._world.from_main(summarize_tuning(as_dict(self._config), results, self._config.clock))
             for arm, found in summary["arms"].items():
                 scores = {row["lr"]: row["score"] for row in found["trials"]}
-                self._rates[arm].append(next_rate(scores, finer=self._config.tune.finer))
+                self._rates[arm].append(next_rate(scores, finer=self._asked.finer))
+        return summary
 
     def _block(self, index: int) -> Block:
         """A run of every arm with one seed, each at its own rate."""
-        tune = self._config.tune
-        place, seed = index // tune.seeds, tune.first_seed + index % tune.seeds
-        runs = []
+        place, seed, runs = index // self._asked.seeds, self._asked.first_seed + index % self._asked.seeds, []
         for arm, shared in self._arms.items():
-            rate = self._rates[arm][place]
-            own = replace(shared, optim=replace(shared.optim, lr=rate))
-            run_id = f"{arm}-lr{rate:g}-s{seed}-{run_digest(own, METHOD_VERSION, *recipe_digests(own))}"
+            own = replace(shared, optim=replace(shared.optim, lr=self._rates[arm][place]))
+            run_id = f"{arm}-lr{own.optim.lr:g}-s{seed}-{run_digest(own, METHOD_VERSION, *recipe_digests(own))}"
             runs.append(RunSpec(run_id=run_id, arm=arm, seed=seed, block=index, config=own))
         return Block(index=index, seed=seed, runs=tuple(runs))
 
     def _finished(self) -> set[str]:
         """As of any study. Raises ValueError where these runs and all on record are more than an arm may have."""
         stored = self._whole.trials()
-        begun = {run.run_id for run in stored}
-        planned = [run for block in self._blocks for run in block.runs if run.run_id not in begun]
+        planned = [run for block in self._blocks for run in block.runs if run.run_id not in {known.run_id for known in stored}]
         points = [*map(point, stored), *((run.arm, run.config.optim.lr, run.config.train.samples) for run in planned)]
         if over := over_budget(as_dict(self._config), points):
-            raise ValueError(f"{self._store.root}: {'; '.join(over)}: every run on record counts, so allow every arm as much under tune")
+            raise ValueError(f"{self._store.root}: {'; '.join(over)}: every run on record counts, for all arms alike")
         return super()._finished()
-
-    def _summary(self) -> dict[str, Any] | None:
-        return summarize_tuning(as_dict(self._config), self._store.results(self._run_ids), self._config.clock)
 
     def _provisional(self) -> bool:
         return False
@@ -127,9 +105,7 @@ def tuning_text(summary: Mapping[str, Any], clock: str) -> str:
     """What was tried and found, a line an arm; loud where the best rate lies at the edge of those tried."""
     cells = [("arm", "best lr", "val accuracy by lr", f"{clock} s")]
     for arm, found in summary["arms"].items():
-        tried = ", ".join(
-            f"{row['lr']:g} {row['score']:.4f}{' diverged' * (row['status'] == 'diverged')}" for row in found["trials"]
-        )
-        cells.append((arm, f"{found['best']:g}", tried, f"{found['seconds']:.1f}"))
-    edge = [f"{arm}: THE BEST RATE IS AT THE EDGE of those tried" for arm, found in summary["arms"].items() if found["at_edge"]]
-    return "\n".join([text_table(cells, words=3), *edge])
+        best = f"{found['best']:g}{' AT THE EDGE: a better one may lie beyond' * found['at_edge']}"
+        scores = [f"{row['lr']:g} {row['score']:.4f}{' diverged' * (row['status'] == 'diverged')}" for row in found["trials"]]
+        cells.append((arm, best, ", ".join(scores), f"{found['seconds']:.1f}"))
+    return text_table(cells, words=3)

@@ -26,21 +26,18 @@ def point(run: RunResult) -> tuple[str, float, int]:
 def over_budget(config: Mapping[str, Any], points: Iterable[tuple[str, float, int]]) -> list[str]:
     """What an arm had more of than *tune* in the config allows, a phrase each; a point a run."""
     known, tune, over = list(points), config["tune"], []
-    for arm in config["arms"]:
-        runs = Counter(rate for name, rate, _ in known if name == arm)
-        longest = max((images for name, _, images in known if name == arm), default=0)
-        for what, own, most in (
-            ("learning rates", len(runs), tune["trials"]),
-            ("runs at one learning rate", max(runs.values(), default=0), tune["seeds"]),
-            ("images in one run", longest, tune["samples"] or config["train"]["samples"]),
-        ):
-            over += [f"{arm} had {own:,} {what}, {most:,} allowed"] if own > most else []
-    return over
+    kinds = {"learning rates": tune["trials"], "runs at one learning rate": tune["seeds"]}
+    kinds["images in one run"] = tune["samples"] or config["train"]["samples"]
+    for arm in {*config["arms"]} & {name for name, *_ in known}:
+        runs, images = Counter(rate for name, rate, _ in known if name == arm), (n for name, _, n in known if name == arm)
+        counts = zip(kinds.items(), (len(runs), max(runs.values()), max(images)), strict=True)
+        over += [f"{arm} had {own:,} {what}, {most:,} allowed" for (what, most), own in counts if own > most]
+    return sorted(over)
 
 
 def best_rate(scores: Mapping[float, float]) -> float:
-    """The learning rate with the best score, of several the lowest."""
-    return max(sorted(scores), key=scores.__getitem__)
+    """The learning rate with the best score; of several the highest, or the lowest where all of them score 0."""
+    return max(scores, key=lambda rate: (scores[rate], rate if scores[rate] else -rate))
 
 
 def expected_best(scores: Iterable[float]) -> list[float]:
