@@ -37,6 +37,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     layers, own = [_read(name, "hardware") for name in names], _read(path, "experiments")
     tree = functools.reduce(_merge, [_read(BASE), *layers, own])
     keys = [_override(tree, text) for text in given if not text.startswith(LAYER)]
+    if hidden := [name for name, layer in zip(names, layers, strict=True) if "arms" in keys and "arms" in layer]:
+        raise ValueError(f"--arms: would hide the arms of layer {hidden[0]}; give one of the two")
     for name, layer in zip(names, layers, strict=True):
         keys += [key for key in layer if key == "arms"]
         for arm in layer.get("arms", {}):

@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from bench.cli import main
+from bench.config.load import load
+from bench.experiment.tune import Tuner
 from tests.commands import ROOT, bench, environment
 
 RATES = "tests/experiments/rates.yaml"
@@ -106,6 +109,17 @@ def test_trials_are_verified_with_the_study(copy, capsys):
     shutil.rmtree(ledger.parent)
     assert main(("verify", str(copy))) == 1
     assert "report.json is not what the ledgers give" in capsys.readouterr().err
+
+
+def test_another_config_is_refused_before_it_adds_to_what_is_on_record(study):
+    _, _, root = study
+    before = set(root.rglob("*"))
+    tuner = Tuner(
+        load(ROOT / RATES, [f"--output={root.parent}", "--optim.weight_decay=0.1"]), SimpleNamespace(startup_s=0.0, is_main=True)
+    )
+    with pytest.raises(ValueError, match=r"still had 2 runs at one learning rate, 1 allowed"):
+        tuner._rounds()
+    assert set(root.rglob("*")) == before
 
 
 def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):

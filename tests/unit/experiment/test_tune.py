@@ -2,13 +2,14 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.config.load import load
-from bench.experiment.tune import check_tunable, next_rate, tuning_text
+from bench.experiment.tune import Tuner, check_tunable, next_rate, tuning_text
 
 RATES = Path(__file__).parents[2] / "experiments" / "rates.yaml"
 THREE = (1e-4, 1e-3, 1e-2)
@@ -43,8 +44,8 @@ def test_no_rate_is_tried_twice_and_the_grid_grows_from_its_edges_or_between(cen
         assert rate not in tried
         low, high = math.isclose(rate, min(tried) / 10, rel_tol=0.01), math.isclose(rate, max(tried) * 10, rel_tol=0.01)
         assert low or high or (finer and min(tried) < rate < max(tried))
-        assert (low or not at_edge[0])
-        assert (high or not at_edge[1])
+        assert low or not at_edge[0]
+        assert high or not at_edge[1]
         tried[rate] = score
 
 
@@ -54,6 +55,13 @@ def test_an_experiment_must_let_its_arms_have_rates_and_leave_them_to_tuning():
         check_tunable(load(RATES, ["--factors=[data.flip]"]))
     with pytest.raises(ValueError, match=r"arm flipped sets optim\.lr itself"):
         check_tunable(load(RATES, ["--arms.flipped.optim.lr=0.1"]))
+
+
+def test_what_a_trial_cannot_be_is_told_before_any_work():
+    with pytest.raises(
+        ValueError, match=r"^tuning of arm still: train\.samples: 300 is no multiple of evaluation\.every_samples 256"
+    ):
+        Tuner(load(RATES, ["--tune.samples=300"]), SimpleNamespace(startup_s=0.0))
 
 
 def test_the_best_rate_at_the_edge_is_told_aloud():

@@ -80,6 +80,10 @@ def test_seconds_are_those_of_the_clock():
     assert summarize_tuning(CONFIG, [trial(0.1, 0.5)], "airbench")["arms"]["pretrained"]["seconds"] == 2.0 + 5.0
 
 
+def test_curves_from_elsewhere_have_no_budget_of_tuning():
+    assert summarize_tuning(make_config(), [trial(0.1, 0.5)], "train") is None
+
+
 def test_without_trials_there_is_no_tuning_and_with_them_the_verdict_stands_within_the_budget():
     plan, runs = make_plan(CONFIG), wins(7)
     plain, tuned = summarize(plan, runs), summarize(plan, runs, trials=[trial(0.1, 0.5)])
