@@ -117,7 +117,8 @@ def _run(args: argparse.Namespace) -> None:
 
 def _tune(args: argparse.Namespace) -> None:
     from bench.config.load import load
-    from bench.experiment.tune import Tuner, tuning_text
+    from bench.experiment.tune import Tuner
+    from bench.results.words import templates
     from bench.runtime.distributed import World
 
     config = load(args.experiment, args.overrides)
@@ -125,8 +126,9 @@ def _tune(args: argparse.Namespace) -> None:
     with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
         if summary := Tuner(config, world).run():
             layer = f"--layer={Path(config.output) / config.name / 'tuned.yaml'}"
-            command = shlex.join(["bench", "run", str(args.experiment), *args.overrides, layer])
-            print(f"\n{tuning_text(summary, config.clock)}\nnext:  python -m {command}", flush=True)
+            command = shlex.join(["python", "-m", "bench", "run", str(args.experiment), *args.overrides, layer])
+            told = templates().get_template("tuning.j2").render(tuning=summary, clock=config.clock, command=command)
+            print(f"\n{told}", flush=True)
 
 
 def _plan(args: argparse.Namespace) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from bench.config.load import as_dict, check_run, dump, run_digest
 from bench.config.schema import ExperimentConfig
-from bench.experiment.plan import Block, RunSpec, recipe_digests, run_ids, text_table
+from bench.experiment.plan import Block, RunSpec, recipe_digests, run_ids
 from bench.experiment.suite import Suite
 from bench.results.clocks import METHOD_VERSION
 from bench.results.store import RunStore, write_text
-from bench.results.tuning import best_rate, over_budget, point, summarize_tuning
+from bench.results.tuning import best_rate, over_budget, summarize_tuning
 from bench.runtime.distributed import World
 from bench.trackers import open_trackers
 
@@ -92,20 +92,10 @@ class Tuner(Suite):
         """As of any study. Raises ValueError where these runs and all on record are more than an arm may have."""
         stored = self._whole.trials()
         planned = [run for block in self._blocks for run in block.runs if run.run_id not in {known.run_id for known in stored}]
-        points = [*map(point, stored), *((run.arm, run.config.optim.lr, run.config.train.samples) for run in planned)]
-        if over := over_budget(as_dict(self._config), points):
+        points = ((run.arm, run.config.optim.lr, run.config.train.samples) for run in planned)
+        if over := over_budget(as_dict(self._config), stored, points):
             raise ValueError(f"{self._store.root}: {'; '.join(over)}: every run on record counts, for all arms alike")
         return super()._finished()
 
     def _provisional(self) -> bool:
         return False
-
-
-def tuning_text(summary: Mapping[str, Any], clock: str) -> str:
-    """What was tried and found, a line an arm; loud where the best rate lies at the edge of those tried."""
-    cells = [("arm", "best lr", "val accuracy by lr", f"{clock} s")]
-    for arm, found in summary["arms"].items():
-        best = f"{found['best']:g}{' AT THE EDGE: a better one may lie beyond' * found['at_edge']}"
-        scores = [f"{row['lr']:g} {row['score']:.4f}{' diverged' * (row['status'] == 'diverged')}" for row in found["trials"]]
-        cells.append((arm, best, ", ".join(scores), f"{found['seconds']:.1f}"))
-    return text_table(cells, words=3)

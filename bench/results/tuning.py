@@ -15,17 +15,12 @@ def summarize_tuning(config: Mapping[str, Any], trials: Sequence[RunResult], clo
     if not trials or "tune" not in config:
         return None
     arms = {arm: _describe([run for run in trials if run.arm == arm], clock) for arm in config["arms"]}
-    return {"arms": arms, "over_budget": over_budget(config, map(point, trials))}
+    return {"arms": arms, "over_budget": over_budget(config, trials)}
 
 
-def point(run: RunResult) -> tuple[str, float, int]:
-    """What of a run counts: its arm, learning rate and training images."""
-    return run.arm, run.start["config"]["optim"]["lr"], run.budget
-
-
-def over_budget(config: Mapping[str, Any], points: Iterable[tuple[str, float, int]]) -> list[str]:
-    """What an arm had more of than *tune* in the config allows, a phrase each; a point a run."""
-    known, tune, over = list(points), config["tune"], []
+def over_budget(config: Mapping[str, Any], trials: Iterable[RunResult], planned: Iterable[tuple] = ()) -> list[str]:
+    """What an arm has more of than *tune* in the config allows, a phrase each; `planned`: (arm, rate, images) of runs to come."""
+    known, tune, over = [(run.arm, _rate(run), run.budget) for run in trials] + [*planned], config["tune"], []
     kinds = {"learning rates": tune["trials"], "runs at one learning rate": tune["seeds"]}
     kinds["images in one run"] = tune["samples"] or config["train"]["samples"]
     for arm in {*config["arms"]} & {name for name, *_ in known}:
@@ -50,8 +45,8 @@ def expected_best(scores: Iterable[float]) -> list[float]:
 def _describe(runs: Sequence[RunResult], clock: str) -> dict[str, Any]:
     """An arm's trials. One scores its runs' mean val accuracy at the end, 0 where a run diverged; null before all have ended."""
     rows, scores = [], {}
-    for rate in sorted({point(run)[1] for run in runs}):
-        own = [run for run in runs if point(run)[1] == rate]
+    for rate in sorted({_rate(run) for run in runs}):
+        own = [run for run in runs if _rate(run) == rate]
         each = [run.scored_look.accuracy if run.status == "completed" else 0.0 for run in own if run.is_finished]
         if len(each) == len(own):
             scores[rate] = plain.fmean(each)
@@ -64,3 +59,7 @@ def _describe(runs: Sequence[RunResult], clock: str) -> dict[str, Any]:
     totals = {key: sum(row[key] for row in rows) for key in ("samples", "seconds")}
     at_edge = bool(rows) and best in (rows[0]["lr"], rows[-1]["lr"])
     return {"trials": rows, "best": best, "at_edge": at_edge, **totals, "expected_best": expected_best(scores.values())}
+
+
+def _rate(run: RunResult) -> float:
+    return run.start["config"]["optim"]["lr"]

@@ -66,9 +66,9 @@ def test_it_goes_on_beyond_the_edge_and_finds_the_rate_that_learns(study):
         assert [row["lr"] for row in found[arm]["trials"]] == [1e-5, 1e-4, 1e-3, 1e-2]
         assert (found[arm]["samples"], found[arm]["at_edge"]) == (4 * 512, False)
         assert found[arm]["expected_best"][-1] == found[arm]["trials"][2]["score"] > 0.2
-    lines = tuned.stdout.splitlines()[-4:]
-    assert [line.split()[:2] for line in lines[1:3]] == [[arm, "0.001"] for arm in ARMS]
-    assert lines[3] == f"next:  python -m bench run {RATES} --output={root.parent} --layer={root}/tuned.yaml"
+    lines = tuned.stdout.splitlines()[-13:]
+    assert [lines[0], lines[6]] == [f"{arm}: best learning rate 0.001" for arm in ARMS]
+    assert lines[12] == f"next: python -m bench run {RATES} --output={root.parent} --layer={root}/tuned.yaml"
 
 
 def test_the_layers_rates_are_what_runs(study):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.config.load import load
-from bench.experiment.tune import Tuner, check_tunable, next_rate, tuning_text
+from bench.experiment.tune import Tuner, check_tunable, next_rate
 
 RATES = Path(__file__).parents[2] / "experiments" / "rates.yaml"
 THREE = (1e-4, 1e-3, 1e-2)
@@ -62,18 +62,3 @@ def test_what_a_trial_cannot_be_is_told_before_any_work():
         ValueError, match=r"^tuning of arm still: train\.samples: 300 is no multiple of evaluation\.every_samples 256"
     ):
         Tuner(load(RATES, ["--tune.samples=300"]), SimpleNamespace(startup_s=0.0))
-
-
-def test_the_best_rate_at_the_edge_is_told_aloud():
-    row = {"lr": 0.1, "score": 0.0, "status": "diverged"}
-    arms = {
-        "still": {
-            "trials": [{"lr": 0.01, "score": 0.5, "status": "completed"}, row],
-            "best": 0.01,
-            "at_edge": True,
-            "seconds": 9.0,
-        }
-    }
-    told = tuning_text({"arms": arms}, "train").splitlines()
-    assert told[1].split() == ["still", "0.01", "0.01", "0.5000,", "0.1", "0.0000", "diverged", "9.0"]
-    assert told[2] == "still: THE BEST RATE IS AT THE EDGE of those tried"

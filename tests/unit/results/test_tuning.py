@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bench.results.comparison import summarize
 from bench.results.fold import RunResult
 from bench.results.tuning import best_rate, expected_best, over_budget, summarize_tuning
+from bench.results.words import templates
 from tests.unit.results.study import timed, wins
 from tests.unit.results_factory import make_config, make_plan
 
@@ -41,13 +42,13 @@ def test_the_expected_best_is_the_mean_over_every_choice(scores):
     ],
 )
 def test_what_goes_over_the_budget_is_named(more, told):
-    assert over_budget(CONFIG, [*WITHIN, *more]) == told
+    assert over_budget(CONFIG, [], [*WITHIN, *more]) == told
 
 
 def test_images_are_those_of_a_run_where_tuning_names_none():
     config = make_config(tune={**TUNE, "samples": None})  # train.samples: 12,800
-    assert over_budget(config, [("random", 0.1, 12_800)]) == []
-    assert over_budget(config, [("random", 0.1, 12_864)]) == ["random had 12,864 images in one run, 12,800 allowed"]
+    assert over_budget(config, [], [("random", 0.1, 12_800)]) == []
+    assert over_budget(config, [], [("random", 0.1, 12_864)]) == ["random had 12,864 images in one run, 12,800 allowed"]
 
 
 def test_a_diverged_trial_scores_worst_and_its_seconds_count():
@@ -78,6 +79,19 @@ def test_of_rates_that_score_alike_the_highest_is_best_but_of_diverged_ones_the_
 
 def test_seconds_are_those_of_the_clock():
     assert summarize_tuning(CONFIG, [trial(0.1, 0.5)], "airbench")["arms"]["pretrained"]["seconds"] == 2.0 + 5.0
+
+
+def test_what_is_printed_is_loud_where_the_best_rate_lies_at_the_edge():
+    found = summarize_tuning(CONFIG, [trial(0.01, 0.5), trial(0.1, 0.9, status="diverged")], "train")
+    said = {"clock": "train", "command": "python -m bench run X"}
+    found["arms"] = {"pretrained": found["arms"]["pretrained"]}
+    assert templates().get_template("tuning.j2").render(tuning=found, **said).splitlines() == [
+        "pretrained: best learning rate 0.01, AT THE EDGE of those tried: a better one may lie beyond",
+        "  0.01       val 0.5000  2.00 s",
+        "  0.1        val 0.0000  2.00 s  diverged",
+        "  tuning took 4.00 s on the train clock",
+        "next: python -m bench run X",
+    ]
 
 
 def test_curves_from_elsewhere_have_no_budget_of_tuning():
