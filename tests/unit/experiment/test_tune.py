@@ -51,7 +51,7 @@ def test_no_rate_is_tried_twice_and_the_grid_grows_from_its_edges_or_between(cen
 
 def test_an_experiment_must_let_its_arms_have_rates_and_leave_them_to_tuning():
     check_tunable(load(RATES))
-    with pytest.raises(ValueError, match=r"optim\.lr is none of the factors \['data\.flip'\]"):
+    with pytest.raises(ValueError, match=r"optim\.lr must be one of the factors, which are \['data\.flip'\]"):
         check_tunable(load(RATES, ["--factors=[data.flip]"]))
     with pytest.raises(ValueError, match=r"arm flipped sets optim\.lr itself"):
         check_tunable(load(RATES, ["--arms.flipped.optim.lr=0.1"]))
