@@ -88,7 +88,7 @@ def test_a_trial_has_its_own_rate_and_seed_on_record(study):
 def test_the_report_adds_the_seconds_of_every_trial(study):
     root = study[2]
     report = json.loads((root / "report.json").read_text())
-    table = (root / "report.md").read_text().partition("## Tuning\n")[2].splitlines()
+    table = (root / "report.md").read_text().partition("## Tuning\n")[2].partition("\n## ")[0].splitlines()
     for arm in report["arms"]:
         runs = [json.loads(path.read_text()) for path in root.glob(f"tuning/{arm['name']}-lr*/result.json")]
         tuning_s, plain_s = report["tuning"]["arms"][arm["name"]]["seconds"], arm["thresholds"][0]["time_to_accuracy_s"]["median"]
