@@ -44,7 +44,8 @@ def expected_best(scores: Iterable[float]) -> list[float]:
 
 def _describe(runs: Sequence[RunResult], clock: str) -> dict[str, Any]:
     """An arm's trials. One scores its runs' mean val accuracy at the end, 0 where a run diverged; null before all have ended."""
-    rows, scores = [], {}
+    rows: list[dict[str, Any]] = []
+    scores: dict[float, float] = {}
     for rate in sorted({_rate(run) for run in runs}):
         own = [run for run in runs if _rate(run) == rate]
         each = [run.scored_look.accuracy if run.status == "completed" else 0.0 for run in own if run.is_finished]
