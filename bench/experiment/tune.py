@@ -36,7 +36,7 @@ def next_rate(scores: Mapping[float, float], *, finer: bool) -> float:
         beside = max(rates[place - 1], rates[place + 1], key=scores.__getitem__)
         if (rate := float(f"{(best * beside) ** 0.5:.3g}")) not in scores:
             return rate
-    is_up = best == rates[-1] or (best != rates[0] and scores[rates[-1]] > scores[rates[0]])
+    is_up = best == rates[-1] or scores[rates[-1]] > scores[rates[0]]
     return float(f"{rates[-1] * 10 if is_up else rates[0] / 10:.3g}")
 
 

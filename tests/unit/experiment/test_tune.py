@@ -49,6 +49,17 @@ def test_no_rate_is_tried_twice_and_the_grid_grows_from_its_edges_or_between(cen
         tried[rate] = score
 
 
+def test_where_nothing_lies_between_the_grid_grows_again():
+    """Ever finer around one peak, until three digits tell no more rates apart."""
+    tried: dict[float, float] = {}
+    rate = 1e-3
+    for _ in range(25):
+        assert rate not in tried
+        tried[rate] = 1 / (1 + abs(math.log(rate / 1.234e-3)))
+        rate = next_rate(tried, finer=True) if len(tried) > 2 else THREE[2 * len(tried) - 2]
+    assert max(tried) > 1e-2
+
+
 def test_an_experiment_must_let_its_arms_have_rates_and_leave_them_to_tuning():
     check_tunable(load(RATES))
     with pytest.raises(ValueError, match=r"optim\.lr must be one of the factors, which are \['data\.flip'\]"):
