@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         known, rest = _parser().parse_known_args(arguments)
         known.overrides = ["--until_decided=true" if text == UNTIL else text for text in rest]
-        if rest and known.verb not in ("run", "plan"):
+        if rest and known.verb not in ("run", "plan", "tune"):
             raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
         return known.call(known) or 0
     except ValueError as error:
@@ -45,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES)
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
+    tune = verbs.add_parser("tune", help="find each arm's learning rate, for run --layer", epilog=OVERRIDES)
+    tune.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES)
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
@@ -66,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
     doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
     doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
-    calls = _run, _plan, _report, _verify, _doctor
-    for made, call in zip((run, plan, report, verify, doctor), calls, strict=True):
+    calls = _run, _tune, _plan, _report, _verify, _doctor
+    for made, call in zip((run, tune, plan, report, verify, doctor), calls, strict=True):
         made.allow_abbrev = False  # what is cut short may be an override
         made.set_defaults(call=call)
     return parser
@@ -94,7 +97,7 @@ def _run(args: argparse.Namespace) -> None:
     record = store.amended(plan_record(config, blocks))
     is_main = os.environ.get("RANK", "0") == "0"
     stored = store.results(ids)
-    is_decided = config.until_decided and stored and is_enough(summarize(record, stored))
+    is_decided = config.until_decided and stored and is_enough(summarize(record, stored, trials=store.trials()))
     missing = set() if is_decided else set(ids) - {result.run_id for result in stored if result.is_finished}
     if is_main:
         print(plan_text(config, cost(config, arm_counts(config))), flush=True)
@@ -111,6 +114,22 @@ def _run(args: argparse.Namespace) -> None:
         report = write_report(store.root, store.write_plan(record), stored) if is_main else None
     if report is not None:
         _print_answer(report, store.root)
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from bench.config.load import load
+    from bench.experiment.tune import Tuner
+    from bench.results.words import templates
+    from bench.runtime.distributed import World
+
+    config = load(args.experiment, args.overrides)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # launch/bench.sh has the launcher ignore it
+    with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
+        if summary := Tuner(config, world).run():
+            layer = f"--layer={Path(config.output) / config.name / 'tuned.yaml'}"
+            command = shlex.join(["python", "-m", "bench", "run", str(args.experiment), *args.overrides, layer])
+            told = templates().get_template("tuning.j2").render(tuning=summary, clock=config.clock, command=command)
+            print(f"\n{told}", flush=True)
 
 
 def _plan(args: argparse.Namespace) -> None:

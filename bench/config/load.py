@@ -37,6 +37,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     layers, own = [_read(name, "hardware") for name in names], _read(path, "experiments")
     tree = functools.reduce(_merge, [_read(BASE), *layers, own])
     keys = [_override(tree, text) for text in given if not text.startswith(LAYER)]
+    if hidden := [name for name, layer in zip(names, layers, strict=True) if "arms" in keys and "arms" in layer]:
+        raise ValueError(f"--arms: would hide the arms of layer {hidden[0]}; give one of the two")
     for name, layer in zip(names, layers, strict=True):
         keys += [key for key in layer if key == "arms"]
         for arm in layer.get("arms", {}):
@@ -54,7 +56,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     _check_study(config)
     _check_factors(config)
     for arm in config.arms:
-        _check_run(arm_config(config, arm), arm)
+        check_run(arm_config(config, arm), f"arm {arm}: ")
     return config
 
 
@@ -232,8 +234,8 @@ def _check_factors(config: ExperimentConfig) -> None:
                 raise ValueError(f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; {declared}")
 
 
-def _check_run(config: ExperimentConfig, arm: str) -> None:
-    where = f"arm {arm}: "
+def check_run(config: ExperimentConfig, where: str) -> None:
+    """Raise ValueError, in a sentence that begins with `where`, for keys of one run that contradict each other."""
     registry.check("source", config.data.source, where + "data.source")
     registry.check("loader", config.data.loader, where + "data.loader")
     registry.check("optimizer", config.optim.name, where + "optim.name")

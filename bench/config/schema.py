@@ -165,6 +165,17 @@ class PrimaryConfig(_Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneConfig(_Strict):
+    """`bench tune`: how many learning rates are tried for each arm, and what each trial may cost."""
+
+    trials: Annotated[int, Field(ge=3)]
+    finer: bool
+    seeds: PositiveInt
+    first_seed: Seed
+    samples: PositiveInt | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(_Strict):
     """One question with its arms, seeds and factors. A run's config is the same with its arm's overrides applied."""
 
@@ -195,6 +206,7 @@ class ExperimentConfig(_Strict):
     schedule: ScheduleConfig
     train: TrainConfig
     evaluation: EvaluationConfig
+    tune: TuneConfig
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: CompileConfig
     hardware: HardwareConfig

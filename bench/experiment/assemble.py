@@ -55,7 +55,7 @@ class Assembler:
         if key not in self._built:
             self._built[key] = self._build(config)
         built = self._built[key]
-        return dataclasses.replace(built, start=start, reality={**built.reality, "schedule.rates": _rates_text(config)})
+        return dataclasses.replace(built, start=start, reality={**built.reality, "schedule.rates": rates_text(config)})
 
     def compile(self, assembly: Assembly, config: ExperimentConfig) -> None:
         """Compile an assembly's program, once for all arms that share it, and note how in its record."""
@@ -147,7 +147,7 @@ def reality(config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, progra
     }
 
 
-def _rates_text(config: ExperimentConfig) -> str:
+def rates_text(config: ExperimentConfig) -> str:
     """Learning rates of the first, middle and last step."""
     schedule, total = registry.resolve("schedule", config.schedule.name), config.train.samples // config.train.global_batch_size
     rates = (config.optim.lr * schedule(step, config.schedule.lr_warmup_steps, total) for step in (0, total // 2, total - 1))

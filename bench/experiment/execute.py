@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.config.load import as_dict, to_yaml
 from bench.data.batches import Batch
-from bench.experiment.assemble import Assembly
+from bench.experiment.assemble import Assembly, rates_text
 from bench.experiment.inputs import make_order
 from bench.experiment.plan import RunSpec
 from bench.models.weights import initial_state
@@ -107,7 +107,7 @@ class _Run:
                 "val_by_class": np.bincount(dataset.val.labels, minlength=len(dataset.classes)).tolist(),
             },
             "network": assembly.network,
-            "reality": assembly.reality,
+            "reality": {**assembly.reality, "schedule.rates": rates_text(spec.config)},
             "weights": assembly.start.record,
             "compile": assembly.compile,
             **self._study.facts,

@@ -43,9 +43,7 @@ class Suite:
 
     def run(self) -> dict[str, Any] | None:
         """Complete the experiment; the report on rank 0. Raises ValueError, before any work, for what cannot run."""
-        start_s = time.monotonic()
         self._check()
-        self._study.once_s["data_setup"] = time.monotonic() - start_s
         if not self._world.is_main:
             self._complete(None)
             return None
@@ -61,7 +59,7 @@ class Suite:
 
     def _check(self) -> None:
         """Everything that can be found wrong before work and before anything is written."""
-        config, world = self._config, self._world
+        config, world, start_s = self._config, self._world, time.monotonic()
         check_precision(config.precision, world.device)
         if config.compile.enabled:
             check_compiler(world.device)
@@ -73,6 +71,7 @@ class Suite:
         self._store.check_writable()
         if world.device.type == "cuda":
             self._study.facts["self_check"] = self_check(world.device)["key"]
+        self._study.once_s["data_setup"] = time.monotonic() - start_s
 
     def _complete(self, finished: set[str] | None) -> None:
         world, facts = self._world, self._study.facts
@@ -138,6 +137,6 @@ class Suite:
 
     def _provisional(self) -> bool:
         """Tell what the runs show so far; whether that is enough. On rank 0."""
-        report = summarize(self._plan, self._store.results(self._run_ids))
+        report = summarize(self._plan, self._store.results(self._run_ids), trials=self._store.trials())
         self._study.trackers.summary(report)
         return is_enough(report)

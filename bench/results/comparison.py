@@ -11,6 +11,7 @@ from bench.results.audit import differences
 from bench.results.clocks import METHOD_VERSION, read_clock
 from bench.results.fold import RunResult
 from bench.results.rules import RULES, Judged, Rules, judge
+from bench.results.tuning import summarize_tuning
 from bench.results.verdict import check_controls, decide
 
 REPORT_SCHEMA_VERSION = 2
@@ -21,8 +22,10 @@ RUN_FACTS = (
 Grid = dict[str, dict[float, list[Judged]]]  # arm -> threshold -> a row a block
 
 
-def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart") -> dict[str, Any]:
-    """The report's content, from an experiment's plan record and its runs, judged by a set of rules.
+def summarize(
+    plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart", trials: Sequence[RunResult] = ()
+) -> dict[str, Any]:
+    """The report's content, from an experiment's plan record and its runs, judged by a set of rules; `trials`: its tuning's runs.
 
     Raises ValueError where the runs cannot be compared, with the reason.
     """
@@ -57,6 +60,7 @@ def summarize(plan: dict[str, Any], results: Sequence[RunResult], rules: str = "
         "crossover": [_crossover(config, arm, grid) for arm in others],
         "rankings": _rankings(config, finished),
         "audit": differences(config, realities),
+        "tuning": summarize_tuning(config, trials, clock),
         "runs": [{name: getattr(run, name) for name in RUN_FACTS} for run in results],
     }
     report["controls"] = check_controls(config, report)

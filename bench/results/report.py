@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.results.comparison import summarize
 from bench.results.fold import RunResult
-from bench.results.store import json_text, write_bytes, write_text
+from bench.results.store import RunStore, json_text, write_bytes, write_text
 from bench.results.verdict import answer, primary_row
 from bench.results.words import clock_label, templates
 
@@ -17,22 +17,24 @@ def report_name(rules: str, kind: str) -> str:
 
 
 def write_report(directory: Path, plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart") -> dict[str, Any]:
-    """Summarize the runs, write report.json, .png, .html and .md into `directory`, and return the content.
+    """Summarize the runs and the trials in `directory`, write report.json, .png, .html and .md there, and return the content.
 
     Raises ValueError for runs that cannot be compared.
     """
-    report, texts, picture = make_report(plan, results, rules)
+    report, texts, picture = make_report(plan, results, rules, RunStore(directory).trials())
     for kind, text in texts.items():
         write_text(directory / report_name(rules, kind), text)
     write_bytes(directory / report_name(rules, "png"), picture)
     return report
 
 
-def make_report(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> tuple[dict[str, Any], dict[str, str], bytes]:
+def make_report(
+    plan: dict[str, Any], results: Sequence[RunResult], rules: str, trials: Sequence[RunResult] = ()
+) -> tuple[dict[str, Any], dict[str, str], bytes]:
     """The content, the files by kind, and the picture that write_report writes."""
     from bench.results.figures import draw  # matplotlib is slow to import, and only this verb draws
 
-    config, report = plan["config"], summarize(plan, results, rules)
+    config, report = plan["config"], summarize(plan, results, rules, trials)
     pictures, first = draw(config, report, results)
     places = {arm: place for place, arm in enumerate(config["arms"])}
     page = {

@@ -109,6 +109,11 @@ class RunStore:
         """Results of the planned runs that have begun. Raises ValueError when the directory holds no plan."""
         return self.results(run_id for block in self.plan()["blocks"] for run_id in block)
 
+    def trials(self) -> list[RunResult]:
+        """Results of every run that `bench tune` began here, by whatever config."""
+        ledgers = sorted(self.root.glob("tuning/*/events.rank0.jsonl"))
+        return self.results(f"tuning/{path.parent.name}" for path in ledgers)
+
     def amended(self, plan: dict[str, Any]) -> dict[str, Any]:
         """The plan record, with it every other one that runs were begun under."""
         old = self.plan() if (self.root / "plan.json").is_file() else plan

@@ -29,12 +29,13 @@ def verify(directory: Path) -> list[str]:
     results: dict[str, RunResult] = {}
     seeds: Counter[tuple[str, int, int]] = Counter()
     folders = {path.parent.name: path.parent for path in sorted(directory.glob("*/events.rank0.jsonl"))}
-    for name, folder in folders.items():
+    trials = {f"tuning/{path.parent.name}": path.parent for path in sorted(directory.glob("tuning/*/events.rank0.jsonl"))}
+    for name, folder in (folders | trials).items():
         try:
             problems += [f"{name}: {told}" for told in _line_problems(folder / "events.rank0.jsonl")]
             result = store.result(name)
             problems += [f"{name}: {told}" for told in _run_problems(folder, result)]
-            if result is not None:
+            if result is not None and name in folders:
                 seeds[result.arm, result.seed, result.budget] += 1
                 results[name] = result
         except Exception as error:  # an edited line may say anything
@@ -45,7 +46,7 @@ def verify(directory: Path) -> list[str]:
     problems += [f"{name}: no run of the plan" for name in sorted(folders.keys() - set(planned))]
     problems += [f"{arm}: seed {seed} is there {count} times" for (arm, seed, _), count in seeds.items() if count > 1]
     found = [results[name] for name in planned if name in results]
-    return problems or [told for rules in RULES for told in _report_problems(directory, plan, found, rules)]
+    return problems or [told for rules in RULES for told in _report_problems(store, plan, found, rules)]
 
 
 def _plan_problems(plan: dict[str, Any]) -> Iterator[str]:
@@ -92,13 +93,13 @@ def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
     yield from _changes(stored, json_text(result.to_dict()), "its ledger folds to")
 
 
-def _report_problems(directory: Path, plan: dict[str, Any], results: list[RunResult], rules: str) -> Iterator[str]:
+def _report_problems(store: RunStore, plan: dict[str, Any], results: list[RunResult], rules: str) -> Iterator[str]:
     """Where a report's files differ from the same made again; a report that was never written is none, but the first."""
-    paths = {kind: directory / report_name(rules, kind) for kind in ("json", "md", "html")}
+    paths = {kind: store.root / report_name(rules, kind) for kind in ("json", "md", "html")}
     if rules != "headstart" and not any(path.is_file() for path in paths.values()):
         return
     try:
-        made = make_report(plan, results, rules)[1]
+        made = make_report(plan, results, rules, store.trials())[1]
     except Exception as error:
         yield f"{paths['json'].name} cannot be made again: {type(error).__name__}: {error}"
         return

@@ -23,7 +23,7 @@ LEAVES = [(root, leaf.name) for root, section in SECTIONS.items() for leaf in da
 NOT_DECISIVE = {
     "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds", "confirm_looks",
     "clock", "blocks", "until_decided", "budgets", "controls", "reference", "seed", "hardware", "trackers", "wandb", "output",
-    "imports",
+    "imports", "tune",
 }  # fmt: skip
 STUDY: dict[str, Any] = {
     "name": "study", "question": "Is it so?", "cost": "little", "command": "none", "expected": "yes",

@@ -31,6 +31,10 @@ def test_a_layer_of_learning_rates_is_for_the_arms_that_there_are(tmp_path):
     assert load(study).reference == {"slow": (1.0,)}
     layer.write_text("arms:\n  fsat: {optim.lr: 0.01}\n")
     assert "no arm 'fsat'; allowed: fast, slow; did you mean 'fast'?" in refusal(study, f"--layer={layer}")
+    layer.write_text("arms:\n  fast: {optim.lr: 0.01}\n")
+    arms = "--arms={slow: {}, fast: {}}"
+    assert refusal(study, f"--layer={layer}", arms) == f"--arms: would hide the arms of layer {layer}; give one of the two"
+    assert load(study, [arms]).arms == {"slow": {}, "fast": {}}
 
 
 def test_weights_of_a_stock_stem_serve_a_3x3_one_that_says_how(tmp_path):

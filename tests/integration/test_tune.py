@@ -1,0 +1,135 @@
+"""Tuning as a user does it: killed and gone on with, a layer that runs, a report that counts it, a budget that holds."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from bench.cli import main
+from bench.config.load import load
+from bench.experiment.tune import Tuner
+from tests.commands import ROOT, bench, environment
+
+RATES = "tests/experiments/rates.yaml"
+ARMS = ("still", "flipped")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Tuned in two goes, the first of them killed, then run: (finished ledgers by name, the second go, the study's directory)."""
+    folder = tmp_path_factory.mktemp("tuned")
+    root, env = folder / "rates", environment(folder)
+    command = [sys.executable, "-m", "bench", "tune", RATES, f"--output={folder}"]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline_s = time.monotonic() + 200
+        while len(list(root.glob("tuning/*/result.json"))) < 3:
+            assert process.poll() is None, "the tuning ended before it could be killed"
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (root / "tuned.yaml").exists()
+    before = {path.parent.name: path.with_name("events.rank0.jsonl").read_bytes() for path in root.glob("tuning/*/result.json")}
+    tuned = bench("tune", RATES, f"--output={folder}", env=env)
+    assert tuned.returncode == 0, tuned.stderr
+    done = bench("run", RATES, f"--output={folder}", f"--layer={root}/tuned.yaml", env=env)
+    assert done.returncode == 0, done.stderr
+    return before, tuned, root
+
+
+@pytest.fixture
+def copy(study, tmp_path):
+    """A copy of the study to spoil."""
+    shutil.copytree(study[2], tmp_path / "rates")
+    return tmp_path / "rates"
+
+
+def test_a_killed_tuning_goes_on_from_its_finished_trials(study):
+    before, _, root = study
+    assert len(before) >= 3
+    for name, ledger in before.items():
+        assert (root / "tuning" / name / "events.rank0.jsonl").read_bytes() == ledger
+    assert len(list((root / "tuning").glob("*/result.json"))) == 8
+
+
+def test_it_goes_on_beyond_the_edge_and_finds_the_rate_that_learns(study):
+    _, tuned, root = study
+    assert yaml.safe_load((root / "tuned.yaml").read_text()) == {"arms": {arm: {"optim.lr": 1e-3} for arm in ARMS}}
+    found = json.loads((root / "report.json").read_text())["tuning"]["arms"]
+    for arm in ARMS:
+        assert [row["lr"] for row in found[arm]["trials"]] == [1e-5, 1e-4, 1e-3, 1e-2]
+        assert (found[arm]["samples"], found[arm]["at_edge"]) == (4 * 512, False)
+        assert found[arm]["expected_best"][-1] == found[arm]["trials"][2]["score"] > 0.2
+    lines = tuned.stdout.splitlines()[-13:]
+    assert [lines[0], lines[6]] == [f"{arm}: best learning rate 0.001" for arm in ARMS]
+    assert lines[12] == f"next: python -m bench run {RATES} --output={root.parent} --layer={root}/tuned.yaml"
+
+
+def test_the_layers_rates_are_what_runs(study):
+    runs = [json.loads(path.read_text())["start"] for path in study[2].glob("*/result.json")]
+    assert sorted((run["arm"], run["seed"], run["config"]["optim"]["lr"]) for run in runs) == [
+        ("flipped", 0, 1e-3), ("still", 0, 1e-3),
+    ]  # fmt: skip
+
+
+def test_a_trial_has_its_own_rate_and_seed_on_record(study):
+    starts = [json.loads(path.read_text())["start"] for path in study[2].glob("tuning/still-lr*/result.json")]
+    rates = {start["config"]["optim"]["lr"]: start["reality"]["schedule.rates"] for start in starts}
+    assert rates[1e-2] == "0.0025, 0.01, 0.01"
+    assert {start["seed"] for start in starts} == {1_000_000}
+
+
+def test_the_report_adds_the_seconds_of_every_trial(study):
+    root = study[2]
+    report = json.loads((root / "report.json").read_text())
+    table = (root / "report.md").read_text().partition("## Tuning\n")[2].partition("\n## ")[0].splitlines()
+    for arm in report["arms"]:
+        runs = [json.loads(path.read_text()) for path in root.glob(f"tuning/{arm['name']}-lr*/result.json")]
+        tuning_s, plain_s = report["tuning"]["arms"][arm["name"]]["seconds"], arm["thresholds"][0]["time_to_accuracy_s"]["median"]
+        assert tuning_s == pytest.approx(sum(run["segments_s"]["train"] for run in runs))
+        (row,) = (line.strip("| ").split(" | ") for line in table if line.startswith(f"| {arm['name']} |"))
+        assert row[1] == "1e-05; 0.0001; 0.001 (best); 0.01"
+        assert [float(row[-2]), float(row[-1])] == pytest.approx([tuning_s, plain_s + tuning_s], rel=0.01)
+
+
+def test_trials_are_verified_with_the_study(copy, capsys):
+    assert main(("verify", str(copy))) == 0
+    ledger = next(copy.glob("tuning/flipped-lr*/events.rank0.jsonl"))
+    text = ledger.read_text()
+    ledger.write_text(text.replace('"correct":', '"correct":1', 1))
+    assert main(("verify", str(copy))) == 1
+    assert f"tuning/{ledger.parent.name}: result.json is not what its ledger folds to" in capsys.readouterr().err
+    ledger.write_text(text)
+    shutil.rmtree(ledger.parent)
+    assert main(("verify", str(copy))) == 1
+    assert "report.json is not what the ledgers give" in capsys.readouterr().err
+
+
+def test_another_config_is_refused_before_it_adds_to_what_is_on_record(study):
+    _, _, root = study
+    before = set(root.rglob("*"))
+    tuner = Tuner(
+        load(ROOT / RATES, [f"--output={root.parent}", "--optim.weight_decay=0.1"]), SimpleNamespace(startup_s=0.0, is_main=True)
+    )
+    with pytest.raises(ValueError, match=r"still had 2 runs at one learning rate, 1 allowed"):
+        tuner._rounds()
+    assert set(root.rglob("*")) == before
+
+
+def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):
+    shutil.copytree(next(copy.glob("tuning/still-lr0.001-*")), copy / "tuning" / "again")
+    (copy / "tuned.yaml").unlink()
+    done = bench("tune", RATES, f"--output={copy.parent}", env=environment(copy))
+    assert done.returncode == 2
+    assert "still had 2 runs at one learning rate, 1 allowed" in done.stderr.splitlines()[-1]
+    assert not (copy / "tuned.yaml").exists()
+    assert main(("report", str(copy))) == 0
+    verdict = json.loads((copy / "report.json").read_text())["verdict"]
+    assert verdict["verdict"] == "undecided"
+    assert verdict["reason"] == "tuning went over its budget: still had 2 runs at one learning rate, 1 allowed"

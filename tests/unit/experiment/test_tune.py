@@ -1,0 +1,75 @@
+"""Which learning rate is tried next, and which experiments can be tuned; tests/integration/test_tune.py tunes."""
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.config.load import load
+from bench.experiment.tune import Tuner, check_tunable, next_rate
+
+RATES = Path(__file__).parents[2] / "experiments" / "rates.yaml"
+THREE = (1e-4, 1e-3, 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("scores", "coarse", "finer"),
+    [
+        ((0.1, 0.2, 0.3), 1e-1, 1e-1),
+        ((0.3, 0.2, 0.1), 1e-5, 1e-5),
+        ((0.1, 0.3, 0.2), 1e-1, 3.16e-3),
+        ((0.2, 0.3, 0.1), 1e-5, 3.16e-4),
+        ((0.0, 0.0, 0.0), 1e-5, 1e-5),  # all diverged
+        ((0.1, 0.1, 0.1), 1e-1, 1e-1),  # nothing learned yet
+    ],
+)
+def test_the_fourth_rate(scores, coarse, finer):
+    known = dict(zip(THREE, scores, strict=True))
+    assert (next_rate(known, finer=False), next_rate(known, finer=True)) == (coarse, finer)
+
+
+@given(
+    centre=st.floats(1e-6, 10.0), scores=st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.7, 0.9]), min_size=12, max_size=12),
+    finer=st.booleans(),
+)  # fmt: skip
+def test_no_rate_is_tried_twice_and_the_grid_grows_from_its_edges_or_between(centre, scores, finer):
+    tried = {rate: scores[place] for place, rate in enumerate((centre, centre / 10, centre * 10))}
+    for score in scores[3:]:
+        best = max(tried.values())
+        at_edge = [tried[edge] == best and list(tried.values()).count(best) == 1 for edge in (min(tried), max(tried))]
+        rate = next_rate(tried, finer=finer)
+        assert rate not in tried
+        low, high = math.isclose(rate, min(tried) / 10, rel_tol=0.01), math.isclose(rate, max(tried) * 10, rel_tol=0.01)
+        assert low or high or (finer and min(tried) < rate < max(tried))
+        assert low or not at_edge[0]
+        assert high or not at_edge[1]
+        tried[rate] = score
+
+
+def test_where_nothing_lies_between_the_grid_grows_again():
+    """Ever finer around one peak, until three digits tell no more rates apart."""
+    tried: dict[float, float] = {}
+    rate = 1e-3
+    for _ in range(25):
+        assert rate not in tried
+        tried[rate] = 1 / (1 + abs(math.log(rate / 1.234e-3)))
+        rate = next_rate(tried, finer=True) if len(tried) > 2 else THREE[2 * len(tried) - 2]
+    assert max(tried) > 1e-2
+
+
+def test_an_experiment_must_let_its_arms_have_rates_and_leave_them_to_tuning():
+    check_tunable(load(RATES))
+    with pytest.raises(ValueError, match=r"optim\.lr must be one of the factors, which are \['data\.flip'\]"):
+        check_tunable(load(RATES, ["--factors=[data.flip]"]))
+    with pytest.raises(ValueError, match=r"arm flipped sets optim\.lr itself"):
+        check_tunable(load(RATES, ["--arms.flipped.optim.lr=0.1"]))
+
+
+def test_what_a_trial_cannot_be_is_told_before_any_work():
+    with pytest.raises(
+        ValueError, match=r"^tuning of arm still: train\.samples: 300 is no multiple of evaluation\.every_samples 256"
+    ):
+        Tuner(load(RATES, ["--tune.samples=300"]), SimpleNamespace(startup_s=0.0))
