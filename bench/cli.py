@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bench import registry
 
@@ -119,25 +119,25 @@ def _plan(args: argparse.Namespace) -> None:
 
     config = load(args.experiment, args.overrides)
     blocks = plan(config)
-    counts, built = {}, {arm: {} for arm in config.arms}
-    if like := args.iso_flops:
+    counts, sizes, like = {}, {}, args.iso_flops
+    built: dict[str, dict[str, Any]] = {arm: {} for arm in config.arms}
+    if like:
         registry.require(like, config.arms, f"--iso-flops: no arm {like!r}")
     if args.build or like:
         from bench.models.counts import input_size
         from bench.models.memory import memory_bytes
         from bench.models.networks import count, iso_flop_size
 
-        sizes = {}
         for arm in config.arms:
             own = arm_config(config, arm)
-            sizes[arm] = size = input_size(own.model, own.data)
+            size = input_size(own.model, own.data)
             if size is None:
                 raise ValueError(f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size")
-            counts[arm] = count(own.model, 10, size)
+            sizes[arm], counts[arm] = size, count(own.model, 10, size)
             built[arm]["memory_bytes"] = memory_bytes(own, size)
         for arm in set(config.arms) - {like} if like else ():
-            own, flops = arm_config(config, arm), counts[like].flops_per_image
-            built[arm]["iso_flops"] = {"of": like, **iso_flop_size(own.model, 10, sizes[arm], flops)}
+            model, flops = arm_config(config, arm).model, counts[like].flops_per_image
+            built[arm]["iso_flops"] = {"of": like, **iso_flop_size(model, 10, sizes[arm], flops)}
     if args.fetch:
         from bench.experiment.inputs import Inputs
 

@@ -243,6 +243,8 @@ def _check_run(config: ExperimentConfig, arm: str) -> None:
     if finetune.head_first_steps and (finetune.layers == "head" or finetune.head_first_steps >= steps):
         left = "no step for the other layers" if finetune.layers == "all" else "nothing for finetune.layers head"
         raise ValueError(f"{where}finetune.head_first_steps: {finetune.head_first_steps} of {steps} steps leave {left}")
+    if config.weights.stem and config.model.stem == "stock":
+        raise ValueError(f"{where}weights.stem: {config.weights.stem!r} makes a 3x3 stem, model.stem is 'stock'; allowed: null")
     if train.stop_patience and config.kind == "annealed":
         raise ValueError(f"{where}train.stop_patience: {train.stop_patience} would end an annealed run before its schedule does")
     _check_multiple(f"{where}train.global_batch_size", batch, "train.accumulate_steps", parts)

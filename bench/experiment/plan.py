@@ -74,9 +74,10 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
     """The one run that makes an arm's self-trained weights. Raises ValueError where the recipe is not for the arm's network."""
     assert config.weights.recipe
     recipe = load(config.weights.recipe)
-    trained, needed = (f"{of.model.name!r} ({of.model.stem} stem)" for of in (recipe, config))
+    stems = recipe.model.stem, "stock" if config.weights.stem else config.model.stem  # which a 3x3 one is then made of
+    trained, needed = (f"{of.model.name!r} ({stem} stem)" for of, stem in zip((recipe, config), stems, strict=True))
     if trained != needed:
-        raise ValueError(f"weights.recipe: {config.weights.recipe} trains {trained}, the arm is {needed}")
+        raise ValueError(f"weights.recipe: {config.weights.recipe} trains {trained}, the arm needs {needed}")
     spec = plan(recipe)[0].runs[0]
     if spec.config.weights.source == "self":
         raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")

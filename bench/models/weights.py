@@ -47,11 +47,9 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
             if getattr(weights, key):
                 raise ValueError(f"weights.{key}: {getattr(weights, key)!r} needs pretrained values; weights.source is 'random'")
         return random_start()
-    if weights.source == "hub":
-        found = hub_weights(config.name, weights)
-        path, tag, terms = fetch(found), found.tag, found.license
-    else:
-        path, tag, terms = find_file(weights.file or ""), weights.tag, None
+    found = hub_weights(config.name, weights) if weights.source == "hub" else None
+    path = fetch(found) if found else find_file(weights.file or "")
+    tag, terms = (found.tag, found.license) if found else (weights.tag, None)
     return file_start(path, network, weights, tag=tag, terms=terms, pretraining=estimated_price(config, tag))
 
 

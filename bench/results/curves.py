@@ -28,12 +28,12 @@ def read_curves(
         looks.append(_look(f"{path}:{line}", row, looks))
     arms = list(dict.fromkeys(name for name, _ in curves))
     for key, name in (("--baseline", baseline), ("--arm", arm)):
-        if name is not None and name not in arms:
-            raise ValueError(f"{key}: no arm {name!r} in {path}; {registry.nearest(name, arms)}")
+        if name is not None:
+            registry.require(name, arms, f"{key}: no arm {name!r} in {path}")
     baseline = baseline or next((name for name in reversed(arms) if name != arm), arms[-1])
     arm = arm or next((name for name in arms if name != baseline), baseline)
-    if arm == baseline and len(arms) > 1:
-        raise ValueError(f"--arm: {arm!r} is the baseline; {registry.nearest(arm, [name for name in arms if name != baseline])}")
+    if len(arms) > 1:
+        registry.require(arm, [name for name in arms if name != baseline], f"--arm: {arm!r} is the baseline")
     blocks = {run: place for place, run in enumerate(dict.fromkeys(run for _, run in curves))}
     config = {
         "name": path.stem, "question": f"How soon do the curves of {path.name} reach an accuracy?", "kind": "anytime",

@@ -32,7 +32,11 @@ class EventLog:
         self.path = directory / f"events.rank{rank}.jsonl"
         self.rank = rank
         self._pending: list[Event] = []
-        self._seq = _end_torn_line(self.path)
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):  # a killed writer left its last line unfinished
+            os.truncate(self.path, len(whole))
+        self._seq = whole.count(b"\n")
 
     def emit(self, kind: str, *, epoch: float = 0.0, step: int = 0, **data: Any) -> Event:
         """Buffer one event and return it."""
@@ -66,12 +70,3 @@ def read_events(path: Path) -> list[Event]:
             if number < len(lines):
                 raise ValueError(f"{path}:{number}: not an event: {error}") from None
     return events
-
-
-def _end_torn_line(path: Path) -> int:
-    """Cut a line that a killed writer left unfinished; the next sequence number."""
-    content = path.read_bytes() if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return whole.count(b"\n")

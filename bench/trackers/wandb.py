@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from wandb.errors import AuthenticationError
 from wandb.sdk.lib import wbauth
 
 from bench import registry
@@ -29,20 +28,16 @@ def resolve_mode(configured: str | None, environ: Mapping[str, str], key_present
     """
     asked = [(mode, key) for mode, key in ((configured, "wandb.mode"), (environ.get("WANDB_MODE"), "WANDB_MODE")) if mode]
     for mode, key in asked:
-        if mode not in MODES:
-            raise ValueError(f"{key}: {mode!r} is not allowed; {registry.nearest(mode, MODES)}")
+        registry.require(mode, MODES, f"{key}: {mode!r} is not allowed")
     if asked:
         return asked[0][0], f"{asked[0][1]} asks for it"
     return ("online", "an API key is there") if key_present else ("offline", "no API key")
 
 
 def find_key() -> bool:
-    """Whether wandb would find credentials for its server (environment, netrc, settings) without asking anybody."""
-    server = set_up().base_url
-    try:
-        return wbauth.authenticate_session(host=server, source="headstart", prompt=False, update_session=False) is not None
-    except AuthenticationError:  # there is one and it is malformed: going online tells so
-        return True
+    """Whether wandb has credentials for its server (environment, netrc, settings), good or malformed, without asking anybody."""
+    known = set_up()
+    return bool(known.api_key or known.identity_token_file or wbauth.read_netrc_auth(host=known.base_url))
 
 
 def set_up(**settings: Any) -> wandb.Settings:

@@ -45,18 +45,10 @@ def publish(report: dict[str, Any], markdown: str, config: dict[str, Any], page:
     return url
 
 
-def _answer(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tuple[str, str]:
-    """The URL, or none and why."""
-    try:
-        if not find_key():  # wandb would ask for one on the terminal
-            return "", "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY"
-        return _save(report, markdown, config)
-    except Exception as error:
-        hint = REACH if isinstance(error, AuthenticationError) else "check the key's rights to wandb.entity and wandb.project"
-        return "", f"{describe(error)}; {hint}"
-
-
 def _save(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tuple[str, str]:
+    """The URL, or none and why."""
+    if not find_key():  # wandb would ask for one on the terminal
+        return "", "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY"
     settings = set_up(x_graphql_timeout_seconds=REQUEST_S, x_graphql_retry_max=2, x_graphql_retry_wait_max_seconds=1)
     api, project = wandb.Api(timeout=REQUEST_S), config["wandb"]["project"]
     entity = config["wandb"]["entity"] or api.settings["entity"] or api.default_entity or ""
@@ -88,5 +80,10 @@ def _panels(config: dict[str, Any], most_runs: int) -> list[Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_answer(**json.load(sys.stdin))), flush=True)
+    try:
+        told = _save(**json.load(sys.stdin))
+    except Exception as error:
+        hint = REACH if isinstance(error, AuthenticationError) else "check the key's rights to wandb.entity and wandb.project"
+        told = ("", f"{describe(error)}; {hint}")
+    print(json.dumps(told), flush=True)
     os._exit(0)

@@ -124,24 +124,20 @@ class Program:
         self.lr_scale = 1.0
 
     def step(self, batch: Batch, step: int) -> Tensor:
-        """One optimizer step; the batch's mean loss on this rank, still on the device."""
+        """One optimizer step, perhaps of the head alone; the batch's mean loss on this rank, still on the device."""
         rate = self.peak_lr * self.lr_scale * self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
-        loss = self._gradients(batch, head_only=self._head_only(step))
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self.average.update(step)
-        return loss
-
-    def _head_only(self, step: int) -> bool:
-        """Whether this step trains the head alone; sets what the parameters ask for accordingly."""
         finetune = self._config.finetune
         head_only = finetune.layers == "head" or step < finetune.head_first_steps
         if self._body and self._body[0].requires_grad == head_only:
             for parameter in self._body:
                 parameter.requires_grad_(not head_only)
-        return head_only
+        loss = self._gradients(batch, head_only=head_only)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.average.update(step)
+        return loss
 
     def _gradients(self, batch: Batch, *, head_only: bool) -> Tensor:
         """Gradients of the mean loss over all ranks, in as many parts as the config asks for; this rank's mean loss."""

@@ -163,7 +163,7 @@ def test_resnet18_costs_at_128_px_what_its_3x3_stem_does_at_32(size, expected):
     assert iso_flop_size(model_config("resnet18", stem="3x3"), 10, 64, back)["input_size"] == 16
 
 
-@pytest.mark.parametrize(("name", "size"), [("small_cnn", 32), ("test_vit", 160)])
+@pytest.mark.parametrize(("name", "size"), [("small_cnn", 32), ("vit_tiny_patch16_224", 224)])
 def test_a_network_of_one_size_keeps_it_whatever_it_costs(name, size):
     for part in (0.1, 9.0):
         flops = round(count(model_config(name), 10, size).flops_per_image / part)
