@@ -85,7 +85,7 @@ def _accuracies(text: str) -> list[float]:
 
 def _run(args: argparse.Namespace) -> None:
     from bench.config.load import load
-    from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text, run_ids
+    from bench.experiment.plan import cost, plan, plan_record, plan_text, run_ids
     from bench.results.comparison import summarize
     from bench.results.report import write_report
     from bench.results.store import RunStore
@@ -100,7 +100,7 @@ def _run(args: argparse.Namespace) -> None:
     is_decided = config.until_decided and stored and is_enough(summarize(record, stored, trials=store.trials()))
     missing = set() if is_decided else set(ids) - {result.run_id for result in stored if result.is_finished}
     if is_main:
-        print(plan_text(config, cost(config, arm_counts(config))), flush=True)
+        print(plan_text(config, cost(config)), flush=True)
         most = "at most " if config.until_decided and missing else ""
         print(f"{most}{len(missing)} of {len(ids)} runs to do in {store.root}/", flush=True)
     if missing:
@@ -134,11 +134,11 @@ def _tune(args: argparse.Namespace) -> None:
 
 def _plan(args: argparse.Namespace) -> None:
     from bench.config.load import arm_config, load
-    from bench.experiment.plan import arm_counts, cost, plan, plan_record, plan_text
+    from bench.experiment.plan import cost, plan, plan_record, plan_text
 
     config = load(args.experiment, args.overrides)
     blocks = plan(config)
-    counts, like = arm_counts(config), args.iso_flops
+    counts, sizes, like = {}, {}, args.iso_flops
     built: dict[str, dict[str, Any]] = {arm: {} for arm in config.arms}
     if like:
         registry.require(like, config.arms, f"--iso-flops: no arm {like!r}")
@@ -147,18 +147,16 @@ def _plan(args: argparse.Namespace) -> None:
         from bench.models.memory import memory_bytes
         from bench.models.networks import count, iso_flop_size
 
-        sizes, exact = {}, {}
         for arm in config.arms:
             own = arm_config(config, arm)
             size = input_size(own.model, own.data)
             if size is None:
                 raise ValueError(f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size")
-            sizes[arm], exact[arm] = size, count(own.model, 10, size)
+            sizes[arm], counts[arm] = size, count(own.model, 10, size)
             built[arm]["memory_bytes"] = memory_bytes(own, size)
         for arm in set(config.arms) - {like} if like else ():
-            model, flops = arm_config(config, arm).model, exact[like].flops_per_image
+            model, flops = arm_config(config, arm).model, counts[like].flops_per_image
             built[arm]["iso_flops"] = {"of": like, **iso_flop_size(model, 10, sizes[arm], flops)}
-        counts |= exact
     if args.fetch:
         from bench.experiment.inputs import Inputs
 
@@ -223,12 +221,12 @@ def _doctor(args: argparse.Namespace) -> None:
 
     if args.gpus and not args.gpus.isdecimal():
         raise ValueError(f"GPUS={args.gpus}: expected a whole number")
-    machine = look()
-    file, processes, layer = launch(machine, int(args.gpus) if args.gpus else None)
-    experiment = args.experiment or f"{EXPERIMENTS / choose(machine)}.yaml"
+    seen = look()
+    file, processes, layer = launch(int(args.gpus) if args.gpus else None)
+    experiment = args.experiment or f"{EXPERIMENTS / choose(seen)}.yaml"
     why = "" if args.experiment else f"\nno EXP given, so the first that lacks nothing is taken of {', '.join(TABLE)}"
     how = f"{file}{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"
-    told = f"found:\n{describe(machine)}{why}\nrunning {experiment} with {how}"
+    told = f"found:\n{describe(seen)}{why}\nrunning {experiment} with {how}"
     print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)
     if args.choose:
         print(file, processes, f"--layer={layer}" if layer else "-", experiment)

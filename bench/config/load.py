@@ -73,11 +73,6 @@ def as_dict(config: ExperimentConfig) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def to_yaml(config: ExperimentConfig) -> str:
-    """The resolved config as YAML, keys in the schema's order."""
-    return dump(as_dict(config))
-
-
 def dump(tree: dict[str, Any]) -> str:
     """Plain data as YAML, keys in their order."""
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
@@ -240,21 +235,13 @@ def check_run(config: ExperimentConfig, where: str) -> None:
     registry.check("loader", config.data.loader, where + "data.loader")
     registry.check("optimizer", config.optim.name, where + "optim.name")
     registry.check("schedule", config.schedule.name, where + "schedule.name")
-    batch, every, samples = config.train.global_batch_size, config.evaluation.every_samples, config.train.samples
+    train, finetune = config.train, config.finetune
+    batch, every, samples, parts = train.global_batch_size, config.evaluation.every_samples, train.samples, train.accumulate_steps
+    steps, rising = samples // batch, config.schedule.lr_warmup_steps
     _check_multiple(f"{where}evaluation.every_samples", every, "train.global_batch_size", batch)
     _check_multiple(f"{where}train.samples", samples, "evaluation.every_samples", every)
-    rising = config.schedule.lr_warmup_steps
-    if rising >= samples // batch:
-        raise ValueError(f"{where}schedule.lr_warmup_steps: {rising} leaves none of {samples // batch} steps")
-    _check_finetuning(config, where)
-    needed = {"file": "file", "self": "recipe"}.get(config.weights.source)
-    if needed and not getattr(config.weights, needed):
-        raise ValueError(f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null")
-
-
-def _check_finetuning(config: ExperimentConfig, where: str) -> None:
-    """What of a recipe's keys contradicts another."""
-    finetune, train, steps = config.finetune, config.train, config.train.samples // config.train.global_batch_size
+    if rising >= steps:
+        raise ValueError(f"{where}schedule.lr_warmup_steps: {rising} leaves none of {steps} steps")
     if finetune.head_first_steps and (finetune.layers == "head" or finetune.head_first_steps >= steps):
         left = "no step for the other layers" if finetune.layers == "all" else "nothing for finetune.layers head"
         raise ValueError(f"{where}finetune.head_first_steps: {finetune.head_first_steps} of {steps} steps leave {left}")
@@ -262,11 +249,12 @@ def _check_finetuning(config: ExperimentConfig, where: str) -> None:
         raise ValueError(f"{where}weights.stem: {config.weights.stem!r} makes a 3x3 stem, model.stem is 'stock'; allowed: null")
     if train.stop_patience and config.kind == "annealed":
         raise ValueError(f"{where}train.stop_patience: {train.stop_patience} would end an annealed run before its schedule does")
-    _check_multiple(f"{where}train.global_batch_size", train.global_batch_size, "train.accumulate_steps", train.accumulate_steps)
-    if train.accumulate_steps > 1 and config.data.last_batch == "partial":
-        raise ValueError(
-            f"{where}data.last_batch: partial batches cannot be cut into {train.accumulate_steps} equal parts; take drop"
-        )
+    _check_multiple(f"{where}train.global_batch_size", batch, "train.accumulate_steps", parts)
+    if parts > 1 and config.data.last_batch == "partial":
+        raise ValueError(f"{where}data.last_batch: partial batches cannot be cut into {parts} equal parts; take drop")
+    needed = {"file": "file", "self": "recipe"}.get(config.weights.source)
+    if needed and not getattr(config.weights, needed):
+        raise ValueError(f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null")
 
 
 def _check_multiple(key: str, value: int, of: str, unit: int) -> None:

@@ -74,10 +74,10 @@ class Assembler:
         raw = build(config.model.name, len(dataset.classes), config.model.stem)
         if config.finetune.batch_norm_momentum:
             set_batch_norm_momentum(raw, config.finetune.batch_norm_momentum)
-        prepared = preprocessing(raw, dataset.mean, dataset.std, config.data.normalization)
+        mean, std, whose = preprocessing(raw, dataset.mean, dataset.std, config.data.normalization)
         half = world.device.type == "cuda" and config.precision != "fp32"  # to a GPU that computes in it
         spec = LoaderSpec(
-            device=world.device, dtype=torch.float16 if half else torch.float32, mean=prepared.mean, std=prepared.std,
+            device=world.device, dtype=torch.float16 if half else torch.float32, mean=mean, std=std,
             augmentation=augmentation(config), threads=config.hardware.loader_threads, compiled=config.compile.enabled,
         )  # fmt: skip
         fixed = are_fixed(config)
@@ -97,7 +97,7 @@ class Assembler:
         counts = self._inputs.network_counts(config)
         network = {
             **counts, **training_flops(config, raw, counts["flops_per_image"], len(dataset.train.labels)),
-            "mean": list(prepared.mean), "std": list(prepared.std), "normalization_of": prepared.of,
+            "mean": list(mean), "std": list(std), "normalization_of": whose,
         }  # fmt: skip
         loader = features[0] if fixed else registry.resolve("loader", config.data.loader)(dataset.train, spec)
         val, test = features[1:] or sets

@@ -1,7 +1,6 @@
 """What `make bench` runs when nothing is named: the machine, what it has or can fetch, and a small table."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,46 +20,37 @@ TABLE: dict[str, tuple[str, ...]] = {
     "small_cnn": (GPU, CIFAR10),
     "embedded": (),
 }
+Seen = dict[str, tuple[str | None, str]]  # of each need where it is or comes from, or None, and why it would be lacking
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What this machine has for headstart: of each need where it is or comes from, and of each it lacks why."""
-
-    gpus: tuple[str, ...]
-    cpu_cores: int
-    found: dict[str, str]
-    missing: dict[str, str]
-
-
-def look() -> Machine:
+def look() -> Seen:
     """See the machine, with torch, which alone knows which GPUs this process may use; asks servers only where it matters."""
-    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    gpus = torch.cuda.device_count()
     weights = _folder("HEADSTART_WEIGHTS_DIR")
     lite0 = weights if weights and Path(weights, LITE0).is_file() else None
     ask = bool(gpus or lite0)
-    seen = {
-        GPU: (f"{len(gpus)} x {gpus[0]}" if gpus else None, "none"),
-        CIFAR10: (_cifar10(ask=ask), "set CIFAR10_DIR" + ("; none of data.urls answers" if ask else "")),
-        HUB: (_hub(), "neither in the cache nor from the hub") if gpus else (None, "not looked for without a GPU"),
+    shipped = load("pretrained_vs_random")
+    images = _folder("CIFAR10_DIR") or cifar10.downloaded()
+    if not images and ask and (server := download.answering(shipped.data.urls)):
+        images = f"to be fetched from {server}"
+    own = arm_config(shipped, "pretrained")
+    resnet18 = hub.available(hub.hub_weights(own.model.name, own.weights)) if gpus else None
+    return {
+        GPU: (f"{gpus} x {torch.cuda.get_device_name(0)}" if gpus else None, "none"),
+        CIFAR10: (str(images or ""), "set CIFAR10_DIR" + ("; none of data.urls answers" if ask else "")),
+        HUB: (resnet18, "neither in the cache nor from the hub" if gpus else "not looked for without a GPU"),
         LITE0: (lite0, "not in HEADSTART_WEIGHTS_DIR" if weights else "set HEADSTART_WEIGHTS_DIR"),
     }
-    return Machine(
-        gpus=gpus,
-        cpu_cores=len(os.sched_getaffinity(0)),
-        found={need: where for need, (where, _) in seen.items() if where},
-        missing={need: why for need, (where, why) in seen.items() if not where},
-    )
 
 
-def choose(machine: Machine) -> str:
+def choose(seen: Seen) -> str:
     """The experiment's name that the table gives."""
-    return next(experiment for experiment, needs in TABLE.items() if not set(needs) - set(machine.found))
+    return next(experiment for experiment, needs in TABLE.items() if all(seen[need][0] for need in needs))
 
 
-def launch(machine: Machine, gpus: int | None) -> tuple[Path, int, str]:
+def launch(gpus: int | None) -> tuple[Path, int, str]:
     """accelerate's file, how many processes, and their layer of configs/hardware, if any. Raises ValueError for too many GPUs."""
-    there = len(machine.gpus)
+    there = torch.cuda.device_count()
     if gpus is not None and not 1 <= gpus <= there:
         raise ValueError(f"GPUS={gpus}: this machine has {there} CUDA GPUs; allowed: {f'1 to {there}' if there else 'none'}")
     count = gpus or there
@@ -68,12 +58,12 @@ def launch(machine: Machine, gpus: int | None) -> tuple[Path, int, str]:
     return LAUNCH / f"{file}.yaml", max(1, count), layer
 
 
-def describe(machine: Machine) -> str:
+def describe(seen: Seen) -> str:
     """What was found and what is missing, and which experiments need it, for a person."""
-    rows = [("", "CPU", f"{machine.cpu_cores} cores", "")]
-    for need in (GPU, CIFAR10, HUB, LITE0):
+    rows = [("", "CPU", f"{len(os.sched_getaffinity(0))} cores", "")]
+    for need, (where, why) in seen.items():
         users = ", ".join(experiment for experiment, needs in TABLE.items() if need in needs)
-        rows.append(("", need, machine.found.get(need) or f"no: {machine.missing[need]}", f"for {users}"))
+        rows.append(("", need, where or f"no: {why}", f"for {users}"))
     return text_table(rows, words=4)
 
 
@@ -83,15 +73,3 @@ def _folder(variable: str) -> str | None:
     if folder and not Path(folder).exists():
         raise ValueError(f"{variable}: no folder {folder!r}")
     return folder or None
-
-
-def _cifar10(*, ask: bool) -> str | None:
-    if here := _folder("CIFAR10_DIR") or cifar10.downloaded():
-        return str(here)
-    server = download.answering(load("pretrained_vs_random").data.urls) if ask else None
-    return f"to be fetched from {server}" if server else None
-
-
-def _hub() -> str | None:
-    own = arm_config(load("pretrained_vs_random"), "pretrained")
-    return hub.available(hub.hub_weights(own.model.name, own.weights))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bench.config.load import as_dict, to_yaml
+from bench.config.load import as_dict, dump
 from bench.data.batches import Batch
 from bench.experiment.assemble import Assembly, rates_text
 from bench.experiment.inputs import make_order
@@ -64,7 +64,7 @@ class _Run:
         self._world = world = study.world
         self._directory = study.store.run_dir(spec.run_id)
         if world.is_main:
-            write_text(self._directory / "config.yaml", to_yaml(spec.config))
+            write_text(self._directory / "config.yaml", dump(as_dict(spec.config)))
         world.barrier()
         kept = self._restore()
         self._step: int = kept["step"]

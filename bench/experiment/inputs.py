@@ -31,7 +31,13 @@ class Inputs:
         """
         arms = [arm_config(config, arm) for arm in config.arms]
         for own in arms:  # names first: nothing is fetched for an experiment that cannot run
-            _check_names(own)
+            check_network(own.model.name)
+            if own.weights.source == "hub":
+                hub_weights(own.model.name, own.weights)
+            elif own.weights.source == "file":
+                find_file(own.weights.file or "")
+            elif own.weights.source == "self":
+                recipe_run(own)
         for own in arms:
             self.network_counts(own)
             make_order(own, self.dataset(own.data), seed=own.seed, rank=0, world_size=world_size)
@@ -88,13 +94,3 @@ def augmentation(config: ExperimentConfig) -> Augmentation:
     """What the config asks to be done to each training image."""
     data = config.data
     return Augmentation(pad=data.pad, pad_mode=data.pad_mode, flip=data.flip, cutout=data.cutout)
-
-
-def _check_names(own: ExperimentConfig) -> None:
-    check_network(own.model.name)
-    if own.weights.source == "hub":
-        hub_weights(own.model.name, own.weights)
-    elif own.weights.source == "file":
-        find_file(own.weights.file or "")
-    elif own.weights.source == "self":
-        recipe_run(own)

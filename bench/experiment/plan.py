@@ -1,7 +1,7 @@
 """An experiment's config to blocks of runs: pure and without torch, so that `bench plan` answers at once."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -92,11 +92,15 @@ def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]
     return {**whole, "config": tree, "blocks": ids}
 
 
-def cost(config: ExperimentConfig, counts: dict[str, Counts | None]) -> list[dict[str, Any]]:
-    """What each arm's runs will compute, a row an arm; training is three forward passes. Null where no count is known."""
+def cost(config: ExperimentConfig, counted: Mapping[str, Counts] | None = None) -> list[dict[str, Any]]:
+    """What each arm's runs will compute, a row an arm; training is three forward passes.
+
+    By the counts that were made of an arm's network, else the stored ones; null where there are neither.
+    """
     rows = []
     for arm in config.arms:
-        own, known = arm_config(config, arm), counts[arm]
+        own = arm_config(config, arm)
+        known = (counted or {}).get(arm) or stored_counts(own.model, own.data)
         model, samples, flops = own.model, own.train.samples, known.flops_per_image if known else None
         images = (sum(config.budgets) or samples) * block_count(config)
         rows.append({
@@ -121,11 +125,6 @@ def _enough_text(config: ExperimentConfig) -> str:
     enough = partial(plan_blocks, spread=asked.spread or 0.0, alpha=asked.alpha, most=100)
     told = [f"{ratio:g}x {enough(ratio=ratio) or 'more than 100'}" for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0)]
     return f"blocks that decide 9 times in 10, at the stored spread {asked.spread:g}: {', '.join(told)}"
-
-
-def arm_counts(config: ExperimentConfig) -> dict[str, Counts | None]:
-    """Stored counts of every arm's network; None where the table does not hold it."""
-    return {arm: stored_counts((own := arm_config(config, arm)).model, own.data) for arm in config.arms}
 
 
 def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:

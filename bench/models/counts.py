@@ -1,6 +1,5 @@
 """Stored counts of networks (configs/counts.yaml), so that a plan needs no torch."""
 
-import functools
 from dataclasses import dataclass
 
 from bench.config.load import stored
@@ -28,17 +27,8 @@ def input_size(model: ModelConfig, data: DataConfig) -> int | None:
     return model.input_size or data.image_size or _NATIVE_SIZE.get(data.source)
 
 
-@functools.cache
-def known_counts() -> dict[tuple[str, str, int], Counts]:
-    """All that is stored, by network, stem and input size in pixels."""
-    return {
-        (network, stem, size): Counts(parameters=row["parameters"], statistics=row["statistics"], forward_mmac=mmac)
-        for network, stems in stored("counts").items()
-        for stem, row in stems.items()
-        for size, mmac in row["forward_mmac"].items()
-    }
-
-
 def stored_counts(model: ModelConfig, data: DataConfig) -> Counts | None:
     """Counts of a network at the size of its images; None when they are not stored."""
-    return known_counts().get((model.name, model.stem, input_size(model, data) or 0))
+    known = stored("counts").get(model.name, {}).get(model.stem)
+    mmac = known and known["forward_mmac"].get(input_size(model, data))
+    return Counts(parameters=known["parameters"], statistics=known["statistics"], forward_mmac=mmac) if mmac else None

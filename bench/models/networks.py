@@ -5,7 +5,6 @@ import copy
 import difflib
 import functools
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -35,15 +34,6 @@ class Resized(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images of any size."""
         return self.network(self.resize(images))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """The normalisation that a network's images get, as fractions of 255, and whose it is."""
-
-    mean: Channels
-    std: Channels
-    of: str
 
 
 def check_network(name: str) -> None:
@@ -83,16 +73,16 @@ def checkpoint_activations(network: nn.Module, name: str) -> None:
     raise ValueError(f"model.checkpoint_activations: {name} {problem}; allowed: false")
 
 
-def preprocessing(network: nn.Module, mean: Channels, std: Channels, normalization: str) -> Preprocessing:
-    """A timm network keeps the statistics its weights were trained with, whatever it starts from; others take the data's.
+def preprocessing(network: nn.Module, mean: Channels, std: Channels, normalization: str) -> tuple[Channels, Channels, str]:
+    """The mean and deviation that images are normalised with, as fractions of 255, and whose they are.
 
-    `unit` is neither: pixels as fractions of 255.
+    A timm network keeps those its weights were trained with, whatever it starts from; others take the data's. `unit` is neither.
     """
     if normalization == "unit":
-        return Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), of="unit")
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "unit"
     if stated := _stated(network):
-        return Preprocessing(mean=tuple(stated["mean"]), std=tuple(stated["std"]), of="weights")
-    return Preprocessing(mean=mean, std=std, of="data")
+        return tuple(stated["mean"]), tuple(stated["std"]), "weights"
+    return mean, std, "data"
 
 
 def head_prefixes(network: nn.Module) -> tuple[str, ...]:

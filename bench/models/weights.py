@@ -24,12 +24,11 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Pretrained tensors to load over random ones (none for random weights), what is done to their values in each run, and
-    the record of where they come from."""
+    """Pretrained tensors to load over random ones (none for random weights), and the record of where they come from and of
+    what is done to their values in each run (`transform`)."""
 
     tensors: State
     record: dict[str, Any]
-    transform: str | None = None
 
 
 def random_start() -> Start:
@@ -98,12 +97,20 @@ def file_start(
     tensors = {key: value for key, value in given.items() if key not in skipped}
     wanted = {key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")}
     tensors = convert_stem(tensors, own, weights.stem)
-    _check_keys(file, wanted - {KEY} if weights.stem == "random" else wanted, tensors, own)
+    missing = sorted(wanted - tensors.keys() - ({KEY} if weights.stem == "random" else set()))
+    extra = sorted(tensors.keys() - own.keys())
+    if missing or extra:
+        raise ValueError(
+            f"{file} does not fit the network: {len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
+        )
+    for key, value in tensors.items():
+        if value.shape != own[key].shape:
+            raise ValueError(f"{file}: {key} is {tuple(value.shape)}, the network's {tuple(own[key].shape)}")
     record = {
         "source": weights.source, "tag": tag, "license": terms, "sha256": digest, "stem": weights.stem,
         "transform": weights.transform, "pretraining": pretraining, "loaded": len(tensors), "skipped": skipped,
     }  # fmt: skip
-    return Start(tensors=tensors, record=record, transform=weights.transform)
+    return Start(tensors=tensors, record=record)
 
 
 def initial_state(model: ModelConfig, classes: int, seed: int, start: Start) -> State:
@@ -114,7 +121,8 @@ def initial_state(model: ModelConfig, classes: int, seed: int, start: Start) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, Stream.INIT))
         network = build(model.name, classes, model.stem)
-    return network.state_dict() | {key: _transformed(key, value, seed, start.transform) for key, value in start.tensors.items()}
+    how = start.record["transform"]
+    return network.state_dict() | {key: _transformed(key, value, seed, how) for key, value in start.tensors.items()}
 
 
 def _transformed(key: str, value: Tensor, seed: int, how: str | None) -> Tensor:
@@ -136,14 +144,3 @@ def save_weights(path: Path, state: State, card: dict[str, Any]) -> None:
     save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, part)
     write_json(path.with_suffix(".json"), {**card, "sha256": sha256_of(part)})
     os.replace(part, path)
-
-
-def _check_keys(file: str, wanted: set[str], given: State, own: State) -> None:
-    missing, extra = sorted(wanted - given.keys()), sorted(given.keys() - own.keys())
-    if missing or extra:
-        raise ValueError(
-            f"{file} does not fit the network: {len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
-        )
-    for key, value in given.items():
-        if value.shape != own[key].shape:
-            raise ValueError(f"{file}: {key} is {tuple(value.shape)}, the network's {tuple(own[key].shape)}")

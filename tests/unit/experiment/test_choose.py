@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.config.load import load
-from bench.experiment import choose as module
-from bench.experiment.choose import CIFAR10, GPU, HUB, LITE0, TABLE, Machine, choose, describe, launch, look
+from bench.experiment.choose import CIFAR10, GPU, HUB, LITE0, TABLE, Seen, choose, describe, launch, look
 
 ROOT = Path(__file__).parents[3]
 NEEDS = (GPU, CIFAR10, HUB, LITE0)
@@ -24,13 +23,23 @@ CHOSEN = {
 COMBINATIONS = [has for size in range(len(NEEDS) + 1) for has in itertools.combinations(NEEDS, size)]
 
 
-def machine(*has: str, gpus: int = 0) -> Machine:
-    return Machine(
-        gpus=("NVIDIA H100",) * gpus,
-        cpu_cores=2,
-        found={need: f"{need} is here" for need in has},
-        missing={need: f"{need} is not" for need in NEEDS if need not in has},
-    )
+def machine(*has: str) -> Seen:
+    return {need: (f"{need} is here" if need in has else None, f"{need} is not") for need in NEEDS}
+
+
+def found(seen: Seen) -> dict[str, str]:
+    return {need: where for need, (where, _) in seen.items() if where}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """What is launched on so many GPUs of a machine that has some."""
+
+    def on(there: int, asked: int | None):
+        monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+        return launch(asked)
+
+    return on
 
 
 @pytest.mark.parametrize("has", COMBINATIONS)
@@ -47,8 +56,8 @@ def test_every_row_names_an_experiment_and_the_last_needs_nothing():
 @pytest.mark.parametrize(
     ("gpus", "processes", "layer"), [(0, 1, ""), (1, 1, "gpu_1"), (8, 1, "gpu_1"), (2, 2, "gpu_8"), (8, 8, "gpu_8")]
 )
-def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_it(gpus, processes, layer):
-    assert launch(machine(gpus=gpus), processes if gpus else None)[1:] == (processes, layer)
+def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_it(launched, gpus, processes, layer):
+    assert launched(gpus, processes if gpus else None)[1:] == (processes, layer)
     for experiment in TABLE if layer else ():
         config = load(experiment, [f"--layer={layer}", f"--hardware.world_size={processes}"])
         assert config.hardware.world_size == processes
@@ -67,20 +76,20 @@ def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_i
         (8, 3, "multi_gpu", 3),
     ],
 )
-def test_the_launch_file_fits_the_gpus(there, asked, file, processes):
-    path, number, _ = launch(machine(gpus=there), asked)
+def test_the_launch_file_fits_the_gpus(launched, there, asked, file, processes):
+    path, number, _ = launched(there, asked)
     assert (path, number) == (Path(f"launch/accelerate/{file}.yaml"), processes)
     assert (ROOT / path).is_file()
 
 
 @pytest.mark.parametrize(("there", "asked"), [(0, 1), (0, 3), (1, 2), (2, 3), (2, 0), (2, -1)])
-def test_gpus_that_are_not_there_are_refused(there, asked):
+def test_gpus_that_are_not_there_are_refused(launched, there, asked):
     with pytest.raises(ValueError, match=f"^GPUS={asked}: this machine has {there} CUDA GPUs; allowed: "):
-        launch(machine(gpus=there), asked)
+        launched(there, asked)
 
 
 def test_what_was_found_and_what_is_missing_is_described():
-    rich, poor = describe(machine(*NEEDS, gpus=2)), describe(machine())
+    rich, poor = describe(machine(*NEEDS)), describe(machine())
     assert re.search(r"^  a GPU +no: a GPU is not +for pretrained_vs_random, small_cnn$", poor, re.MULTILINE)
     for need in NEEDS:
         assert f"{need} is here" in rich
@@ -92,7 +101,7 @@ def test_what_was_found_and_what_is_missing_is_described():
 def seen(monkeypatch, tmp_path):
     """Looks at a machine with so many GPUs, no folders named, nothing in the caches, and the given servers answering."""
 
-    def see(*, gpus: int = 0, servers: tuple[str, ...] = (), **folders: str) -> Machine:
+    def see(*, gpus: int = 0, servers: tuple[str, ...] = (), **folders: str) -> Seen:
         for variable in ("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
             monkeypatch.setenv(variable, folders.get(variable, ""))
         monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
@@ -113,35 +122,31 @@ def test_a_folder_that_is_named_and_not_there_is_an_error_not_another_experiment
         seen(**{variable: str(tmp_path / "absent")})
 
 
-def test_a_bare_machine_lacks_everything_and_asks_no_server(seen, monkeypatch):
-    monkeypatch.setattr(module, "_hub", lambda: pytest.fail("the hub was asked"))
-    bare = seen(servers=("cifar10",))
-    assert (bare.found, set(bare.missing)) == ({}, set(NEEDS))
+def test_a_bare_machine_lacks_everything_and_asks_no_server(seen):
+    bare = seen(servers=("cifar10", "hub"))
+    assert (found(bare), set(bare)) == ({}, set(NEEDS))
     assert choose(bare) == "embedded"
-    assert "set CIFAR10_DIR" in bare.missing[CIFAR10]
+    assert "set CIFAR10_DIR" in bare[CIFAR10][1]
 
 
 def test_what_is_on_the_machine_is_found(seen, tmp_path, monkeypatch):
     (tmp_path / LITE0).touch()
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {1, 5, 6})
     rich = seen(gpus=2, servers=("hub",), CIFAR10_DIR=str(tmp_path), HEADSTART_WEIGHTS_DIR=str(tmp_path))
-    assert rich == Machine(
-        gpus=("GPU 0", "GPU 1"),
-        cpu_cores=3,
-        found={GPU: "2 x GPU 0", LITE0: str(tmp_path), CIFAR10: str(tmp_path), HUB: "from the hub: resnet18.a1_in1k"},
-        missing={},
-    )
+    where = {GPU: "2 x GPU 0", LITE0: str(tmp_path), CIFAR10: str(tmp_path), HUB: "from the hub: resnet18.a1_in1k"}
+    assert found(rich) == where
+    assert re.match(r"  CPU +3 cores\n", describe(rich))
 
 
 def test_a_gpu_with_network_fetches_and_one_without_says_what_is_missing(seen):
     online, offline = seen(gpus=1, servers=("cifar10", "hub")), seen(gpus=1)
     assert (choose(online), choose(offline)) == ("pretrained_vs_random", "embedded")
-    assert online.found[CIFAR10] == "to be fetched from https://some.org"
-    assert set(offline.missing) == {CIFAR10, HUB, LITE0}
-    assert "none of data.urls answers" in offline.missing[CIFAR10]
+    assert online[CIFAR10][0] == "to be fetched from https://some.org"
+    assert set(found(offline)) == {GPU}
+    assert "none of data.urls answers" in offline[CIFAR10][1]
 
 
 def test_a_weights_folder_without_the_file_is_no_reason_to_take_it(seen, tmp_path):
     poor = seen(CIFAR10_DIR=str(tmp_path), HEADSTART_WEIGHTS_DIR=str(tmp_path))
-    assert poor.missing[LITE0] == "not in HEADSTART_WEIGHTS_DIR"
+    assert poor[LITE0][1] == "not in HEADSTART_WEIGHTS_DIR"
     assert choose(poor) == "embedded"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bench.config.load import load
-from bench.experiment.plan import arm_counts, block_count, cost, plan, plan_record, plan_text, run_ids
+from bench.experiment.plan import block_count, cost, plan, plan_record, plan_text, run_ids
 from bench.models.counts import Counts
 from bench.results.store import plan_sha256, primary_record
 
@@ -151,7 +151,7 @@ def test_the_record_of_a_plan_is_plain_data():
 
 def test_the_cost_of_resnet18_by_hand():
     config = load(EMBEDDED)
-    rows = {row["arm"]: row for row in cost(config, arm_counts(config))}
+    rows = {row["arm"]: row for row in cost(config)}
     assert RESNET18_MAC == 37_016_576
     assert rows["random"] == {
         "arm": "random", "network": "resnet18", "stem": "stock", "input_size": None, "weights": "random",
@@ -165,7 +165,7 @@ def test_the_cost_of_resnet18_by_hand():
 def test_the_cost_grows_with_budget_and_blocks():
     def pflop(*overrides: str) -> float:
         config = load(EMBEDDED, overrides)
-        return cost(config, arm_counts(config))[0]["train_pflop_all_runs"]
+        return cost(config)[0]["train_pflop_all_runs"]
 
     assert pflop("--train.samples=11520") == pytest.approx(2 * pflop())
     assert pflop("--blocks=14") == pytest.approx(2 * pflop())
@@ -173,13 +173,13 @@ def test_the_cost_grows_with_budget_and_blocks():
 
 def test_a_network_at_another_size_costs_another_sum():
     config = load(EMBEDDED, ["--model.input_size=64"])
-    row = cost(config, arm_counts(config))[0]
+    row = cost(config)[0]
     assert (row["input_size"], row["flops_per_image"]) == (64, 296_101_888)
 
 
 def test_what_is_not_counted_is_null():
     config = load(EMBEDDED, ["--model.name=resnet34"])
-    row = cost(config, arm_counts(config))[0]
+    row = cost(config)[0]
     assert row["parameters"] is row["flops_per_image"] is row["train_pflop_all_runs"] is None
     line = plan_text(config, [row]).splitlines()[-1]
     assert columns(line) == ["pretrained", "resnet34", "self", "not stored", "--build", "90", "18"]
@@ -188,7 +188,7 @@ def test_what_is_not_counted_is_null():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_shipped_plans_fit_a_terminal_and_know_their_cost(name):
     config = load(name)
-    rows = cost(config, arm_counts(config))
+    rows = cost(config)
     text = plan_text(config, rows)
     assert max(len(line) for line in text.splitlines()) <= 130
     assert all(row["parameters"] and row["flops_per_image"] for row in rows)
@@ -212,14 +212,14 @@ def test_long_names_do_not_run_into_each_other():
 
 def test_the_text_names_the_comparison_that_decides():
     config = load(EMBEDDED)
-    text = plan_text(config, cost(config, arm_counts(config)))
+    text = plan_text(config, cost(config))
     assert "7 blocks of 3 runs (21 runs), seeds 0 to 6" in text
     assert "primary: pretrained against random at 0.90 on the train clock" in text
 
 
 def test_one_arm_alone_is_compared_with_nothing():
     config = load("small_cnn")
-    text = plan_text(config, cost(config, arm_counts(config)))
+    text = plan_text(config, cost(config))
     assert "primary: small_cnn at 0.80 on the train clock" in text
     assert "against" not in text
 
@@ -277,16 +277,16 @@ def test_the_longest_budget_alone_is_the_run_without_budgets():
 def test_budgets_are_in_the_record_and_in_the_cost():
     config = load(EMBEDDED, ANNEALED)
     assert plan_record(config, plan(config))["primary"]["budget_samples"] == [1920, 3840, 5760]
-    row, alone = (cost(c, arm_counts(c))[0]["train_pflop_all_runs"] for c in (config, load(EMBEDDED)))
+    row, alone = (cost(c)[0]["train_pflop_all_runs"] for c in (config, load(EMBEDDED)))
     assert row == pytest.approx(2 * alone)
-    text = plan_text(config, cost(config, arm_counts(config)))
+    text = plan_text(config, cost(config))
     assert "7 blocks of 9 runs (63 runs), seeds 0 to 6; annealed; primary" in text
 
 
 def test_until_decided_plans_as_many_blocks_as_there_may_be():
     config = load(EMBEDDED, ["--until_decided=true", "--primary.max_blocks=12"])
     assert (block_count(config), len(plan(config)), block_count(load(EMBEDDED))) == (12, 12, 7)
-    assert "at most 12 blocks of 3 runs (36 runs), seeds 0 to 11" in plan_text(config, cost(config, arm_counts(config)))
+    assert "at most 12 blocks of 3 runs (36 runs), seeds 0 to 11" in plan_text(config, cost(config))
     assert run_ids(plan(config))[:21] == run_ids(plan(load(EMBEDDED)))
 
 
@@ -307,7 +307,7 @@ def test_an_arm_with_a_seed_of_its_own_has_its_own_seeds():
 def test_the_text_never_shows_a_threshold_as_another():
     def text(threshold: float) -> str:
         config = load(EMBEDDED, [f"--thresholds=[{threshold}]", f"--primary.threshold={threshold}"])
-        return plan_text(config, cost(config, arm_counts(config)))
+        return plan_text(config, cost(config))
 
     for threshold, label in ((0.925, "0.925"), (0.9, "0.90"), (0.995, "0.995")):
         assert f"against random at {label} on the train clock" in text(threshold)
@@ -315,9 +315,9 @@ def test_the_text_never_shows_a_threshold_as_another():
 
 def test_the_text_tells_how_many_blocks_decide_where_a_spread_is_stored():
     config = load(EMBEDDED, ["--primary.spread=0.1", "--primary.smallest_ratio=1.2"])
-    text = plan_text(config, cost(config, arm_counts(config)))
+    text = plan_text(config, cost(config))
     assert "decide 9 times in 10, at the stored spread 0.1: 1.2x 12, 1.5x 7, 2x 7, 4x 7" in text
-    assert "stored spread" not in plan_text(load(EMBEDDED, ["--primary.spread=null"]), cost(config, arm_counts(config)))
+    assert "stored spread" not in plan_text(load(EMBEDDED, ["--primary.spread=null"]), cost(config))
 
 
 @pytest.mark.parametrize("override", ["--blocks=3", "--data.dir=x", "--thresholds=[0.9]", "--primary.alpha=0.01"])

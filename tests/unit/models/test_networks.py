@@ -6,12 +6,18 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from bench.models.counts import Counts, known_counts, stored_counts
+from bench.config.load import stored
+from bench.models.counts import Counts, stored_counts
 from bench.models.networks import Resized, build, check_network, count, head_prefixes, iso_flop_size, preprocessing, wrap
 from tests.unit.data.factory import data_config
 from tests.unit.models.factory import model_config
 
-COUNTS = known_counts()
+COUNTS = {
+    (network, stem, size): stored_counts(model_config(network, stem=stem, input_size=size), data_config())
+    for network, stems in stored("counts").items()
+    for stem, row in stems.items()
+    for size in row["forward_mmac"]
+}
 DATA_MEAN, DATA_STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 
@@ -100,11 +106,11 @@ def test_stored_counts_are_of_the_size_after_resizing():
     def stored(source: str = "cifar10", image_size: int | None = None, **model) -> Counts | None:
         return stored_counts(model_config(name="resnet18", **model), data_config(source=source, image_size=image_size))
 
-    assert stored() is COUNTS["resnet18", "stock", 32]
-    assert stored(input_size=64) is COUNTS["resnet18", "stock", 64]
-    assert stored(stem="3x3") is COUNTS["resnet18", "3x3", 32]
-    assert stored("image_folder", image_size=64) is COUNTS["resnet18", "stock", 64]
-    assert stored("image_folder", image_size=64, input_size=128) is COUNTS["resnet18", "stock", 128]
+    assert stored() == COUNTS["resnet18", "stock", 32]
+    assert stored(input_size=64) == COUNTS["resnet18", "stock", 64]
+    assert stored(stem="3x3") == COUNTS["resnet18", "3x3", 32]
+    assert stored("image_folder", image_size=64) == COUNTS["resnet18", "stock", 64]
+    assert stored("image_folder", image_size=64, input_size=128) == COUNTS["resnet18", "stock", 128]
     assert stored(input_size=80) is None
     assert stored("elsewhere") is None
 
@@ -202,13 +208,13 @@ def test_wrap_leaves_the_state_with_the_raw_network():
 
 def test_our_own_network_takes_the_datas_normalisation():
     prepared = preprocessing(on_meta("small_cnn"), DATA_MEAN, DATA_STD, "network")
-    assert (prepared.mean, prepared.std, prepared.of) == (DATA_MEAN, DATA_STD, "data")
+    assert prepared == (DATA_MEAN, DATA_STD, "data")
 
 
 def test_unit_normalisation_leaves_fractions_of_255_whatever_the_network():
     for name in ("small_cnn", "resnet18"):
         prepared = preprocessing(on_meta(name), DATA_MEAN, DATA_STD, "unit")
-        assert (prepared.mean, prepared.std, prepared.of) == ((0, 0, 0), (1, 1, 1), "unit")
+        assert prepared == ((0, 0, 0), (1, 1, 1), "unit")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +227,7 @@ def test_unit_normalisation_leaves_fractions_of_255_whatever_the_network():
 def test_a_timm_network_keeps_the_one_its_weights_were_trained_with(name, mean, std):
     """Whatever it starts from: the arms of one comparison then see the same images."""
     prepared = preprocessing(on_meta(name), DATA_MEAN, DATA_STD, "network")
-    assert (prepared.mean, prepared.std, prepared.of) == (mean, std, "weights")
+    assert prepared == (mean, std, "weights")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> Start:
                 drawn = torch.rand(value.shape, generator=generator) ** 3 * (place + 1) / 10
                 tensors[key] = drawn if key.endswith("running_var") else drawn - place / 40
                 tensors[key] = tensors[key] if value.is_floating_point() else value + 77
-    return Start(tensors=tensors, record={}, transform=how)
+    return Start(tensors=tensors, record={"transform": how})
 
 
 def state_of(how: str, seed: int, tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -134,10 +134,10 @@ def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, how):
     network, path = build("small_cnn", 10), tmp_path / "w.safetensors"
     save_file(given_start(how).tensors, path)
     found = start(model_config(), weights_config(file=str(path), transform=how), network)
-    assert (found.transform, found.record["transform"], found.record["stem"]) == (how, how, None)
+    assert (found.record["transform"], found.record["stem"]) == (how, None)
     state = initial_state(model_config(), 10, 2, found)
     assert all(torch.equal(state[key], value) for key, value in state_of(how, 2).items())
-    assert file_start(path, network, weights_config(), tag=None).transform is None
+    assert file_start(path, network, weights_config(), tag=None).record["transform"] is None
 
 
 @pytest.mark.parametrize(("key", "value"), [("transform", "shuffled"), ("transform", "random_matched"), ("stem", "crop")])
