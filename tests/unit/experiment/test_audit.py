@@ -107,7 +107,7 @@ PLANTS = {
         "wrap", lambda network, config: plain_wrap(network, dataclasses.replace(config, interpolation="bilinear"))
     ),
     "data.mean": set_in_assemble(
-        "preprocessing", lambda *of: dataclasses.replace(plain_normal(*of), mean=(0.5, 0.5, 0.5))
+        "preprocessing", lambda *of: ((0.5, 0.5, 0.5), *plain_normal(*of)[1:])
     ),
     "optimizer.groups": replaced("optimizer", "adamw", f"{__name__}:no_decay"),
     "precision.parameters": set_in_assemble("build", half),
