@@ -187,16 +187,17 @@ class _Run:
     def _evaluate(self, split: str, *, final: bool = False) -> float:
         """Score a split and note it; the mean loss, infinite where it is not finite."""
         self.timer.switch("evaluate_final" if final else "evaluate")
-        score = self._program.evaluate(self._assembly.val if split == "val" else self._assembly.test)
+        confusion, loss = self._program.evaluate(self._assembly.val if split == "val" else self._assembly.test)
+        right = [row[k] for k, row in enumerate(confusion)]
         self.timer.switch("log")
         self._emit(
             "eval_stop", split=split, samples=self._order.samples_seen(self._step),
-            correct=sum(score.class_correct), total=score.total, loss=score.loss if math.isfinite(score.loss) else None,
-            class_correct=score.class_correct, confusion=score.confusion if final else None,
+            correct=sum(right), total=sum(map(sum, confusion)), loss=loss if math.isfinite(loss) else None,
+            class_correct=right, confusion=confusion if final else None,
             segments_s=self.segments_s(), data_wait_s=self._world.slowest([self._data_wait_s])[0],
         )  # fmt: skip
         self._deliver()
-        return score.loss if math.isfinite(score.loss) else math.inf
+        return loss if math.isfinite(loss) else math.inf
 
     def segments_s(self) -> dict[str, float]:
         """Seconds by segment so far, the slowest rank's."""

@@ -28,13 +28,7 @@ class RunSpec:
     config: ExperimentConfig  # with the arm's overrides and, of several budgets, this run's
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """One run of every arm (and budget) with one seed, in an order drawn at random."""
-
-    index: int
-    seed: int
-    runs: tuple[RunSpec, ...]
+Block = list[RunSpec]  # one run of every arm (and budget) with one seed, in an order drawn at random
 
 
 def plan(config: ExperimentConfig) -> list[Block]:
@@ -46,20 +40,19 @@ def plan(config: ExperimentConfig) -> list[Block]:
         for samples in config.budgets or (shared.train.samples,):
             own = replace(shared, train=replace(shared.train, samples=samples))
             kinds.append((arm, own, run_digest(own, METHOD_VERSION, *recipe_digests(own))))
-    blocks = []
+    blocks: list[Block] = []
     for index in range(block_count(config)):
-        runs = []
+        blocks.append([])
         for place in permutation(len(kinds), config.seed + index, Stream.BLOCK_ORDER):
             arm, own, digest = kinds[place]
             run_id = f"{arm}-s{own.seed + index}-{digest}"
-            runs.append(RunSpec(run_id=run_id, arm=arm, seed=own.seed + index, block=index, config=own))
-        blocks.append(Block(index=index, seed=config.seed + index, runs=tuple(runs)))
+            blocks[-1].append(RunSpec(run_id=run_id, arm=arm, seed=own.seed + index, block=index, config=own))
     return blocks
 
 
 def run_ids(blocks: list[Block]) -> list[str]:
     """Every run's id, in the order the runs are made."""
-    return [run.run_id for block in blocks for run in block.runs]
+    return [run.run_id for block in blocks for run in block]
 
 
 def recipe_digests(config: ExperimentConfig) -> list[str]:
@@ -78,7 +71,7 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
     trained, needed = (f"{of.model.name!r} ({stem} stem)" for of, stem in zip((recipe, config), stems, strict=True))
     if trained != needed:
         raise ValueError(f"weights.recipe: {config.weights.recipe} trains {trained}, the arm needs {needed}")
-    spec = plan(recipe)[0].runs[0]
+    spec = plan(recipe)[0][0]
     if spec.config.weights.source == "self":
         raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")
     return spec
@@ -86,7 +79,7 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
 
 def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]:
     """The plan as plain data, for plan.json: the config, every run's id and the one primary comparison with its hash."""
-    tree, ids = as_dict(config), [[run.run_id for run in block.runs] for block in blocks]
+    tree, ids = as_dict(config), [[run.run_id for run in block] for block in blocks]
     primary = primary_record(tree, ids)
     whole = {"schema_version": 2, "primary": primary, "sha256": plan_sha256(primary), "amended": []}
     return {**whole, "config": tree, "blocks": ids}

@@ -18,7 +18,7 @@ from bench.results.audit import check_declared
 from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore, write_json
-from bench.results.verdict import is_enough
+from bench.results.verdict import answer, is_enough
 from bench.runtime.compute import check_compiler, check_precision, resolve
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
@@ -79,7 +79,7 @@ class Suite:
         if "precision" not in facts:
             facts["precision"] = world.from_main(self._resolve_precision() if world.is_main else None)
             world.set_precision(facts["precision"]["name"])
-        missing = [[spec for spec in block.runs if spec.run_id not in done] for block in self._blocks]
+        missing = [[spec for spec in block if spec.run_id not in done] for block in self._blocks]
         needed = [spec for specs in missing for spec in specs]
         facts["process_runs"] = len(needed)
         if self._config.clock == "wall" and len(needed) > 1:
@@ -138,5 +138,5 @@ class Suite:
     def _provisional(self) -> bool:
         """Tell what the runs show so far; whether that is enough. On rank 0."""
         report = summarize(self._plan, self._store.results(self._run_ids), trials=self._store.trials())
-        self._study.trackers.summary(report)
+        self._tell(answer(report))
         return is_enough(report)

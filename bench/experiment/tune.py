@@ -81,17 +81,17 @@ class Tuner(Suite):
 
     def _block(self, index: int) -> Block:
         """A run of every arm with one seed, each at its own rate."""
-        place, seed, runs = index // self._asked.seeds, self._asked.first_seed + index % self._asked.seeds, []
+        place, seed, runs = index // self._asked.seeds, self._asked.first_seed + index % self._asked.seeds, Block()
         for arm, shared in self._arms.items():
             own = replace(shared, optim=replace(shared.optim, lr=self._rates[arm][place]))
             run_id = f"{arm}-lr{own.optim.lr:g}-s{seed}-{run_digest(own, METHOD_VERSION, *recipe_digests(own))}"
             runs.append(RunSpec(run_id=run_id, arm=arm, seed=seed, block=index, config=own))
-        return Block(index=index, seed=seed, runs=tuple(runs))
+        return runs
 
     def _finished(self) -> set[str]:
         """As of any study. Raises ValueError where these runs and all on record are more than an arm may have."""
         stored = self._whole.trials()
-        planned = [run for block in self._blocks for run in block.runs if run.run_id not in {known.run_id for known in stored}]
+        planned = [run for block in self._blocks for run in block if run.run_id not in {known.run_id for known in stored}]
         points = ((run.arm, run.config.optim.lr, run.config.train.samples) for run in planned)
         if over := over_budget(as_dict(self._config), stored, points):
             raise ValueError(f"{self._store.root}: {'; '.join(over)}: every run on record counts, for all arms alike")

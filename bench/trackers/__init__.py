@@ -23,9 +23,6 @@ class Tracker(Protocol):
     def finish(self, result: RunResult) -> None:
         """The run ended, whatever its status."""
 
-    def summary(self, report: dict[str, Any]) -> None:
-        """A block ended: the provisional report (bench.results.comparison.summarize)."""
-
     def close(self) -> None:
         """The process ends."""
 
@@ -49,7 +46,6 @@ class Guarded:
     start = partialmethod(_attempt, "start")
     event = partialmethod(_attempt, "event")
     finish = partialmethod(_attempt, "finish")
-    summary = partialmethod(_attempt, "summary")
     close = partialmethod(_attempt, "close")
 
 

@@ -12,7 +12,6 @@ from rich.text import Text
 from bench.results.comparison import time_to_accuracy_s
 from bench.results.events import Event
 from bench.results.fold import RunResult
-from bench.results.verdict import answer
 from bench.results.words import accuracy_label
 
 
@@ -59,10 +58,6 @@ class ConsoleTracker:
         error = (result.error or "").strip().rpartition("\n")[2]
         told = (result.status, f"{accuracy_label(self._threshold)} {after}", test, rate, error)
         self._show("  ".join(part for part in told if part))
-
-    def summary(self, report: dict[str, Any]) -> None:
-        """Print the provisional answer."""
-        self._console.print(Text(answer(report)), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the table as it stands and give the terminal back."""

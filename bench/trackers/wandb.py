@@ -92,9 +92,6 @@ class WandbTracker:
             self._run.summary.update(self._summary(result))
             self._end(exit_code=0 if result.status in ("completed", "diverged") else 1)
 
-    def summary(self, report: dict[str, Any]) -> None:
-        """W&B holds runs; the comparison is the report's."""
-
     def close(self) -> None:
         """End an unfinished W&B run as failed, and wandb's service process."""
         self._end(exit_code=1)

@@ -4,9 +4,8 @@ import dataclasses
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,22 +38,11 @@ class Objective(nn.Module):
         return loss_N, logits_NK.argmax(dim=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
+class Score(NamedTuple):
     """Exact counts over all ranks: images of each class (row) by what they were taken for, [K, K]; and the mean loss."""
 
     confusion: list[list[int]]
     loss: float
-
-    @property
-    def class_correct(self) -> list[int]:
-        """Images of each class classified rightly [K]."""
-        return [row[k] for k, row in enumerate(self.confusion)]
-
-    @property
-    def total(self) -> int:
-        """All images."""
-        return sum(map(sum, self.confusion))
 
 
 class Program:

@@ -40,8 +40,7 @@ def main(experiment: str, folder: Path, *overrides: str) -> None:
         weights.append(_weights(assembly.program.raw))
     torch.save(weights, folder / f"rank{world.rank}.pt")
     kept = {
-        "size": world.size, "correct": sum(score.class_correct), "total": score.total, "loss": score.loss, "steps": steps,
-        "losses": losses,
+        "size": world.size, "confusion": score.confusion, "loss": score.loss, "steps": steps, "losses": losses,
         "slowest": world.slowest([float(world.rank)]), "from_main": world.from_main({"rank": world.rank}),
     }  # fmt: skip
     (folder / f"rank{world.rank}.json").write_text(json.dumps(kept))

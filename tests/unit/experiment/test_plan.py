@@ -31,13 +31,13 @@ def in_the_root(monkeypatch):
 
 def ids_of(*overrides: str, experiment: Any = EMBEDDED) -> dict[str, str]:
     """Each arm's run id in the first block."""
-    return {run.arm: run.run_id for run in plan(load(experiment, overrides))[0].runs}
+    return {run.arm: run.run_id for run in plan(load(experiment, overrides))[0]}
 
 
 def orders(blocks: int, *overrides: str) -> list[str]:
     """The arms' first letters, a word a block."""
     planned = plan(load(EMBEDDED, [f"--blocks={blocks}", *overrides]))
-    return ["".join(run.arm[0] for run in block.runs) for block in planned]
+    return ["".join(run.arm[0] for run in block) for block in planned]
 
 
 def recipe_study(folder: Path, **changes: Any) -> Path:
@@ -56,20 +56,20 @@ def columns(line: str) -> list[str]:
 def test_every_arm_runs_once_in_each_of_seven_blocks():
     config = load(EMBEDDED)
     blocks = plan(config)
-    assert [block.index for block in blocks] == list(range(7))
-    for block in blocks:
-        assert sorted(run.arm for run in block.runs) == sorted(config.arms)
-        assert {run.block for run in block.runs} == {block.index}
+    assert len(blocks) == 7
+    for index, block in enumerate(blocks):
+        assert sorted(run.arm for run in block) == sorted(config.arms)
+        assert {run.block for run in block} == {index}
 
 
 def test_the_arms_of_a_block_share_its_seed_and_blocks_count_up():
-    for block in plan(load(EMBEDDED, ["--seed=40"])):
-        assert {run.seed for run in block.runs} == {block.seed} == {40 + block.index}
+    for index, block in enumerate(plan(load(EMBEDDED, ["--seed=40"]))):
+        assert {run.seed for run in block} == {40 + index}
 
 
 def test_a_run_has_the_config_of_its_arm():
     for block in plan(load(EMBEDDED)):
-        found = {run.arm: (run.config.model.name, run.config.weights.source) for run in block.runs}
+        found = {run.arm: (run.config.model.name, run.config.weights.source) for run in block}
         assert found == {
             "pretrained": ("resnet18", "self"), "random": ("resnet18", "random"), "small_cnn": ("small_cnn", "random"),
         }  # fmt: skip
@@ -92,11 +92,11 @@ def test_run_ids_are_names_of_directories_and_unique():
     ids = run_ids(blocks)
     assert len(set(ids)) == len(ids) == 150
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", run_id) for run_id in ids)
-    assert ids == [run.run_id for block in blocks for run in block.runs]
+    assert ids == [run.run_id for block in blocks for run in block]
 
 
 def test_run_ids_name_arm_seed_and_digest():
-    for run in (run for block in plan(load(EMBEDDED)) for run in block.runs):
+    for run in (run for block in plan(load(EMBEDDED)) for run in block):
         assert re.fullmatch(rf"{run.arm}-s{run.seed}-[0-9a-f]{{8}}", run.run_id)
 
 
@@ -262,15 +262,15 @@ ANNEALED = ("--kind=annealed", "--schedule.name=cosine", "--budgets=[1920, 3840,
 
 
 def test_every_arm_runs_at_every_budget_in_each_block():
-    for block in plan(load(EMBEDDED, ANNEALED)):
-        made = [(run.arm, run.config.train.samples) for run in block.runs]
+    for index, block in enumerate(plan(load(EMBEDDED, ANNEALED))):
+        made = [(run.arm, run.config.train.samples) for run in block]
         assert sorted(made) == [(arm, n) for arm in ("pretrained", "random", "small_cnn") for n in (1920, 3840, 5760)]
-        assert {run.seed for run in block.runs} == {block.seed}
+        assert {run.seed for run in block} == {index}
     assert len(set(run_ids(plan(load(EMBEDDED, ANNEALED))))) == 63
 
 
 def test_the_longest_budget_alone_is_the_run_without_budgets():
-    several = {run.run_id for run in plan(load(EMBEDDED, ANNEALED))[0].runs if run.config.train.samples == 5760}
+    several = {run.run_id for run in plan(load(EMBEDDED, ANNEALED))[0] if run.config.train.samples == 5760}
     assert several == set(ids_of(*ANNEALED[:2]).values())
 
 
@@ -292,15 +292,15 @@ def test_until_decided_plans_as_many_blocks_as_there_may_be():
 
 def test_an_arm_with_a_seed_of_its_own_has_its_own_seeds():
     config = load("controls")
-    for block in plan(config):
-        seeds = {run.arm: run.seed for run in block.runs}
+    for index, block in enumerate(plan(config)):
+        seeds = {run.arm: run.seed for run in block}
         assert seeds == {
-            "pretrained": block.index,
-            "random": block.index,
-            "shuffled": block.index,
-            "random_again": 1000 + block.index,
+            "pretrained": index,
+            "random": index,
+            "shuffled": index,
+            "random_again": 1000 + index,
         }
-    digests = {run.arm: run.run_id.rpartition("-")[2] for run in plan(config)[0].runs}
+    digests = {run.arm: run.run_id.rpartition("-")[2] for run in plan(config)[0]}
     assert digests["random_again"] == digests["random"] != digests["shuffled"]
 
 

@@ -6,10 +6,8 @@ import threading
 import pytest
 from rich.console import Console
 
-from bench.results.comparison import summarize
-from bench.results.verdict import answer
 from bench.trackers.console import ConsoleTracker
-from tests.unit.results_factory import make_config, make_event, make_look, make_looks, make_plan, make_result, make_run_start
+from tests.unit.results_factory import make_config, make_event, make_look, make_looks, make_result, make_run_start
 
 
 def terminal(width: int, **options) -> Console:
@@ -96,16 +94,6 @@ def test_plain_lines_are_flushed_at_once(monkeypatch):
     assert pipe.flushed == len(pipe.getvalue()) > 0
 
 
-def test_the_summary_is_the_provisional_answer_on_one_line(capsys):
-    results = [make_result([0.9, 0.9]), make_result([0.1, 0.9, 0.9], "random")]
-    report = summarize(make_plan(), results)
-    ConsoleTracker(make_config()).summary(report)
-    assert capsys.readouterr().out == answer(report) + "\n"
-    console = terminal(30)
-    ConsoleTracker(make_config(), console=console).summary(report)
-    assert console.file.getvalue() == answer(report) + "\n"
-
-
 def test_on_a_terminal_the_table_holds_a_row_an_arm():
     console = terminal(160)
     tracker = ConsoleTracker(make_config(), console=console)
@@ -141,7 +129,6 @@ def test_the_table_is_drawn_by_events_alone():
 def test_no_terminal_is_too_narrow(width):
     tracker = ConsoleTracker(make_config(), console=terminal(width))
     play(tracker, [0.5, 0.9, 0.9])
-    tracker.summary(summarize(make_plan(), [make_result([0.9, 0.9])]))
     tracker.close()
 
 

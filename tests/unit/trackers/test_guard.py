@@ -3,7 +3,7 @@
 import pytest
 
 from bench.trackers import Guarded
-from tests.unit.results_factory import make_config, make_look, make_result, make_run_start
+from tests.unit.results_factory import make_look, make_result, make_run_start
 
 
 class Recording:
@@ -27,9 +27,6 @@ class Recording:
     def finish(self, result) -> None:
         self._called("finish")
 
-    def summary(self, report) -> None:
-        self._called("summary")
-
     def close(self) -> None:
         self._called("close")
 
@@ -39,24 +36,23 @@ def use(guarded: Guarded) -> None:
     guarded.start(make_run_start())
     guarded.event(make_look(1, 0.5))
     guarded.finish(make_result([0.5]))
-    guarded.summary(make_config())
     guarded.close()
 
 
 def test_a_sound_tracker_hears_everything_once(capsys):
     tracker = Recording()
     use(Guarded({"fake": tracker}))
-    assert tracker.calls == ["start", "event", "finish", "summary", "close"]
+    assert tracker.calls == ["start", "event", "finish", "close"]
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("raises_in", ["start", "event", "finish", "summary", "close"])
+@pytest.mark.parametrize("raises_in", ["start", "event", "finish", "close"])
 def test_a_failing_tracker_is_told_once_closed_and_never_called_again(raises_in, capsys):
     tracker = Recording(raises_in)
     guarded = Guarded({"fake": tracker})
     use(guarded)
     use(guarded)
-    order = ["start", "event", "finish", "summary", "close"]
+    order = ["start", "event", "finish", "close"]
     assert tracker.calls == [*order[: order.index(raises_in) + 1], "close"]
     out, err = capsys.readouterr()
     assert out == ""
@@ -66,7 +62,7 @@ def test_a_failing_tracker_is_told_once_closed_and_never_called_again(raises_in,
 def test_a_failing_tracker_leaves_the_others_alone(capsys):
     sound = Recording()
     use(Guarded({"fake": Recording("start"), "sound": sound}))
-    assert sound.calls == ["start", "event", "finish", "summary", "close"]
+    assert sound.calls == ["start", "event", "finish", "close"]
     assert capsys.readouterr().err.startswith("tracker fake is off")
 
 
