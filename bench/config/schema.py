@@ -1,7 +1,7 @@
 """The config's shape: frozen dataclasses. Values and their meaning stand in configs/base.yaml; nothing here has a default."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, dataclass_transform
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -15,12 +15,18 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # of a directory: neither hidden nor `..`
 
 
-class _Strict:
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class _Section:
+    """Makes each subclass a frozen dataclass by keyword, in which an unknown key is refused."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
 
-@dataclass(frozen=True, kw_only=True)
-class DataConfig(_Strict):
+
+class DataConfig(_Section):
     """Where images come from and how they reach the device."""
 
     source: str
@@ -41,8 +47,7 @@ class DataConfig(_Strict):
     labels: Literal["given", "shuffled"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig(_Strict):
+class ModelConfig(_Section):
     """The network, its first layers, and the size that images are resized to on the device (null: as they are)."""
 
     name: str
@@ -52,8 +57,7 @@ class ModelConfig(_Strict):
     checkpoint_activations: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class WeightsConfig(_Strict):
+class WeightsConfig(_Section):
     """What the network starts from; how a 3x3 stem is made of 7x7 weights, and what is left of the values."""
 
     source: Literal["random", "hub", "file", "self"]
@@ -66,8 +70,7 @@ class WeightsConfig(_Strict):
     transform: Literal["shuffled", "random_matched"] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptimConfig(_Strict):
+class OptimConfig(_Section):
     """Optimizer and its numbers; `momentum` is SGD's, the betas are Adam's; `layer_decay` is each layer's lr / the next one's."""
 
     name: str
@@ -79,8 +82,7 @@ class OptimConfig(_Strict):
     layer_decay: Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(_Strict):
+class FinetuneConfig(_Section):
     """Which layers are trained, for how many steps the head alone at first, and how fast BatchNorm's statistics move."""
 
     layers: Literal["all", "head"]
@@ -88,8 +90,7 @@ class FinetuneConfig(_Strict):
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig(_Strict):
+class ScheduleConfig(_Section):
     """Learning rate over steps, how it reacts to val loss, and the average of weights that looks are taken on (decay 0: none)."""
 
     name: str
@@ -101,8 +102,7 @@ class ScheduleConfig(_Strict):
     average_every_steps: PositiveInt
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig(_Strict):
+class TrainConfig(_Section):
     """One run's budget and step, and whether it may end sooner; patience is counted in looks without a lower val loss."""
 
     global_batch_size: PositiveInt
@@ -115,8 +115,7 @@ class TrainConfig(_Strict):
     checkpoint_every_looks: NonNegativeInt
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig(_Strict):
+class EvaluationConfig(_Section):
     """The grid of looks, in training samples, and the batch that a look is taken in; test beside val, for the record, or not."""
 
     every_samples: PositiveInt
@@ -124,16 +123,14 @@ class EvaluationConfig(_Strict):
     test_every_look: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompileConfig(_Strict):
+class CompileConfig(_Section):
     """torch.compile, always fullgraph and with static shapes."""
 
     enabled: bool
     mode: Literal["default", "max-autotune-no-cudagraphs"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class HardwareConfig(_Strict):
+class HardwareConfig(_Section):
     """What is asked of the machine. Never what it has: that is recorded when a run starts."""
 
     world_size: PositiveInt | None
@@ -141,8 +138,7 @@ class HardwareConfig(_Strict):
     loader_threads: PositiveInt
 
 
-@dataclass(frozen=True, kw_only=True)
-class WandbConfig(_Strict):
+class WandbConfig(_Section):
     """Weights & Biases; mode null: WANDB_MODE, else online with a key and offline without."""
 
     mode: Literal["online", "offline", "disabled"] | None
@@ -151,8 +147,7 @@ class WandbConfig(_Strict):
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PrimaryConfig(_Strict):
+class PrimaryConfig(_Section):
     """The one comparison that decides: this arm against the baseline, at this threshold; and by what rule."""
 
     arm: str
@@ -164,8 +159,7 @@ class PrimaryConfig(_Strict):
     interval_width: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class TuneConfig(_Strict):
+class TuneConfig(_Section):
     """`bench tune`: how many learning rates are tried for each arm, and what each trial may cost."""
 
     trials: Annotated[int, Field(ge=3)]
@@ -175,8 +169,7 @@ class TuneConfig(_Strict):
     samples: PositiveInt | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExperimentConfig(_Strict):
+class ExperimentConfig(_Section):
     """One question with its arms, seeds and factors. A run's config is the same with its arm's overrides applied."""
 
     name: Name

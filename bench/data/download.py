@@ -11,9 +11,9 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
@@ -27,8 +27,7 @@ PROGRESS_S = 10.0
 FAILURES = (OSError, HTTPException, ValueError)  # all that a url may be given up for
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """What a download must be: the name that it is kept under, its size, and its md5 as hex digits."""
 
     name: str

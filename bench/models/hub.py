@@ -5,8 +5,8 @@ Cache, mirrors and offline use are the client's own (HF_HOME, HF_ENDPOINT, HF_HU
 
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -18,8 +18,7 @@ from bench.results.store import sha256_of
 OPEN_LICENSES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense")
 
 
-@dataclass(frozen=True, kw_only=True)
-class HubWeights:
+class HubWeights(NamedTuple):
     """What is known of a tag before anything is fetched; a licence that timm does not state is "unknown"."""
 
     name: str

@@ -18,7 +18,7 @@ def templates(*, escape: bool = False) -> Environment:
     found.trim_blocks = found.lstrip_blocks = True
     found.add_extension("jinja2.ext.do")
     found.filters |= {form.__name__: form for form in (number, plain, seconds)}
-    found.filters |= {"accuracy": accuracy_label, "value": _value}
+    found.filters |= {"accuracy": accuracy_label, "value": lambda value: value if isinstance(value, str) else json.dumps(value)}
     found.globals |= {form.__name__: form for form in (Counter, table)}
     return found
 
@@ -37,11 +37,6 @@ def clock_label(report: Mapping[str, Any]) -> str:
 def plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line: a name cannot become markup, nor a cell two."""
     return re.sub(r"([\\`*\[\]<>|&~$]|(?<!\w)_|_(?!\w)|:(?=//))", r"\\\1", " ".join(text.split()))
-
-
-def _value(value: Any) -> str:
-    """A config value as its YAML would have it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def table(

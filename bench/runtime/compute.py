@@ -81,8 +81,6 @@ def compile_record(synchronize: Callable[[], None]) -> Iterator[dict[str, Any]]:
 
 
 def _counts() -> dict[str, int]:
-    return {
-        "graphs": counters["stats"]["unique_graphs"],
-        "cache_hits": counters["inductor"]["fxgraph_cache_hit"],
-        "cache_misses": counters["inductor"]["fxgraph_cache_miss"],
-    }
+    inductor = counters["inductor"]
+    found = counters["stats"]["unique_graphs"], inductor["fxgraph_cache_hit"], inductor["fxgraph_cache_miss"]
+    return dict(zip(("graphs", "cache_hits", "cache_misses"), found, strict=True))

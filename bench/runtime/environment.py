@@ -6,19 +6,20 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import torch
 
 _PACKAGES = ("torch", "torchvision", "timm", "triton", "nvidia-dali-cuda130", "accelerate", "wandb", "numpy")
 DRIVER = Path("/proc/driver/nvidia/version")
-Fact = str | int | float | None
 
 
-def environment_facts(device: torch.device, world_size: int) -> dict[str, Fact]:
+def environment_facts(device: torch.device, world_size: int) -> dict[str, Any]:
     """A flat dict of what the run ran on. Null where this machine has no such thing."""
-    facts: dict[str, Fact] = {
+    facts: dict[str, Any] = {
         "device": device.type,
         "world_size": world_size,
         "cpu": _first(r"(?<=model name\t: ).+", Path("/proc/cpuinfo")) or platform.processor(),
@@ -72,9 +73,7 @@ def _first(pattern: str, file: Path) -> str | None:
 
 def _commit() -> str | None:
     """The checkout's commit, marked when files differ from it; null outside a git checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        told = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=Path(__file__).parent)
-        return told.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+    command, here = ["git", "describe", "--always", "--dirty", "--abbrev=12"], Path(__file__).parent
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=here).strip()
+    return None

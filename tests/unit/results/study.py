@@ -107,7 +107,7 @@ def study_plan(output: Path, *overrides: str) -> SimpleNamespace:
         blocks = plan(config)
     store = RunStore(output / config.name)
     record = store.write_plan(plan_record(config, blocks))
-    return SimpleNamespace(config=config, record=record, store=store, specs=[spec for block in blocks for spec in block.runs])
+    return SimpleNamespace(config=config, record=record, store=store, specs=[spec for block in blocks for spec in block])
 
 
 def write_run(
