@@ -19,12 +19,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "torch": "bench.data.loaders:TorchLoader",
     },
     "network": {"small_cnn": "bench.models.cnn:small_cnn", "maxpool_cnn": "bench.models.cnn:maxpool_cnn"},
-    "optimizer": {
-        "adamw": "bench.training.optimizers:adamw",
-        "adam": "bench.training.optimizers:adam",
-        "sgd": "bench.training.optimizers:sgd",
-    },
-    "schedule": {"constant": "bench.training.optimizers:constant", "cosine": "bench.training.optimizers:cosine"},
+    "optimizer": {name: f"bench.training.optimizers:{name}" for name in ("adamw", "adam", "sgd")},
+    "schedule": {name: f"bench.training.optimizers:{name}" for name in ("constant", "cosine")},
     "tracker": {"console": "bench.trackers.console:ConsoleTracker", "wandb": "bench.trackers.wandb:WandbTracker"},
 }
 

@@ -166,16 +166,13 @@ def count(model: ModelConfig, classes: int, input_size: int) -> Counts:
 def iso_flop_size(model: ModelConfig, classes: int, size: int, flops: int) -> dict[str, Any]:
     """The input size in pixels whose forward pass comes nearest to so many FLOPs, and its ratio to them.
 
-    A multiple of the network's total stride (8 where that is not told) or, as where a network takes no other, the `size` it has.
+    One of the first 16 multiples of the network's total stride (of 8 px where that is not told), or the `size` that it has.
     """
     with torch.device("meta"):
         told = getattr(build(model.name, classes, model.stem), "feature_info", None)
-    unit = told[-1]["reduction"] if told and model.stem == "stock" else 8
-    ratios, best = {size: count(model, classes, size).flops_per_image / flops}, size
-    for _ in range(3):  # from size to size: FLOPs grow about as its square
-        step = max(1, int(best / math.sqrt(ratios[best]) / unit))
-        for other in {unit * step, unit * (step + 1)} - ratios.keys():
-            with contextlib.suppress(ValueError):
-                ratios[other] = count(model, classes, other).flops_per_image / flops
-        best = min(ratios, key=lambda known: abs(math.log(ratios[known])))
+    unit, ratios = told[-1]["reduction"] if told and model.stem == "stock" else 8, {}
+    for known in {size, *range(unit, 17 * unit, unit)}:
+        with contextlib.suppress(ValueError):  # a network may take its own size alone
+            ratios[known] = count(model, classes, known).flops_per_image / flops
+    best = min(ratios, key=lambda known: abs(math.log(ratios[known])))
     return {"input_size": best, "flops_ratio": ratios[best]}

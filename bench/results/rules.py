@@ -11,6 +11,8 @@ from bench.results.clocks import read_clock
 from bench.results.fold import Look, RunResult
 from bench.results.statistics import Span
 
+Crossing = tuple[int, str]  # the look at which a threshold was reached, and its kind: confirmed, terminal, touch or end
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -27,9 +29,6 @@ RULES = {
     "dawnbench": Rules(split="test", reached="touch", clock="train", words="the first touch on test, train clock"),
     "airbench": Rules(split="test", reached="mean", clock="airbench", words="mean test accuracy at the end, airbench clock"),
 }
-
-
-Crossing = tuple[int, str]  # the look at which a threshold was reached, and its kind: confirmed, terminal, touch or end
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,7 @@ class ConsoleTracker:
         after = "not reached" if time_s is None else f"after {time_s:.1f} s"
         test = "" if result.test_accuracy is None else f"test {result.test_accuracy:.4f}"
         rate = "" if result.images_per_s is None else f"{result.images_per_s:.0f} images/s"
-        error = (result.error or "").strip().rpartition("\n")[2]
-        told = (result.status, f"{accuracy_label(self._threshold)} {after}", test, rate, error)
+        told = (result.status, f"{accuracy_label(self._threshold)} {after}", test, rate, result.error)
         self._show("  ".join(part for part in told if part))
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ def test_a_resumed_run_says_so_and_counts_its_looks_on(capsys):
         ([], {"status": "diverged", "test_correct": None, "images_per_s": None}, "diverged  0.90 not reached"),
         (
             [0.7],
-            {"status": "failed", "test_correct": None, "images_per_s": None, "error": "Traceback\nRuntimeError: no [memory]\n"},
+            {"status": "failed", "test_correct": None, "images_per_s": None, "error": "RuntimeError: no [memory]"},
             "failed  0.90 not reached  RuntimeError: no [memory]",
         ),
     ],
