@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -127,8 +126,7 @@ def _tune(args: argparse.Namespace) -> None:
     with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
         if summary := Tuner(config, world).run():
             layer = f"--layer={Path(config.output) / config.name / 'tuned.yaml'}"
-            command = shlex.join(["python", "-m", "bench", "run", str(args.experiment), *args.overrides, layer])
-            told = templates().get_template("tuning.j2").render(tuning=summary, clock=config.clock, command=command)
+            told = templates().get_template("tuning.j2").render(tuning=summary, clock=config.clock, layer=layer)
             print(f"\n{told}", flush=True)
 
 

@@ -165,7 +165,6 @@ class TuneConfig(_Section):
     trials: Annotated[int, Field(ge=3)]
     finer: bool
     seeds: PositiveInt
-    first_seed: Seed
     samples: PositiveInt | None
 
 

@@ -12,9 +12,8 @@ import re
 import tarfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -49,8 +48,7 @@ KNOWN_MD5 = {
 }
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """One way in which CIFAR-10 is published: the folder of its files, what decodes one, and its archive, if any."""
 
     folder: str

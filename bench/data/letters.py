@@ -20,9 +20,7 @@ STYLES = [f"{family}{face}" for family, slant in SLANTED.items() for face in (""
 DRAWINGS = 20  # of each letter in each font
 HELD_OUT = 1040  # images in val, and as many in test
 MEAN, STD = (0.2679, 0.2679, 0.2679), (0.2967, 0.2967, 0.2967)  # of the train split
-SIZE, CANVAS, EM = 32, 96, 40  # pixels; at this em a capital is CAPITAL high
-CAPITAL = 29.2
-SEED = 0
+SIZE, CANVAS, EM, CAPITAL = 32, 96, 40, 29.2  # pixels; CAPITAL: how high a capital is at this em
 NOISE = 1 << 16  # the noise's place in the counter's epoch word, clear of the other draws
 
 
@@ -42,7 +40,7 @@ def render(samples: Indices) -> Split:
     labels, font_of = samples // (len(STYLES) * DRAWINGS), samples // DRAWINGS % len(STYLES)
     basic = ImageFont.Layout.BASIC  # Raqm, the other one, is not installed everywhere
     fonts = [ImageFont.truetype(path, EM, layout_engine=basic) for path in _font_files()]
-    drawn = np.stack([words(SEED, Stream.RENDER, samples, epoch=part) for part in range(4)], axis=1).reshape(-1, 16)
+    drawn = np.stack([words(0, Stream.RENDER, samples, epoch=part) for part in range(4)], axis=1).reshape(-1, 16)
     strokes = [_stroke(CLASSES[label], fonts[font], row) for label, font, row in zip(labels, font_of, drawn, strict=True)]
     grey = _light(np.stack(strokes), samples, drawn)
     return Split(images=np.repeat(grey[..., None], 3, axis=-1), labels=labels)
@@ -99,5 +97,5 @@ def _light(strokes: Images, samples: Indices, drawn: npt.NDArray[np.uint32]) -> 
 def _noise(samples: Indices) -> npt.NDArray[np.int64]:
     """[N, 32, 32], close to a normal distribution with mean 0 and deviation 148: a word's four bytes, added up."""
     counters = samples[:, None] * (SIZE * SIZE // 4) + np.arange(SIZE * SIZE // 4)
-    drawn = words(SEED, Stream.RENDER, counters, epoch=NOISE)
+    drawn = words(0, Stream.RENDER, counters, epoch=NOISE)
     return drawn.view(np.uint8).reshape(-1, SIZE, SIZE, 4).sum(axis=-1, dtype=np.int64) - 510

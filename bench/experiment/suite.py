@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from bench.results.comparison import summarize
 from bench.results.report import write_report
 from bench.results.store import RunStore, write_json
 from bench.results.verdict import answer, is_enough
-from bench.runtime.compute import check_compiler, check_precision, resolve
+from bench.runtime.compute import check_compiler, resolve
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
 from bench.trackers import Guarded, open_trackers
@@ -60,7 +61,8 @@ class Suite:
     def _check(self) -> None:
         """Everything that can be found wrong before work and before anything is written."""
         config, world, start_s = self._config, self._world, time.monotonic()
-        check_precision(config.precision, world.device)
+        if config.precision == "fp16" and world.device.type == "cpu":  # which accelerate would silently turn into fp32
+            raise ValueError("precision: 'fp16' is not computed on a CPU; allowed there: auto, bf16, fp32")
         if config.compile.enabled:
             check_compiler(world.device)
         self._sha256 = self._inputs.check(config, world.size)
@@ -106,8 +108,9 @@ class Suite:
         return assemblies
 
     def _tell(self, line: str) -> None:
-        if self._world.is_main:
-            print(line, flush=True)
+        with suppress(OSError, ValueError):  # a terminal that is gone is no reason to end a study
+            if self._world.is_main:
+                print(line, flush=True)
 
     def _finished(self) -> set[str]:
         """Ids of the runs that need not be made. Raises ValueError where one used other images, weights or GPUs than today's."""

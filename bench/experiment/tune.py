@@ -15,6 +15,8 @@ from bench.results.tuning import best_rate, over_budget, summarize_tuning
 from bench.runtime.distributed import World
 from bench.trackers import open_trackers
 
+FIRST_SEED = 1_000_000  # after an arm's own: of tuning, beyond all blocks'
+
 
 def check_tunable(config: ExperimentConfig) -> None:
     """Raise ValueError where arms may not differ in their learning rate, or where one sets it itself."""
@@ -81,8 +83,9 @@ class Tuner(Suite):
 
     def _block(self, index: int) -> Block:
         """A run of every arm with one seed, each at its own rate."""
-        place, seed, runs = index // self._asked.seeds, self._asked.first_seed + index % self._asked.seeds, Block()
+        (place, turn), runs = divmod(index, self._asked.seeds), Block()
         for arm, shared in self._arms.items():
+            seed = FIRST_SEED + shared.seed + turn
             own = replace(shared, optim=replace(shared.optim, lr=self._rates[arm][place]))
             run_id = f"{arm}-lr{own.optim.lr:g}-s{seed}-{run_digest(own, METHOD_VERSION, *recipe_digests(own))}"
             runs.append(RunSpec(run_id=run_id, arm=arm, seed=seed, block=index, config=own))
@@ -94,7 +97,9 @@ class Tuner(Suite):
         planned = [run for block in self._blocks for run in block if run.run_id not in {known.run_id for known in stored}]
         points = ((run.arm, run.config.optim.lr, run.config.train.samples) for run in planned)
         if over := over_budget(as_dict(self._config), stored, points):
-            raise ValueError(f"{self._store.root}: {'; '.join(over)}: every run on record counts, for all arms alike")
+            raise ValueError(
+                f"{self._store.root}: {'; '.join(over)}: every run on record counts, for all arms alike; give another --output"
+            )
         return super()._finished()
 
     def _provisional(self) -> bool:

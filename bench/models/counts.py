@@ -1,6 +1,6 @@
 """Stored counts of networks (configs/counts.yaml), so that a plan needs no torch."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench.config.load import stored
 from bench.config.schema import DataConfig, ModelConfig
@@ -8,8 +8,7 @@ from bench.config.schema import DataConfig, ModelConfig
 _NATIVE_SIZE = {"cifar10": 32, "digits": 32, "letters": 32}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counts:
+class Counts(NamedTuple):
     """Parameters, BatchNorm statistics, and forward multiply-accumulates of one image, in millions."""
 
     parameters: int

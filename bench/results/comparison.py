@@ -29,7 +29,8 @@ def summarize(
 
     Raises ValueError where the runs cannot be compared, with the reason.
     """
-    check_comparable(results)
+    if told := _incomparable(results):
+        raise ValueError(told)
     config, first = plan["config"], results[0].start if results else None
     clock = RULES[rules].clock or config["clock"]
     finished = [run for run in results if run.is_finished]
@@ -44,6 +45,8 @@ def summarize(
     ended = [run for run in finished if run.status == "completed" and run.stopped_step is None]
     whole = [((run.arm, run.block), read_clock(clock, run.segments_s)) for run in ended]
     tau_s = min(dict(sorted(whole)).values(), default=0.0)  # the least that an arm's longest run of a block had
+    if (tuning := summarize_tuning(config, trials, clock)) and (told := _incomparable([*results, *trials])):
+        tuning["unfair"].append(f"with its trials, {told}")
     report = {
         "schema_version": REPORT_SCHEMA_VERSION,
         "method_version": METHOD_VERSION,
@@ -60,15 +63,15 @@ def summarize(
         "crossover": [_crossover(config, arm, grid) for arm in others],
         "rankings": _rankings(config, finished),
         "audit": differences(config, realities),
-        "tuning": summarize_tuning(config, trials, clock),
+        "tuning": tuning,
         "runs": [{name: getattr(run, name) for name in RUN_FACTS} for run in results],
     }
     report["controls"] = check_controls(config, report)
     return {**report, "verdict": decide(plan, report, results)}
 
 
-def check_comparable(results: Sequence[RunResult]) -> None:
-    """Raise ValueError, naming what differs, for runs of several data sets, methods or machines."""
+def _incomparable(results: Sequence[RunResult]) -> str | None:
+    """What differs, of runs of several data sets, methods or machines."""
     facts: dict[str, Callable[[dict[str, Any]], Any]] = {
         "data sets": lambda start: start["dataset"]["sha256"],
         "versions of the method": lambda start: start["method_version"],
@@ -81,7 +84,8 @@ def check_comparable(results: Sequence[RunResult]) -> None:
     for what, fact in facts.items():
         found = sorted({str(fact(run.start)) for run in results})
         if len(found) > 1:
-            raise ValueError(f"runs of {len(found)} different {what} cannot be compared: {', '.join(found)}")
+            return f"runs of {len(found)} different {what} cannot be compared: {', '.join(found)}"
+    return None
 
 
 def time_to_accuracy_s(config: dict[str, Any], run: RunResult, threshold: float) -> float | None:

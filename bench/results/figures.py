@@ -104,12 +104,12 @@ def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
 
 def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:
     """Runs that looked at the same epochs, stacked as [run, axis, look]; schedules of different length apart."""
-    shortest = min((track.shape[1] for track in tracks), default=0)
+    looks = None if by_length else min((track.shape[1] for track in tracks), default=0)
     groups: dict[tuple[float, ...], list[np.ndarray]] = {}
     for track in tracks:
-        groups.setdefault((track.shape[1] if by_length else 0, *track[1, :shortest]), []).append(track)
-    shared = [min(track.shape[1] for track in group) for group in groups.values()]
-    return [np.stack([track[:, :looks] for track in group]) for group, looks in zip(groups.values(), shared, strict=True)]
+        key = (track.shape[1] if by_length else 0, *track[1, :looks].round(4))
+        groups.setdefault(key, []).append(track[:, :looks])
+    return [np.stack(group) for group in groups.values()][:SINGLE_RUNS]
 
 
 def _answer(axes: Axes, report: Mapping[str, Any], arms: Sequence[_Arm]) -> None:

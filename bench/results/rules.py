@@ -3,19 +3,17 @@
 import math
 import statistics as plain
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bench.results.clocks import read_clock
 from bench.results.fold import Look, RunResult
 from bench.results.statistics import Span
 
-Crossing = tuple[int, str]  # the look at which a threshold was reached, and its kind: confirmed, terminal, touch or end
+Crossing = tuple[int, Literal["confirmed", "terminal", "touch", "end"]]  # the look at which a threshold was reached, and how
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
+class Rules(NamedTuple):
     """One way to judge curves. `clock` None: the experiment's own."""
 
     split: Literal["val", "test"]
@@ -31,8 +29,7 @@ RULES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judged:
+class Judged(NamedTuple):
     """One arm in one block at one threshold. `span` is on the clock, in seconds; `look` is the crossing's, None: not reached.
 
     Beside the crossing: whether any look touched the threshold, fell below it again, and whether the last one is below.

@@ -11,23 +11,28 @@ from bench.results.fold import RunResult
 
 
 def summarize_tuning(config: Mapping[str, Any], trials: Sequence[RunResult], clock: str) -> dict[str, Any] | None:
-    """Each arm's trials, the lowest rate first, and what goes over the budget of *tune* in the config; None without trials."""
+    """Each arm's trials, the lowest rate first, and what makes them unfair, a phrase each; None without trials."""
     if not trials or "tune" not in config:
         return None
     arms = {arm: _describe([run for run in trials if run.arm == arm], clock) for arm in config["arms"]}
-    return {"arms": arms, "over_budget": over_budget(config, trials)}
+    tried = {arm: (len(found["trials"]), found["samples"]) for arm, found in arms.items()}
+    unlike = ", ".join(f"{arm} {rates} rates and {images:,} images" for arm, (rates, images) in tried.items())
+    unequal = [f"arms were not tuned alike: {unlike}"] if len(set(tried.values())) > 1 else []
+    return {"arms": arms, "unfair": over_budget(config, trials) + unequal}
 
 
 def over_budget(config: Mapping[str, Any], trials: Iterable[RunResult], planned: Iterable[tuple] = ()) -> list[str]:
     """What an arm has more of than *tune* in the config allows, a phrase each; `planned`: (arm, rate, images) of runs to come."""
     known, tune, over = [(run.arm, _rate(run), run.budget) for run in trials] + [*planned], config["tune"], []
-    kinds = {"learning rates": tune["trials"], "runs at one learning rate": tune["seeds"]}
-    kinds["images in one run"] = tune["samples"] or config["train"]["samples"]
-    for arm in {*config["arms"]} & {name for name, *_ in known}:
-        runs, images = Counter(rate for name, rate, _ in known if name == arm), (n for name, _, n in known if name == arm)
-        counts = zip(kinds.items(), (len(runs), max(runs.values()), max(images)), strict=True)
-        over += [f"{arm} had {own:,} {what}, {most:,} allowed" for (what, most), own in counts if own > most]
-    return sorted(over)
+    for arm in sorted({*config["arms"]} & {name for name, *_ in known}):
+        runs, images = Counter(rate for name, rate, _ in known if name == arm), [n for name, _, n in known if name == arm]
+        for what, own, most in (
+            ("learning rates", len(runs), tune["trials"]),
+            ("runs at one learning rate", max(runs.values()), tune["seeds"]),
+            ("images in one run", max(images), tune["samples"] or config["train"]["samples"]),
+        ):
+            over += [f"{arm} has {own:,} {what}, {most:,} allowed"] if own > most else []
+    return over
 
 
 def best_rate(scores: Mapping[float, float]) -> float:

@@ -46,8 +46,8 @@ def _doubt(plan: Mapping[str, Any], report: Report, results: Sequence[RunResult]
         return f"{', '.join(leaks)} converged in fewer epochs than its stored reference: is there a leak?"
     if hidden := next((found for found in report["audit"] if not found["explained_by"]), None):
         return f"{hidden['arm']} differs from the baseline in {hidden['fact']}, which none of its factors explains"
-    if report["tuning"] and (over := report["tuning"]["over_budget"]):
-        return f"tuning went over its budget: {'; '.join(over)}"
+    if report["tuning"] and (unfair := report["tuning"]["unfair"]):
+        return f"tuning was not fair: {'; '.join(unfair)}"
     seen = [(run.arm, run.block, run.budget) for run in results]
     return "a run is there twice" if len(set(seen)) < len(seen) else None
 

@@ -104,7 +104,7 @@ def _report_problems(store: RunStore, plan: dict[str, Any], results: list[RunRes
         yield from _changes(path, made[kind], "the ledgers give")
 
 
-def _changes(path: Path, text: str, source: str) -> Iterator[str]:
+def _changes(path: Path, text: str, told: str) -> Iterator[str]:
     """Whether a file has another digit than the text that it should hold, and from where on."""
     there = path.read_bytes().decode(errors="replace")
     if path.suffix == ".html":  # pictures are drawn from the same numbers, by libraries that may change their paths
@@ -112,4 +112,4 @@ def _changes(path: Path, text: str, source: str) -> Iterator[str]:
     if there != text:
         lines = zip(f"{there}\n".splitlines(), f"{text}\n".splitlines(), strict=False)
         line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), None)
-        yield f"{path.name} is not what {source}" + (f", from line {line} on" if line else "")
+        yield f"{path.name} is not what {told}" + (f", from line {line} on" if line else "")

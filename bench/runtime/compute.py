@@ -19,12 +19,6 @@ from torch._dynamo.utils import counters
 PROBE_STEPS = 8
 
 
-def check_precision(asked: str, device: torch.device) -> None:
-    """Raise ValueError for fp16 on a CPU, which accelerate would silently turn into fp32."""
-    if asked == "fp16" and device.type == "cpu":
-        raise ValueError("precision: 'fp16' is not computed on a CPU; allowed there: auto, bf16, fp32")
-
-
 def resolve(asked: str, device: torch.device, probe: Callable[[], dict[str, float]]) -> dict[str, Any]:
     """Name and reason of the precision, for the record. `auto` probes a CPU (`probe`: name -> seconds a step)."""
     if asked != "auto":

@@ -63,8 +63,8 @@ def open_trackers(names: Iterable[str], config: dict[str, Any]) -> Guarded:
 
 
 def describe(error: Exception) -> str:
-    """An error on one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    """An error's first line, cut short: what follows may show what was given, a key or a login."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def _tell_off(name: str, error: Exception) -> None:

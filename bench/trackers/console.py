@@ -72,11 +72,9 @@ class ConsoleTracker:
         self._latest[run["arm"]] = f"{block}  seed {run['seed']}  {line}"
         table = Table("arm", f"to {accuracy_label(self._threshold)}, median", "latest", title=self._config["name"])
         for arm, latest in self._latest.items():
-            table.add_row(arm, self._median(arm), Text(latest))
+            reached = [time_s for time_s in self._times_s[arm] if time_s is not None]
+            median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
+            told = f"{median} ({len(reached)}/{len(self._times_s[arm])} runs)" if self._times_s[arm] else "-"
+            table.add_row(arm, told, Text(latest))
         self._live.start()
         return self._live.update(table, refresh=True)
-
-    def _median(self, arm: str) -> str:
-        reached = [time_s for time_s in self._times_s[arm] if time_s is not None]
-        median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
-        return f"{median} ({len(reached)}/{len(self._times_s[arm])} runs)" if self._times_s[arm] else "-"

@@ -3,10 +3,12 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import wandb
+from wandb.errors import AuthenticationError
 from wandb.sdk.lib import wbauth
 
 from bench import registry
@@ -37,7 +39,9 @@ def resolve_mode(configured: str | None, environ: Mapping[str, str], key_present
 def find_key() -> bool:
     """Whether wandb has credentials for its server (environment, netrc, settings), good or malformed, without asking anybody."""
     known = set_up()
-    return bool(known.api_key or known.identity_token_file or wbauth.read_netrc_auth(host=known.base_url))
+    with suppress(AuthenticationError):
+        return bool(known.api_key or known.identity_token_file or wbauth.read_netrc_auth(host=known.base_url))
+    return True
 
 
 def set_up(**settings: Any) -> wandb.Settings:

@@ -68,7 +68,7 @@ def test_it_goes_on_beyond_the_edge_and_finds_the_rate_that_learns(study):
         assert found[arm]["expected_best"][-1] == found[arm]["trials"][2]["score"] > 0.2
     lines = tuned.stdout.splitlines()[-13:]
     assert [lines[0], lines[6]] == [f"{arm}: best learning rate 0.001" for arm in ARMS]
-    assert lines[12] == f"next: python -m bench run {RATES} --output={root.parent} --layer={root}/tuned.yaml"
+    assert lines[12] == f"next: run the experiment as it was tuned, with --layer={root}/tuned.yaml"
 
 
 def test_the_layers_rates_are_what_runs(study):
@@ -132,4 +132,4 @@ def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):
     assert main(("report", str(copy))) == 0
     verdict = json.loads((copy / "report.json").read_text())["verdict"]
     assert verdict["verdict"] == "undecided"
-    assert verdict["reason"] == "tuning went over its budget: still had 2 runs at one learning rate, 1 allowed"
+    assert verdict["reason"] == "tuning was not fair: still has 2 runs at one learning rate, 1 allowed"

@@ -17,6 +17,7 @@ from bench.data.loaders import ResidentLoader, TorchLoader
 from bench.data.order import Augmentation, Order
 from bench.data.source import Split
 from bench.runtime.streams import Stream, permutation
+from kernels.augment.reference import draw_numbers, draws
 from tests.kernels.augment_cases import expected as slow_meaning
 
 LOADERS = [ResidentLoader, DaliLoader, TorchLoader]
@@ -75,9 +76,14 @@ def test_images_are_the_references(loader, dtype, pad_mode, pad, cutout):
     split, spec, order = make_split(), make_spec(dtype=dtype, pad=pad, pad_mode=pad_mode, cutout=cutout), make_order()
     batches = list(loader(split, spec).batches(order, 0, order.steps_per_epoch))
     assert len(batches) == order.steps_per_epoch == 7
+    mirrored = 0
     for step, batch in enumerate(batches):
         assert batch.images.dtype == dtype
         check_images(batch.images, expected(split, spec, order, step))
+        rows = order.rows(step)
+        numbers = draw_numbers(rows.seed, rows.epoch, batch.samples.device)
+        mirrored += int(draws(batch.samples, numbers, pad, spec.augmentation.flip)[2].sum())
+    assert 5 < mirrored < 37  # of 42: both kinds were there
 
 
 @st.composite

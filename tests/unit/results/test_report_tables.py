@@ -77,7 +77,7 @@ def test_the_price_of_pretraining_and_after_how_many_runs_it_has_paid(tmp_path):
 
 @pytest.mark.parametrize(
     ("train_flops_per_image", "arm", "told"),
-    [(37_000_000 * 30, "pretrained", "never"), (37_000_000 * 3, "random", "not known: not both reached")],
+    [(37_000_000 * 30, "pretrained", "never"), (37_000_000 * 3, "random", "not known: not all reached")],
 )
 def test_pretraining_that_is_dear_or_unmeasured_pays_never_or_nobody_knows(tmp_path, train_flops_per_image, arm, told):
     runs = with_start(three(looks=18), "pretrained", "weights", pretraining={**PRICE["pretraining"], "estimate": False})

@@ -13,7 +13,6 @@ from bench.runtime import compute
 from bench.runtime.compute import (
     PROBE_STEPS,
     check_compiler,
-    check_precision,
     compile_module,
     compile_record,
     no_recompile,
@@ -168,16 +167,6 @@ def test_a_record_counts_the_graphs_and_seconds_inside(monkeypatch):
 
 def never() -> dict[str, float]:
     raise AssertionError("probed")
-
-
-def test_fp16_on_a_cpu_is_refused():
-    with pytest.raises(ValueError, match=r"precision: 'fp16'.*auto, bf16, fp32"):
-        check_precision("fp16", CPU)
-
-
-@pytest.mark.parametrize(("asked", "device"), [("auto", CPU), ("bf16", CPU), ("fp32", CPU), ("fp16", GPU)])
-def test_the_others_are_allowed(asked, device):
-    check_precision(asked, device)
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
