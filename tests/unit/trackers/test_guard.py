@@ -56,7 +56,7 @@ def test_a_failing_tracker_is_told_once_closed_and_never_called_again(raises_in,
     assert tracker.calls == [*order[: order.index(raises_in) + 1], "close"]
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "tracker fake is off for the rest of this process: RuntimeError: no space\n"
+    assert err == "tracker fake is off for the rest of this process: RuntimeError: no\n"
 
 
 def test_a_failing_tracker_leaves_the_others_alone(capsys):
