@@ -113,3 +113,14 @@ def test_one_process_for_two_is_refused(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert "2 processes were launched without a GPU: set ACCELERATE_USE_CPU=true" in done.stderr
+
+
+def test_tuning_on_two_ranks_is_one_tuning(tmp_path):
+    asked = [f"--output={tmp_path}", "--tune.trials=3", "--train.samples=256"]
+    done = launch("-m", "bench", "tune", "tests/experiments/rates.yaml", *asked, env=environment(tmp_path), processes=2)
+    assert done.returncode == 0, done.stderr
+    starts = [json.loads(path.read_text())["start"] for path in tmp_path.glob("rates/tuning/*/result.json")]
+    assert sorted(start["config"]["optim"]["lr"] for start in starts) == [1e-5, 1e-5, 1e-4, 1e-4, 1e-3, 1e-3]
+    assert {start["world_size"] for start in starts} == {2}
+    assert (tmp_path / "rates" / "tuned.yaml").is_file()
+    assert done.stdout.count("next:") == 1

@@ -39,6 +39,9 @@ def test_a_study_ends_with_one_sentence_a_picture_and_a_page(study):
     done, root, _ = study
     *_, sentence, picture, page = done.stdout.strip().splitlines()
     assert sentence.startswith("fast ")
+    answers = [line for line in done.stdout.splitlines() if "verdict: " in line]
+    assert len(answers) == 3  # after each block, and at the end
+    assert answers[1:] == [sentence, sentence]
     assert picture.split()[-1] == str(root / "report.png")
     assert page.split()[-1] == str(root / "report.html")
     for name in ("report.png", "report.html", "report.md", "report.json", "plan.json"):

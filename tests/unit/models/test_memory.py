@@ -5,7 +5,7 @@ import torch
 
 from bench.config.load import load
 from bench.models.memory import memory_bytes
-from bench.models.networks import build
+from bench.models.networks import build, checkpoint_activations
 
 PARAMETERS, STATISTICS, HEAD = 551_018, 448, 128 * 10 + 10  # of the small CNN
 
@@ -33,9 +33,11 @@ def test_what_belongs_to_parameters_by_hand(overrides, trained, moments, copies)
     }  # fmt: skip
 
 
-def really_saved(name, images, *, half):
+def really_saved(name, images, *, half, again):
     """Bytes of all storages that a pass on the CPU keeps, but those of parameters and buffers."""
     network, saved = build(name, 10).train(), {}
+    if again:
+        checkpoint_activations(network, name)
     own = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())}
 
     def pack(tensor):
@@ -50,13 +52,12 @@ def really_saved(name, images, *, half):
 
 
 @pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", True), ("auto", True)])
-@pytest.mark.parametrize(("name", "size"), [("small_cnn", 32), ("test_vit", 160)])
-def test_activations_are_what_a_real_pass_keeps(name, size, precision, half):
+@pytest.mark.parametrize(("name", "size", "again"), [("small_cnn", 32, False), ("test_vit", 160, False), ("test_vit", 160, True)])
+def test_activations_are_what_a_real_pass_keeps(name, size, again, precision, half):
     own = ("train.global_batch_size=64", "evaluation.every_samples=640", "train.samples=12800")
-    found = memory(
-        f"model.name={name}", f"precision={precision}", "hardware.world_size=2", "train.accumulate_steps=4", *own, size=size
-    )
-    real = really_saved(name, torch.randn(64 // 2 // 4, 3, size, size), half=half)
+    asked = (f"model.name={name}", f"model.checkpoint_activations={str(again).lower()}", f"precision={precision}")
+    found = memory(*asked, "hardware.world_size=2", "train.accumulate_steps=4", *own, size=size)
+    real = really_saved(name, torch.randn(64 // 2 // 4, 3, size, size), half=half, again=again)
     assert found["activations"] == pytest.approx(real, rel=0.01)
 
 
