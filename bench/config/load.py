@@ -41,7 +41,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
         raise ValueError(f"--arms: would hide the arms of layer {hidden[0]}; give one of the two")
     for name, layer in zip(names, layers, strict=True):
         keys += [key for key in layer if key == "arms"]
-        for arm in layer.get("arms", {}):
+        for arm in layer.get("arms") or ():
             registry.require(arm, own.get("arms", {}), f"{name}: {path} has no arm {arm!r}")
     if any(_decides(key) for key in keys) and not any(key.startswith("reference") for key in keys):
         tree["reference"] = {}  # stored of the experiment as its file has it

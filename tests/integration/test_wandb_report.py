@@ -254,3 +254,9 @@ def test_a_malformed_key_is_told_but_not_shown(tmp_path):
     line = publish(tmp_path, NOWHERE, made_config(), environ={"WANDB_API_KEY": key})
     assert line.startswith("ValueError: no W&B Report is made (AuthenticationError")
     assert CANARY[:20] not in line
+
+
+def test_a_login_in_the_servers_url_is_not_shown(tmp_path):
+    line = publish(tmp_path, f"https://user:{CANARY}@wandb.example", made_config())
+    assert line.startswith("ValueError: no W&B Report is made (")
+    assert CANARY not in line

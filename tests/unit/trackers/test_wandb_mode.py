@@ -105,3 +105,8 @@ def test_a_key_is_found_in_netrc_for_the_server_in_use_only(home, monkeypatch, h
 def test_a_malformed_key_counts_as_one_so_that_going_online_tells(home, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "short")
     assert find_key()
+
+
+def test_a_malformed_key_in_netrc_counts_as_one_too(home):
+    (home / "netrc").write_text("machine api.wandb.ai\n  login user\n  password short\n")
+    assert find_key()
