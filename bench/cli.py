@@ -138,8 +138,7 @@ def _plan(args: argparse.Namespace) -> None:
     blocks = plan(config)
     counts, sizes, like = {}, {}, args.iso_flops
     built: dict[str, dict[str, Any]] = {arm: {} for arm in config.arms}
-    if like:
-        registry.require(like, config.arms, f"--iso-flops: no arm {like!r}")
+    registry.require(like or config.baseline, config.arms, f"--iso-flops: no arm {like!r}")
     if args.build or like:
         from bench.models.counts import input_size
         from bench.models.memory import memory_bytes

@@ -9,10 +9,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import NormalDist, fmean
 
 import numpy as np
-from scipy import special
+import scipy  # its parts are imported where they are used: `bench plan` needs none
 
 ARRANGEMENTS = 20_000  # of the data in a permutation test: up to this many are all taken, of more so many are drawn
 
@@ -84,8 +84,8 @@ def ert_interval(spans: Sequence[Span], tau: float, alpha: float) -> tuple[float
     if not n:
         return None
     k, tail = len(times), alpha / 4
-    p_low = float(special.betaincinv(k, n - k + 1, tail)) if k else 0.0
-    p_high = float(special.betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    p_low = float(scipy.special.betaincinv(k, n - k + 1, tail)) if k else 0.0
+    p_high = float(scipy.special.betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
     _, low, high = mean_interval(times, alpha / 2) or (0.0, 0.0, tau)
     upper = min(high, tau) + (1 - p_low) / p_low * tau if k else math.inf
     return max(low, 0.0) + (1 - p_high) / p_high * tau, upper
@@ -102,7 +102,8 @@ def sign_evidence(scores: Sequence[float]) -> float:
 
 
 def _log_sign_evidence(won: float | np.ndarray, n: float | np.ndarray) -> np.ndarray:
-    return n * math.log(2) + special.betaln(0.5 + won, 0.5 + n - won) - special.betaln(0.5, 0.5)
+    log_gamma = np.vectorize(math.lgamma, otypes=[float])
+    return n * math.log(2) - math.log(math.pi) + log_gamma(0.5 + won) + log_gamma(0.5 + n - won) - log_gamma(1.0 + n)
 
 
 def deciding_blocks(alpha: float) -> int:
@@ -181,7 +182,7 @@ def mean_interval(differences: Sequence[float], alpha: float) -> tuple[float, fl
     d = _finite(differences, "differences")
     if len(d) < 2:
         return (float(d[0]), -math.inf, math.inf) if len(d) else None
-    mean, half = float(d.mean()), float(special.stdtrit(len(d) - 1, 1 - alpha / 2) * d.std(ddof=1) / math.sqrt(len(d)))
+    mean, half = float(d.mean()), float(scipy.special.stdtrit(len(d) - 1, 1 - alpha / 2) * d.std(ddof=1) / math.sqrt(len(d)))
     return mean, mean - half, mean + half
 
 
@@ -199,7 +200,7 @@ def plan_blocks(*, spread: float, ratio: float, alpha: float, most: int, power: 
     Log ratios of blocks are normal(log ratio, spread). A study ends where it first decides; one for the wrong arm is lost.
     None when `most` blocks are too few.
     """
-    wins = float(special.ndtr(abs(math.log(ratio)) / spread)) if spread else float(ratio != 1)
+    wins = NormalDist().cdf(abs(math.log(ratio)) / spread) if spread else float(ratio != 1)
     chosen, undecided = 0.0, np.ones(1)  # undecided: the chance of each number of blocks won
     for n in range(1, most + 1):
         undecided = np.convolve(undecided, [1 - wins, wins])
