@@ -1,6 +1,7 @@
 """What a tracker is, and the guard that keeps one that fails from harming a run. Events reach it while no train clock runs."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import partialmethod
@@ -63,8 +64,8 @@ def open_trackers(names: Iterable[str], config: dict[str, Any]) -> Guarded:
 
 
 def describe(error: Exception) -> str:
-    """An error's first line, cut short: what follows may show what was given, a key or a login."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+    """An error's first line, cut short, without a url's login: what follows may show what was given, a key too."""
+    return f"{type(error).__name__}: {re.sub('//[^/]*@', '//...@', str(error).strip().partition(chr(10))[0])[:200]}"
 
 
 def _tell_off(name: str, error: Exception) -> None:

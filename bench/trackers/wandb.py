@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from wandb.errors import AuthenticationError
 from wandb.sdk.lib import wbauth
 
 from bench import registry
@@ -39,7 +38,7 @@ def resolve_mode(configured: str | None, environ: Mapping[str, str], key_present
 def find_key() -> bool:
     """Whether wandb has credentials for its server (environment, netrc, settings), good or malformed, without asking anybody."""
     known = set_up()
-    with suppress(AuthenticationError):
+    with suppress(wandb.errors.AuthenticationError):
         return bool(known.api_key or known.identity_token_file or wbauth.read_netrc_auth(host=known.base_url))
     return True
 
