@@ -24,13 +24,17 @@ def main(arguments: Sequence[str]) -> int:
         known, rest = _parser().parse_known_args(arguments)
         known.overrides = ["--until_decided=true" if text == UNTIL else text for text in rest]
         if rest and known.verb not in ("run", "plan", "tune"):
-            raise ValueError(f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help")
+            raise ValueError(
+                f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help"
+            )
         return known.call(known) or 0
     except ValueError as error:
         told, code = f"{error}", 2
     except KeyboardInterrupt:
         told, code = "stopped; the same command goes on from the runs that are finished", 130
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # once a machine: what is wrong may be one machine's alone
+    if (
+        os.environ.get("LOCAL_RANK", "0") == "0"
+    ):  # once a machine: what is wrong may be one machine's alone
         print(f"headstart: {told}", file=sys.stderr, flush=True)
     return code
 
@@ -43,31 +47,65 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="bench", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    run = verbs.add_parser("run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES)
+    run = verbs.add_parser(
+        "run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES
+    )
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
-    tune = verbs.add_parser("tune", help="find each arm's learning rate, for run --layer", epilog=OVERRIDES)
+    tune = verbs.add_parser(
+        "tune", help="find each arm's learning rate, for run --layer", epilog=OVERRIDES
+    )
     tune.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES)
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
-    plan.add_argument("--build", action="store_true", help="count any network, and a rank's memory, without data (imports torch)")
-    plan.add_argument("--iso-flops", metavar="ARM", help="--build, and the other arms' input sizes that match this one's FLOPs")
-    plan.add_argument("--fetch", action="store_true", help="fetch and check images and weights, so that a run needs no network")
+    plan.add_argument(
+        "--build",
+        action="store_true",
+        help="count any network, and a rank's memory, without data (imports torch)",
+    )
+    plan.add_argument(
+        "--iso-flops",
+        metavar="ARM",
+        help="--build, and the other arms' input sizes that match this one's FLOPs",
+    )
+    plan.add_argument(
+        "--fetch",
+        action="store_true",
+        help="fetch and check images and weights, so that a run needs no network",
+    )
     report = verbs.add_parser("report", help="write the report of stored runs again")
     report.add_argument("directory", type=Path, help="runs/X; with --curves where the report goes")
-    report.add_argument("--rules", default="headstart", help="judge by headstart's, dawnbench's or airbench's rules")
+    report.add_argument(
+        "--rules", default="headstart", help="judge by headstart's, dawnbench's or airbench's rules"
+    )
     report.add_argument("--wandb", action="store_true", help="publish it as a W&B Report too")
-    report.add_argument("--curves", type=Path, help="judge curves from elsewhere: a CSV of arm, run, epoch, seconds, accuracy")
+    report.add_argument(
+        "--curves",
+        type=Path,
+        help="judge curves from elsewhere: a CSV of arm, run, epoch, seconds, accuracy",
+    )
     report.add_argument("--clock", help="with --curves: what its seconds were measured by")
-    report.add_argument("--thresholds", type=_accuracies, help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94")
-    report.add_argument("--baseline", help="with --curves: the arm to compare with; the last one by default")
+    report.add_argument(
+        "--thresholds",
+        type=_accuracies,
+        help="with --curves: accuracies, the primary one last, e.g. 0.9,0.94",
+    )
+    report.add_argument(
+        "--baseline", help="with --curves: the arm to compare with; the last one by default"
+    )
     report.add_argument("--arm", help="with --curves: the arm to compare; the first one by default")
     verify = verbs.add_parser("verify", help="make every published number again from the ledgers")
     verify.add_argument("directory", type=Path, help="runs/X")
     doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run")
-    doctor.add_argument("--choose", action="store_true", help="print launch file, processes, experiment and layer for make bench")
+    doctor.add_argument(
+        "--choose",
+        action="store_true",
+        help="print launch file, processes, experiment and layer for make bench",
+    )
     doctor.add_argument("--gpus", default="", help="GPUs to use; all by default")
-    doctor.add_argument("experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits")
+    doctor.add_argument(
+        "experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits"
+    )
     calls = _run, _tune, _plan, _report, _verify, _doctor
     for made, call in zip((run, tune, plan, report, verify, doctor), calls, strict=True):
         made.allow_abbrev = False  # what is cut short may be an override
@@ -78,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
 def _accuracies(text: str) -> list[float]:
     values = [float(part or "nan") for part in text.split(",")]
     if not all(0 < value < 1 for value in values):
-        raise argparse.ArgumentTypeError(f"{text!r}; expected accuracies between 0 and 1, e.g. 0.9,0.94")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected accuracies between 0 and 1, e.g. 0.9,0.94"
+        )
     return values
 
 
@@ -96,8 +136,16 @@ def _run(args: argparse.Namespace) -> None:
     record = store.amended(plan_record(config, blocks))
     is_main = os.environ.get("RANK", "0") == "0"
     stored = store.results(ids)
-    is_decided = config.until_decided and stored and is_enough(summarize(record, stored, trials=store.trials()))
-    missing = set() if is_decided else set(ids) - {result.run_id for result in stored if result.is_finished}
+    is_decided = (
+        config.until_decided
+        and stored
+        and is_enough(summarize(record, stored, trials=store.trials()))
+    )
+    missing = (
+        set()
+        if is_decided
+        else set(ids) - {result.run_id for result in stored if result.is_finished}
+    )
     if is_main:
         print(plan_text(config, cost(config)), flush=True)
         most = "at most " if config.until_decided and missing else ""
@@ -106,7 +154,9 @@ def _run(args: argparse.Namespace) -> None:
         from bench.experiment.suite import Suite
         from bench.runtime.distributed import World
 
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # launch/bench.sh has the launcher ignore it
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # launch/bench.sh has the launcher ignore it
         with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
             report = Suite(config, world).run()
     else:
@@ -122,11 +172,17 @@ def _tune(args: argparse.Namespace) -> None:
     from bench.runtime.distributed import World
 
     config = load(args.experiment, args.overrides)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # launch/bench.sh has the launcher ignore it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # launch/bench.sh has the launcher ignore it
     with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
         if summary := Tuner(config, world).run():
             layer = f"--layer={Path(config.output) / config.name / 'tuned.yaml'}"
-            told = templates().get_template("tuning.j2").render(tuning=summary, clock=config.clock, layer=layer)
+            told = (
+                templates()
+                .get_template("tuning.j2")
+                .render(tuning=summary, clock=config.clock, layer=layer)
+            )
             print(f"\n{told}", flush=True)
 
 
@@ -148,7 +204,9 @@ def _plan(args: argparse.Namespace) -> None:
             own = arm_config(config, arm)
             size = input_size(own.model, own.data)
             if size is None:
-                raise ValueError(f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size")
+                raise ValueError(
+                    f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size"
+                )
             sizes[arm], counts[arm] = size, count(own.model, 10, size)
             built[arm]["memory_bytes"] = memory_bytes(own, size)
         for arm in set(config.arms) - {like} if like else ():
@@ -159,7 +217,11 @@ def _plan(args: argparse.Namespace) -> None:
 
         Inputs().check(config, config.hardware.world_size or 1)
     rows = [row | built[row["arm"]] for row in cost(config, counts)]
-    print(json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1) if args.json else plan_text(config, rows))
+    print(
+        json.dumps({**plan_record(config, blocks), "arms": rows}, indent=1)
+        if args.json
+        else plan_text(config, rows)
+    )
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -176,10 +238,14 @@ def _report(args: argparse.Namespace) -> None:
             where = "to W&B" if args.wandb else f"beside the study in {store.root}"
             raise ValueError(f"--curves: their report cannot go {where}")
         if not args.clock or not args.thresholds:
-            raise ValueError("--curves needs --clock, what its seconds were measured by, and --thresholds, e.g. 0.9,0.94")
+            raise ValueError(
+                "--curves needs --clock, what its seconds were measured by, and --thresholds, e.g. 0.9,0.94"
+            )
         plan, results = read_curves(args.curves, **asked)
     elif unused := [name for name, value in asked.items() if value]:
-        raise ValueError(f"--{unused[0]}: needs --curves; the runs of a study are judged by its plan")
+        raise ValueError(
+            f"--{unused[0]}: needs --curves; the runs of a study are judged by its plan"
+        )
     else:
         plan, results = store.plan(), store.planned_results()
     store.check_writable()
@@ -191,7 +257,10 @@ def _report(args: argparse.Namespace) -> None:
         from bench.trackers.wandb_report import publish
 
         page = store.root / report_name(args.rules, "html")
-        print(f"W&B:     {publish(report, page.with_suffix('.md').read_text(), plan['config'], page)}", flush=True)
+        print(
+            f"W&B:     {publish(report, page.with_suffix('.md').read_text(), plan['config'], page)}",
+            flush=True,
+        )
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -200,7 +269,11 @@ def _verify(args: argparse.Namespace) -> int:
     problems = verify(args.directory)
     for problem in problems:
         print(problem, file=sys.stderr, flush=True)
-    told = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "every number is as its ledger has it"
+    told = (
+        f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        if problems
+        else "every number is as its ledger has it"
+    )
     print(f"{args.directory}: {told}", flush=True)
     return 1 if problems else 0
 
@@ -221,7 +294,11 @@ def _doctor(args: argparse.Namespace) -> None:
     seen = look()
     file, processes, layer = launch(int(args.gpus) if args.gpus else None)
     experiment = args.experiment or f"{EXPERIMENTS / choose(seen)}.yaml"
-    why = "" if args.experiment else f"\nno EXP given, so the first that lacks nothing is taken of {', '.join(TABLE)}"
+    why = (
+        ""
+        if args.experiment
+        else f"\nno EXP given, so the first that lacks nothing is taken of {', '.join(TABLE)}"
+    )
     how = f"{file}{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"
     told = f"found:\n{describe(seen)}{why}\nrunning {experiment} with {how}"
     print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)

@@ -18,10 +18,16 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "resident": "bench.data.loaders:ResidentLoader",
         "torch": "bench.data.loaders:TorchLoader",
     },
-    "network": {"small_cnn": "bench.models.cnn:small_cnn", "maxpool_cnn": "bench.models.cnn:maxpool_cnn"},
+    "network": {
+        "small_cnn": "bench.models.cnn:small_cnn",
+        "maxpool_cnn": "bench.models.cnn:maxpool_cnn",
+    },
     "optimizer": {name: f"bench.training.optimizers:{name}" for name in ("adamw", "adam", "sgd")},
     "schedule": {name: f"bench.training.optimizers:{name}" for name in ("constant", "cosine")},
-    "tracker": {"console": "bench.trackers.console:ConsoleTracker", "wandb": "bench.trackers.wandb:WandbTracker"},
+    "tracker": {
+        "console": "bench.trackers.console:ConsoleTracker",
+        "wandb": "bench.trackers.wandb:WandbTracker",
+    },
 }
 
 

@@ -18,17 +18,25 @@ def environment(tmp_path: Path, **changes: str | None) -> dict[str, str]:
     return {name: value for name, value in fresh.items() if value is not None}
 
 
-def bench(*arguments: str, env: dict[str, str], timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+def bench(
+    *arguments: str, env: dict[str, str], timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
     """`python -m bench ...`, waited for."""
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
 
 
-def launch(*arguments: str, env: dict[str, str], processes: int, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def launch(
+    *arguments: str, env: dict[str, str], processes: int, timeout_s: float = 300
+) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` of CPU ranks over gloo on the loopback interface."""
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
         "--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", *arguments,
     ]  # fmt: skip
     env = {**env, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
+    )

@@ -60,7 +60,10 @@ def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
                 fault = "no file"
             if fault in REFUSALS:
                 status, code, message = REFUSALS[fault]
-                self._reply(status, {"X-Error-Code": code, "X-Error-Message": message, "Content-Length": "0"})
+                self._reply(
+                    status,
+                    {"X-Error-Code": code, "X-Error-Message": message, "Content-Length": "0"},
+                )
                 return
             if fault == "hang" and not with_body:
                 server.released.wait()
@@ -71,7 +74,9 @@ def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
         do_HEAD = do_GET  # noqa: N815
 
         def _serve(self, content: bytes, fault: str | None, *, with_body: bool) -> None:
-            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+            start = int(
+                (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0]
+            )
             sha256 = hashlib.sha256(content).hexdigest()
             headers = {
                 "X-Repo-Commit": sha256[:40], "ETag": f'"{sha256}"', "X-Linked-Etag": f'"{sha256}"',

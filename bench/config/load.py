@@ -20,8 +20,25 @@ BASE = Path(__file__).parents[2] / "configs" / "base.yaml"
 LAYER = "--layer="
 FACTOR_ROOTS = ("data", "model", "weights", "finetune", "optim", "schedule", "train", "seed")
 # What decides a run's numbers. Everything else names, judges or stores them.
-RUN_ROOTS = ("kind", "data", "model", "weights", "finetune", "optim", "schedule", "train", "evaluation", "precision", "compile")
-PLACES = ("data.dir", "data.download", "data.urls", "weights.accept_license")  # where files come from, not what they hold
+RUN_ROOTS = (
+    "kind",
+    "data",
+    "model",
+    "weights",
+    "finetune",
+    "optim",
+    "schedule",
+    "train",
+    "evaluation",
+    "precision",
+    "compile",
+)
+PLACES = (
+    "data.dir",
+    "data.download",
+    "data.urls",
+    "weights.accept_license",
+)  # where files come from, not what they hold
 _ADAPTER = TypeAdapter(ExperimentConfig)
 
 
@@ -37,7 +54,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     layers, own = [_read(name, "hardware") for name in names], _read(path, "experiments")
     tree = functools.reduce(_merge, [_read(BASE), *layers, own])
     keys = [_override(tree, text) for text in given if not text.startswith(LAYER)]
-    if hidden := [name for name, layer in zip(names, layers, strict=True) if "arms" in keys and "arms" in layer]:
+    if hidden := [
+        name
+        for name, layer in zip(names, layers, strict=True)
+        if "arms" in keys and "arms" in layer
+    ]:
         raise ValueError(f"--arms: would hide the arms of layer {hidden[0]}; give one of the two")
     for name, layer in zip(names, layers, strict=True):
         keys += [key for key in layer if key == "arms"]
@@ -105,14 +126,18 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, "aliases are not allowed", self.peek_event().start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         for place, (key, _) in enumerate(pairs):
             if any(key.value == earlier.value for earlier, _ in pairs[:place]):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -129,7 +154,9 @@ def _read(file: str | Path, folder: str = "") -> dict[str, Any]:
     if not path.is_file() and not path.suffix and len(path.parts) == 1:
         path = Path(os.path.relpath(BASE.parent / folder / f"{path}.yaml"))
     if not path.is_file():
-        raise ValueError(f"no config file {str(path)!r}; {registry.nearest(str(path), map(str, path.parent.glob('*.yaml')))}")
+        raise ValueError(
+            f"no config file {str(path)!r}; {registry.nearest(str(path), map(str, path.parent.glob('*.yaml')))}"
+        )
     tree = _parse(path.read_bytes(), str(path))
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected keys and values, got {type(tree).__name__}")
@@ -146,7 +173,9 @@ def _merge(under: Any, over: Any) -> Any:
 def _decides(key: str) -> bool:
     """Whether a key decides how soon a run reaches the primary threshold."""
     root = key.partition(".")[0]
-    return key not in PLACES and (key == "primary.threshold" or root in (*RUN_ROOTS, "arms", "confirm_looks"))
+    return key not in PLACES and (
+        key == "primary.threshold" or root in (*RUN_ROOTS, "arms", "confirm_looks")
+    )
 
 
 def _override(tree: dict[str, Any], text: str) -> str:
@@ -174,7 +203,10 @@ def _validate(tree: dict[str, Any], where: str) -> ExperimentConfig:
         return _ADAPTER.validate_python(tree)
     except ValidationError as error:
         # An unknown key explains a missing one beside it, so it is told first.
-        first = min(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")
+        first = min(
+            error.errors(include_url=False),
+            key=lambda e: e["type"] != "unexpected_keyword_argument",
+        )
         raise ValueError(f"{where}: {_sentence(first)}") from None
 
 
@@ -186,7 +218,9 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     if error["type"] == "literal_error":
-        allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        allowed = [
+            word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")
+        ]
         return f"{key}: {error['input']!r} is not allowed; {registry.nearest(str(error['input']), allowed)}"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{key}: {error['input']!r}: {message}"
@@ -200,8 +234,13 @@ def _check_study(config: ExperimentConfig) -> None:
     for key, arm in zip(("baseline", "primary.arm"), named, strict=True):
         registry.require(arm, config.arms, f"{key}: no arm {arm!r}")
     if others and config.primary.arm == config.baseline:
-        raise ValueError(f"primary.arm: {config.baseline!r} is the baseline; allowed: {', '.join(others)}")
-    for key, arms, allowed in (("controls", config.controls, others), ("reference", config.reference, config.arms)):
+        raise ValueError(
+            f"primary.arm: {config.baseline!r} is the baseline; allowed: {', '.join(others)}"
+        )
+    for key, arms, allowed in (
+        ("controls", config.controls, others),
+        ("reference", config.reference, config.arms),
+    ):
         for arm in arms:
             registry.require(arm, allowed, f"{key}: no arm {arm!r} that could be one")
     thresholds, budgets = list(config.thresholds), list(config.budgets)
@@ -210,23 +249,34 @@ def _check_study(config: ExperimentConfig) -> None:
     if config.primary.threshold not in thresholds:
         raise ValueError(f"primary.threshold: {config.primary.threshold} is none of {thresholds}")
     if budgets and config.kind != "annealed":
-        raise ValueError(f"budgets: {budgets} are for kind annealed; {config.kind} runs are judged at every look of one budget")
+        raise ValueError(
+            f"budgets: {budgets} are for kind annealed; {config.kind} runs are judged at every look of one budget"
+        )
     every, samples = config.evaluation.every_samples, config.train.samples
-    if budgets and (budgets != sorted(set(budgets)) or budgets[-1] != samples or any(b % every for b in budgets)):
+    if budgets and (
+        budgets != sorted(set(budgets)) or budgets[-1] != samples or any(b % every for b in budgets)
+    ):
         grid = f"multiples of evaluation.every_samples {every} that rise to train.samples {samples}"
         raise ValueError(f"budgets: {budgets} must be {grid}")
 
 
 def _check_factors(config: ExperimentConfig) -> None:
     shared = as_dict(config)
-    leaves = [f"{root}.{leaf}" for root in FACTOR_ROOTS if isinstance(shared[root], dict) for leaf in shared[root]]
+    leaves = [
+        f"{root}.{leaf}"
+        for root in FACTOR_ROOTS
+        if isinstance(shared[root], dict)
+        for leaf in shared[root]
+    ]
     for factor in config.factors:
         registry.require(factor, (*FACTOR_ROOTS, *leaves), f"factors: {factor!r} cannot be one")
     for arm, overrides in config.arms.items():
         for key in overrides:
             if not any(f"{key}.".startswith(f"{factor}.") for factor in config.factors):
                 declared = registry.nearest(key, config.factors)
-                raise ValueError(f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; {declared}")
+                raise ValueError(
+                    f"arm {arm}: {key!r} is not a declared factor, so the comparison would be unfair; {declared}"
+                )
 
 
 def check_run(config: ExperimentConfig, where: str) -> None:
@@ -236,25 +286,46 @@ def check_run(config: ExperimentConfig, where: str) -> None:
     registry.check("optimizer", config.optim.name, where + "optim.name")
     registry.check("schedule", config.schedule.name, where + "schedule.name")
     train, finetune = config.train, config.finetune
-    batch, every, samples, parts = train.global_batch_size, config.evaluation.every_samples, train.samples, train.accumulate_steps
+    batch, every, samples, parts = (
+        train.global_batch_size,
+        config.evaluation.every_samples,
+        train.samples,
+        train.accumulate_steps,
+    )
     steps, rising = samples // batch, config.schedule.lr_warmup_steps
     _check_multiple(f"{where}evaluation.every_samples", every, "train.global_batch_size", batch)
     _check_multiple(f"{where}train.samples", samples, "evaluation.every_samples", every)
     if rising >= steps:
         raise ValueError(f"{where}schedule.lr_warmup_steps: {rising} leaves none of {steps} steps")
-    if finetune.head_first_steps and (finetune.layers == "head" or finetune.head_first_steps >= steps):
-        left = "no step for the other layers" if finetune.layers == "all" else "nothing for finetune.layers head"
-        raise ValueError(f"{where}finetune.head_first_steps: {finetune.head_first_steps} of {steps} steps leave {left}")
+    if finetune.head_first_steps and (
+        finetune.layers == "head" or finetune.head_first_steps >= steps
+    ):
+        left = (
+            "no step for the other layers"
+            if finetune.layers == "all"
+            else "nothing for finetune.layers head"
+        )
+        raise ValueError(
+            f"{where}finetune.head_first_steps: {finetune.head_first_steps} of {steps} steps leave {left}"
+        )
     if config.weights.stem and config.model.stem == "stock":
-        raise ValueError(f"{where}weights.stem: {config.weights.stem!r} makes a 3x3 stem, model.stem is 'stock'; allowed: null")
+        raise ValueError(
+            f"{where}weights.stem: {config.weights.stem!r} makes a 3x3 stem, model.stem is 'stock'; allowed: null"
+        )
     if train.stop_patience and config.kind == "annealed":
-        raise ValueError(f"{where}train.stop_patience: {train.stop_patience} would end an annealed run before its schedule does")
+        raise ValueError(
+            f"{where}train.stop_patience: {train.stop_patience} would end an annealed run before its schedule does"
+        )
     _check_multiple(f"{where}train.global_batch_size", batch, "train.accumulate_steps", parts)
     if parts > 1 and config.data.last_batch == "partial":
-        raise ValueError(f"{where}data.last_batch: partial batches cannot be cut into {parts} equal parts; take drop")
+        raise ValueError(
+            f"{where}data.last_batch: partial batches cannot be cut into {parts} equal parts; take drop"
+        )
     needed = {"file": "file", "self": "recipe"}.get(config.weights.source)
     if needed and not getattr(config.weights, needed):
-        raise ValueError(f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null")
+        raise ValueError(
+            f"{where}weights.source: {config.weights.source!r} needs weights.{needed}, which is null"
+        )
 
 
 def _check_multiple(key: str, value: int, of: str, unit: int) -> None:

@@ -57,10 +57,14 @@ class EvaluationBatch:
 class EvaluationSet:
     """A split on the device as uint8; every image exactly once over all ranks, in batches of one shape. `labels`: this rank's."""
 
-    def __init__(self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int
+    ) -> None:
         rows = np.arange(rank, len(split.labels), world_size)
         self._own = len(rows)
-        rows = rows if self._own else np.zeros(1, np.int64)  # a rank without images fills its batches with another's
+        rows = (
+            rows if self._own else np.zeros(1, np.int64)
+        )  # a rank without images fills its batches with another's
         self._images = torch.from_numpy(np.ascontiguousarray(split.images[rows])).to(spec.device)
         self.labels = torch.from_numpy(np.ascontiguousarray(split.labels[rows])).to(spec.device)
         self._batch_size = -(-batch_size // world_size)
@@ -78,7 +82,7 @@ class EvaluationSet:
             yield EvaluationBatch(images=images, labels=self.labels[positions], counts=counts)
 
 
-def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:  # noqa: N803 - shape suffix
+def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:
     """uint8 [N, H, W, 3] to (x - mean) / std as [N, 3, H, W] in channels-last memory, computed in float32.
 
     255 * mean and 255 * std are rounded once, as DALI has them: its CPU results are then equal to the last bit.

@@ -10,7 +10,10 @@ from bench.runtime.streams import Stream, words
 CLASSES = tuple("0123456789")
 DIGITS_HELD_OUT = 300  # images in val, and as many in test
 DIGITS_MEAN, DIGITS_STD = (0.3054, 0.3054, 0.3054), (0.3238, 0.3238, 0.3238)  # of the train split
-NOISE_SIZE, NOISE_SAMPLES = 32, {"train": 45_000, "val": 5_000, "test": 10_000}  # where the config asks for nothing else
+NOISE_SIZE, NOISE_SAMPLES = (
+    32,
+    {"train": 45_000, "val": 5_000, "test": 10_000},
+)  # where the config asks for nothing else
 
 
 def digits(data: DataConfig) -> Dataset:
@@ -20,7 +23,14 @@ def digits(data: DataConfig) -> Dataset:
     held = load_digits()
     pools = gather(Split(images=enlarge(held.images), labels=held.target.astype(np.int64)))
     splits = cut(pools, val=DIGITS_HELD_OUT, test=DIGITS_HELD_OUT)
-    return Dataset(name="digits", sha256=pools.sha256, classes=CLASSES, mean=DIGITS_MEAN, std=DIGITS_STD, **splits)
+    return Dataset(
+        name="digits",
+        sha256=pools.sha256,
+        classes=CLASSES,
+        mean=DIGITS_MEAN,
+        std=DIGITS_STD,
+        **splits,
+    )
 
 
 def enlarge(values: npt.NDArray[np.float64]) -> Images:
@@ -41,13 +51,25 @@ def synthetic(data: DataConfig) -> Dataset:
     """
     size = data.image_size or NOISE_SIZE
     splits = {
-        name: _noise(place, getattr(data, f"{name}_samples") or n, size) for place, (name, n) in enumerate(NOISE_SAMPLES.items())
+        name: _noise(place, getattr(data, f"{name}_samples") or n, size)
+        for place, (name, n) in enumerate(NOISE_SAMPLES.items())
     }
     sha256 = content_sha256(*splits.values())
-    return Dataset(name=f"synthetic-{size}", sha256=sha256, classes=CLASSES, mean=(0.5,) * 3, std=(12**-0.5,) * 3, **splits)
+    return Dataset(
+        name=f"synthetic-{size}",
+        sha256=sha256,
+        classes=CLASSES,
+        mean=(0.5,) * 3,
+        std=(12**-0.5,) * 3,
+        **splits,
+    )
 
 
 def _noise(place: int, samples: int, size: int) -> Split:
     generator = np.random.Generator(np.random.Philox(key=[place, size]))
     images: Images = generator.integers(0, 256, (samples, size, size, 3), dtype=np.uint8)
-    return Split(images=images, labels=words(place, Stream.RENDER, np.arange(samples))[:, 0].astype(np.int64) % len(CLASSES))
+    return Split(
+        images=images,
+        labels=words(place, Stream.RENDER, np.arange(samples))[:, 0].astype(np.int64)
+        % len(CLASSES),
+    )

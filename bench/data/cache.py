@@ -22,7 +22,9 @@ def cache_root() -> Path:
 
 def files_sha256(files: Iterable[Path], root: Path | None = None) -> str:
     """Hex digest over the files' names, or their places below `root`, and their bytes, in the given order."""
-    lines = [f"{path.relative_to(root) if root else path.name}\n{sha256_of(path)}\n" for path in files]
+    lines = [
+        f"{path.relative_to(root) if root else path.name}\n{sha256_of(path)}\n" for path in files
+    ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -39,7 +41,11 @@ def load(key: str, build: Callable[[], Pools]) -> Pools:
             if (pools := _read(path)) is None:
                 pools, content = build(), io.BytesIO()
                 splits = {"train": pools.train} | ({"test": pools.test} if pools.test else {})
-                arrays = {f"{name}_{part}": array for name, split in splits.items() for part, array in vars(split).items()}
+                arrays = {
+                    f"{name}_{part}": array
+                    for name, split in splits.items()
+                    for part, array in vars(split).items()
+                }
                 np.savez(content, sha256=pools.sha256, **arrays)
                 write_bytes(path, content.getvalue())
     return pools
@@ -64,7 +70,10 @@ def _read(path: Path) -> Pools | None:
     try:
         with np.load(path) as held:
             names = [name for name in ("train", "test") if f"{name}_images" in held]
-            splits = {name: Split(images=held[f"{name}_images"], labels=held[f"{name}_labels"]) for name in names}
+            splits = {
+                name: Split(images=held[f"{name}_images"], labels=held[f"{name}_labels"])
+                for name in names
+            }
             pools = Pools(sha256=str(held["sha256"]), **splits)
         return pools if content_sha256(*splits.values()) == pools.sha256 else None
     except Exception:  # a damaged file makes its reader fail in many ways

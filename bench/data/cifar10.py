@@ -69,7 +69,9 @@ def load(data: DataConfig) -> Dataset:
         if path.stat().st_size > most:
             raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {most}; {ACCEPTED}")
     # The layout is in the key, so that what lies under it has passed this reader's checks and no earlier one's.
-    pools = cache.load(f"{layout.folder}-{cache.files_sha256(files)}", lambda: gather(*read(files, layout)))
+    pools = cache.load(
+        f"{layout.folder}-{cache.files_sha256(files)}", lambda: gather(*read(files, layout))
+    )
     name = "cifar10" if files[0].name in KNOWN_MD5 else f"cifar10-unverified:{pools.sha256[:12]}"
     splits = cut(pools, val=len(pools.train.labels) // 10)
     return Dataset(name=name, sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
@@ -93,7 +95,9 @@ def _place(data: DataConfig) -> Path:
         return fetch(ARCHIVE, data.urls, cache.cache_root() / "downloads")
     except ValueError as error:
         ways = f"its folder or archive in data.dir or CIFAR10_DIR, or a mirror of {ARCHIVE.name} in data.urls"
-        raise ValueError(f"CIFAR-10 is not here ({error}): name {ways} with data.download true") from None
+        raise ValueError(
+            f"CIFAR-10 is not here ({error}): name {ways} with data.download true"
+        ) from None
 
 
 def _find(place: Path) -> tuple[list[Path], Layout]:
@@ -102,10 +106,14 @@ def _find(place: Path) -> tuple[list[Path], Layout]:
         absent = [path.name for path in files if not path.is_file()]
         if len(absent) < len(files):
             if absent:
-                raise ValueError(f"{files[0].parent} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}")
+                raise ValueError(
+                    f"{files[0].parent} holds a part of CIFAR-10, without {', '.join(absent)}; {ACCEPTED}"
+                )
             return files, layout
     found = ", ".join(sorted(path.name for path in place.glob("*"))[:10]) or "nothing"
-    raise ValueError(f"{place} (data.dir or CIFAR10_DIR) holds no CIFAR-10: found {found}; {ACCEPTED}")
+    raise ValueError(
+        f"{place} (data.dir or CIFAR10_DIR) holds no CIFAR-10: found {found}; {ACCEPTED}"
+    )
 
 
 def _layouts(place: Path) -> Iterator[tuple[list[Path], Layout]]:
@@ -121,7 +129,9 @@ def _layouts(place: Path) -> Iterator[tuple[list[Path], Layout]]:
 def _shards(folder: Path, pool: str) -> list[Path]:
     """The parquet files of a pool: those that lie there, and those that their own numbering (train-00000-of-00002) asks for."""
     found = {path.name for path in folder.glob(f"{pool}-*.parquet")}
-    for shard in filter(None, [re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.parquet", name) for name in found]):
+    for shard in filter(
+        None, [re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.parquet", name) for name in found]
+    ):
         found |= {f"{shard[1]}-{i:05d}-of-{shard[2]}.parquet" for i in range(int(shard[2]))}
     return [folder / name for name in sorted(found or {f"{pool}-*.parquet"})]
 
@@ -133,15 +143,25 @@ def read(files: list[Path], layout: Layout) -> tuple[Split, Split]:
         try:
             for name, raw in _batches(path, layout):
                 images, labels = layout.decode(raw)
-                if len(labels) != len(images) or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels):
-                    raise ValueError(f"{len(images)} images with other labels than one integer each, 0 to {len(CLASSES) - 1}")
-                pools[name.startswith("test")].append(Split(images=images, labels=np.array(labels, dtype=np.int64)))
+                if len(labels) != len(images) or not all(
+                    type(label) is int and 0 <= label < len(CLASSES) for label in labels
+                ):
+                    raise ValueError(
+                        f"{len(images)} images with other labels than one integer each, 0 to {len(CLASSES) - 1}"
+                    )
+                pools[name.startswith("test")].append(
+                    Split(images=images, labels=np.array(labels, dtype=np.int64))
+                )
             if (found := sum(len(part.labels) for part in pools[False] + pools[True])) > MAX_IMAGES:
                 raise ValueError(f"with it there are {found} images; at most {MAX_IMAGES}")
         except Exception as error:
             kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-            text = "".join(letter for letter in " ".join(str(error).split())[:200] if letter.isprintable())
-            raise ValueError(f"{path} is damaged or no file of CIFAR-10: {kind}{text}; {ACCEPTED}") from None
+            text = "".join(
+                letter for letter in " ".join(str(error).split())[:200] if letter.isprintable()
+            )
+            raise ValueError(
+                f"{path} is damaged or no file of CIFAR-10: {kind}{text}; {ACCEPTED}"
+            ) from None
     return join(pools[False]), join(pools[True])
 
 
@@ -170,7 +190,9 @@ def decode_parquet(raw: bytes) -> tuple[Images, list[Any]]:
         held = file.metadata
         size_bytes = sum(held.row_group(i).total_byte_size for i in range(held.num_row_groups))
         if held.num_rows > MAX_IMAGES or size_bytes > MAX_PARQUET_BYTES:
-            raise ValueError(f"{held.num_rows} rows in {size_bytes} bytes; at most {MAX_IMAGES} in {MAX_PARQUET_BYTES}")
+            raise ValueError(
+                f"{held.num_rows} rows in {size_bytes} bytes; at most {MAX_IMAGES} in {MAX_PARQUET_BYTES}"
+            )
         for rows in file.iter_batches(16, columns=["img.bytes", "label"], use_threads=False):
             images += [decode_image(image.as_py()) for image in rows["img"].field("bytes")]
             labels += rows["label"].to_pylist()
@@ -210,6 +232,11 @@ def _upright(planes: Images) -> Images:
 
 _BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 PYTHON = Layout("cifar-10-batches-py", decode_batch, "cifar-10-python.tar.gz", _BATCHES)
-BINARY = Layout("cifar-10-batches-bin", decode_records, "cifar-10-binary.tar.gz", tuple(f"{name}.bin" for name in _BATCHES))
+BINARY = Layout(
+    "cifar-10-batches-bin",
+    decode_records,
+    "cifar-10-binary.tar.gz",
+    tuple(f"{name}.bin" for name in _BATCHES),
+)
 PARQUET = Layout("plain_text", decode_parquet)
 ARCHIVE = RemoteFile(name=PYTHON.archive, size_bytes=170_498_071, md5=KNOWN_MD5[PYTHON.archive])

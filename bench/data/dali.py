@@ -14,7 +14,9 @@ from bench.data.source import Split
 from kernels.augment.reference import draw_numbers, draws, middle, padded
 
 OUTPUTS = ["images", "labels", "samples"]
-STEPS_HELD = 3  # batches on a GPU that live on after the host has done with them; so far it may run ahead
+STEPS_HELD = (
+    3  # batches on a GPU that live on after the host has done with them; so far it may run ahead
+)
 # Padded images uint8 [B, H + 2p, W + 2p, 3], labels int64 [B], samples int64 [B], crop x and y in [0, 1] [B], mirror int32 [B],
 # and with a cutout its corner (y, x) in pixels [B, 2].
 Feed = tuple[np.ndarray, ...]
@@ -22,7 +24,13 @@ _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
 
 
 def build_pipeline(
-    feed: Iterator[Feed], spec: LoaderSpec, *, batch_size: int, size: tuple[int, int], device: str, device_id: int | None
+    feed: Iterator[Feed],
+    spec: LoaderSpec,
+    *,
+    batch_size: int,
+    size: tuple[int, int],
+    device: str,
+    device_id: int | None,
 ) -> Pipeline:
     """The augmentation graph on `device` ("cpu" or "gpu"): crop, mirror, normalise in one operator, then the cutout, if any.
 
@@ -30,9 +38,13 @@ def build_pipeline(
     Raises ValueError for a dtype that DALI does not give.
     """
     if spec.dtype not in _DTYPES:
-        raise ValueError(f"data.loader: dali gives {', '.join(map(str, _DTYPES))}, not {spec.dtype}")
+        raise ValueError(
+            f"data.loader: dali gives {', '.join(map(str, _DTYPES))}, not {spec.dtype}"
+        )
     cutout = spec.augmentation.cutout
-    pipeline = Pipeline(batch_size=batch_size, num_threads=spec.threads, device_id=device_id, prefetch_queue_depth=2)
+    pipeline = Pipeline(
+        batch_size=batch_size, num_threads=spec.threads, device_id=device_id, prefetch_queue_depth=2
+    )
     with pipeline:
         layouts = ["HWC", "", "", "", "", ""] + [""] * (cutout > 0)
         fed = fn.external_source(source=feed, num_outputs=len(layouts), layout=layouts, batch=True)
@@ -44,7 +56,14 @@ def build_pipeline(
             rounding="round", mirror=mirror, mean=[255 * m for m in spec.mean], std=[255 * s for s in spec.std],
         )  # fmt: skip
         if cutout:
-            images = fn.erase(images, device=device, anchor=corner[0], shape=[cutout, cutout], axis_names="HW", fill_value=0)
+            images = fn.erase(
+                images,
+                device=device,
+                anchor=corner[0],
+                shape=[cutout, cutout],
+                axis_names="HW",
+                fill_value=0,
+            )
         pipeline.set_outputs(images, labels, samples)
     return pipeline
 
@@ -69,7 +88,9 @@ class DaliLoader:
         read = deque[tuple[torch.cuda.Event, object]]()
         for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
             labels, samples = outputs["labels"].view(-1), outputs["samples"].view(-1)
-            yield Batch(images=outputs["images"].permute(0, 3, 1, 2), labels=labels, samples=samples)
+            yield Batch(
+                images=outputs["images"].permute(0, 3, 1, 2), labels=labels, samples=samples
+            )
             if cuda:  # DALI takes a dropped buffer back at once, though torch's stream may be steps behind the host
                 read.append((torch.cuda.current_stream(self._spec.device).record_event(), outputs))
                 if len(read) > STEPS_HELD:
@@ -85,6 +106,13 @@ class DaliLoader:
             drawn = draws(torch.from_numpy(rows.samples), numbers, how.pad, how.flip)
             top, left, mirror, word = (each.numpy() for each in drawn)
             x, y = left.astype(np.float32) / span, top.astype(np.float32) / span
-            fed = self._images[rows.samples], self._labels[rows.samples], rows.samples, x, y, mirror.astype(np.int32)
+            fed = (
+                self._images[rows.samples],
+                self._labels[rows.samples],
+                rows.samples,
+                x,
+                y,
+                mirror.astype(np.int32),
+            )
             corner = np.stack(middle(word, *self._size), axis=1) - how.cutout // 2
             yield (*fed, corner.astype(np.float32)) if how.cutout else fed

@@ -44,13 +44,17 @@ def fetch(file: RemoteFile, urls: Sequence[str], folder: Path) -> Path:
     """
     path = folder / file.name
     try:
-        if not _is_whole(path, file):  # asked before the lock too, for a folder that can only be read
+        if not _is_whole(
+            path, file
+        ):  # asked before the lock too, for a folder that can only be read
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / f"{file.name}.lock") as alone:
                 if not _is_whole(path, file):
                     _publish(file, urls, path, alone)
     except OSError as error:
-        raise ValueError(f"{str(folder)!r}: cannot keep {file.name} there: {error.strerror or error}") from None
+        raise ValueError(
+            f"{str(folder)!r}: cannot keep {file.name} there: {error.strerror or error}"
+        ) from None
     return path
 
 
@@ -70,12 +74,18 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
     if not path.is_file() or path.stat().st_size != file.size_bytes:
         return False
     with path.open("rb") as held:
-        return hashlib.file_digest(held, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == file.md5
+        return (
+            hashlib.file_digest(held, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            == file.md5
+        )
 
 
 def _publish(file: RemoteFile, urls: Sequence[str], path: Path, alone: bool) -> None:
     # Without a lock another process may be writing to the usual part, even when that has got its final name.
-    part, reasons = path.with_name(f"{file.name}.part" if alone else f"{file.name}.{uuid.uuid4().hex}.part"), []
+    part, reasons = (
+        path.with_name(f"{file.name}.part" if alone else f"{file.name}.{uuid.uuid4().hex}.part"),
+        [],
+    )
     try:
         for url in urls:
             try:
@@ -97,10 +107,16 @@ def _complete(part: Path, file: RemoteFile, url: str) -> None:
     """Bring a part, from wherever an earlier attempt left it, to its end."""
     begun, size = part.stat().st_size if part.exists() else 0, file.size_bytes
     if begun < size:
-        print(f"fetching {file.name} from {_shown(url)}, {begun / 1e6:.1f} of {size / 1e6:.1f} MB are here", file=sys.stderr)
+        print(
+            f"fetching {file.name} from {_shown(url)}, {begun / 1e6:.1f} of {size / 1e6:.1f} MB are here",
+            file=sys.stderr,
+        )
         with _open(url, begun, SILENCE_S) as response:
             whole = response.status == 200 and response.length in (None, size)
-            if not whole and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}":
+            if (
+                not whole
+                and response.headers.get("Content-Range") != f"bytes {begun}-{size - 1}/{size}"
+            ):
                 raise _RefusedError(
                     f"HTTP {response.status}, {response.length} bytes, not the file's {size} from byte {begun} on"
                 )
@@ -125,7 +141,9 @@ def _open(url: str, have: int, silence_s: float) -> HTTPResponse:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or "@" in parts.netloc:
         raise _RefusedError("neither http nor https, or with a login")
-    request = Request(url, headers={"User-Agent": "headstart"} | ({"Range": f"bytes={have}-"} if have else {}))
+    request = Request(
+        url, headers={"User-Agent": "headstart"} | ({"Range": f"bytes={have}-"} if have else {})
+    )
     return build_opener().open(request, timeout=silence_s)
 
 

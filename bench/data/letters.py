@@ -16,7 +16,11 @@ from bench.runtime.streams import Stream, below, words
 
 CLASSES = tuple(ascii_uppercase + ascii_lowercase)
 SLANTED = {"Sans": "Oblique", "SansMono": "Oblique", "Serif": "Italic"}
-STYLES = [f"{family}{face}" for family, slant in SLANTED.items() for face in ("", "-Bold", f"-{slant}", f"-Bold{slant}")]
+STYLES = [
+    f"{family}{face}"
+    for family, slant in SLANTED.items()
+    for face in ("", "-Bold", f"-{slant}", f"-Bold{slant}")
+]
 DRAWINGS = 20  # of each letter in each font
 HELD_OUT = 1040  # images in val, and as many in test
 MEAN, STD = (0.2679, 0.2679, 0.2679), (0.2967, 0.2967, 0.2967)  # of the train split
@@ -32,7 +36,9 @@ def load(data: DataConfig) -> Dataset:
     letters = np.split(np.arange(len(CLASSES) * len(STYLES) * DRAWINGS), len(CLASSES))
     pools = cache.load(_recipe(), lambda: gather(join([render(drawings) for drawings in letters])))
     splits = cut(pools, val=HELD_OUT, test=HELD_OUT)
-    return Dataset(name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits)
+    return Dataset(
+        name="letters", sha256=pools.sha256, classes=CLASSES, mean=MEAN, std=STD, **splits
+    )
 
 
 def render(samples: Indices) -> Split:
@@ -40,8 +46,13 @@ def render(samples: Indices) -> Split:
     labels, font_of = samples // (len(STYLES) * DRAWINGS), samples // DRAWINGS % len(STYLES)
     basic = ImageFont.Layout.BASIC  # Raqm, the other one, is not installed everywhere
     fonts = [ImageFont.truetype(path, EM, layout_engine=basic) for path in _font_files()]
-    drawn = np.stack([words(0, Stream.RENDER, samples, epoch=part) for part in range(4)], axis=1).reshape(-1, 16)
-    strokes = [_stroke(CLASSES[label], fonts[font], row) for label, font, row in zip(labels, font_of, drawn, strict=True)]
+    drawn = np.stack(
+        [words(0, Stream.RENDER, samples, epoch=part) for part in range(4)], axis=1
+    ).reshape(-1, 16)
+    strokes = [
+        _stroke(CLASSES[label], fonts[font], row)
+        for label, font, row in zip(labels, font_of, drawn, strict=True)
+    ]
     grey = _light(np.stack(strokes), samples, drawn)
     return Split(images=np.repeat(grey[..., None], 3, axis=-1), labels=labels)
 
@@ -69,7 +80,9 @@ def _stroke(letter: str, font: ImageFont.FreeTypeFont, drawn: npt.NDArray[np.uin
     image = canvas.transform((SIZE, SIZE), Image.Transform.AFFINE, bent, Image.Resampling.BILINEAR)
     if chance[6] < 0.5:  # as few pixels as the digits have, or up to twice as many
         coarse = 8 + int(below(drawn[7], 9))
-        image = image.resize((coarse, coarse), Image.Resampling.BOX).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        image = image.resize((coarse, coarse), Image.Resampling.BOX).resize(
+            (SIZE, SIZE), Image.Resampling.BILINEAR
+        )
     return np.asarray(image.filter(ImageFilter.GaussianBlur(float(chance[9]))))
 
 

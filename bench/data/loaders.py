@@ -39,13 +39,17 @@ class TorchLoader:
     """Worker processes make whole batches on the CPU, which come in the order of steps, are pinned for a GPU, and sent there."""
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
-        self._host = ResidentLoader(split, replace(spec, device=torch.device("cpu"), compiled=False))
+        self._host = ResidentLoader(
+            split, replace(spec, device=torch.device("cpu"), compiled=False)
+        )
         self._spec = spec
 
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Batches of the steps [start_step, stop_step). Raises RuntimeError when a worker dies."""
         device = self._spec.device
-        steps: Any = range(start_step, stop_step)  # no Dataset by its type, but all of one that is asked for
+        steps: Any = range(
+            start_step, stop_step
+        )  # no Dataset by its type, but all of one that is asked for
         loader = DataLoader(
             steps, batch_size=None, collate_fn=partial(_held, self._host, replace(order)),
             num_workers=self._spec.threads, pin_memory=device.type == "cuda",

@@ -22,14 +22,21 @@ class Augmentation:
 
     pad: int
     pad_mode: str  # zero | reflect
-    flip: str  # none | random | alternating: a random half in epoch 0, then the other half, and so on
+    flip: (
+        str  # none | random | alternating: a random half in epoch 0, then the other half, and so on
+    )
     cutout: int
 
     def check(self, size: tuple[int, ...]) -> None:
         """Raise ValueError for what images of size (H, W) do not allow."""
-        for key, value, most in (("pad", self.pad, min(size) - 1), ("cutout", self.cutout, min(size))):
+        for key, value, most in (
+            ("pad", self.pad, min(size) - 1),
+            ("cutout", self.cutout, min(size)),
+        ):
             if value > most:
-                raise ValueError(f"data.{key}: {value} is too much for images of {size[1]}x{size[0]}; at most {most}")
+                raise ValueError(
+                    f"data.{key}: {value} is too much for images of {size[1]}x{size[0]}; at most {most}"
+                )
 
 
 @dataclass(kw_only=True)
@@ -49,9 +56,13 @@ class Order:
         batch, ranks = self.global_batch_size, self.world_size
         if batch % ranks:
             near = max(ranks, round(batch / ranks) * ranks)
-            raise ValueError(f"train.global_batch_size: {batch} does not divide over {ranks} processes; nearest: {near}")
+            raise ValueError(
+                f"train.global_batch_size: {batch} does not divide over {ranks} processes; nearest: {near}"
+            )
         if batch > self.samples:
-            raise ValueError(f"train.global_batch_size: {batch} is more than the {self.samples} training images")
+            raise ValueError(
+                f"train.global_batch_size: {batch} is more than the {self.samples} training images"
+            )
         left = self.samples % batch
         if self.last_batch == "partial" and left % ranks:
             raise ValueError(
@@ -77,14 +88,17 @@ class Order:
         first = batch * self.global_batch_size
         whole = self._permutation(epoch)[first : first + self.global_batch_size]
         size = len(whole) // self.world_size
-        return Rows(seed=self.seed, epoch=epoch, samples=whole[self.rank * size : (self.rank + 1) * size])
+        return Rows(
+            seed=self.seed, epoch=epoch, samples=whole[self.rank * size : (self.rank + 1) * size]
+        )
 
     def _permutation(self, epoch: int) -> Indices:
         """The epoch's order. The next epoch's is made meanwhile in a thread, for it takes longer than a step."""
         if not {epoch, epoch + 1} <= self._epochs.keys():
             thread, held = ThreadPoolExecutor(1), self._epochs
             self._epochs = {
-                due: held.get(due) or thread.submit(permutation, self.samples, self.seed, Stream.ORDER, due)
+                due: held.get(due)
+                or thread.submit(permutation, self.samples, self.seed, Stream.ORDER, due)
                 for due in (epoch, epoch + 1)
             }
             thread.shutdown(wait=False)

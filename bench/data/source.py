@@ -52,7 +52,10 @@ class Dataset:
 
 def join(parts: Sequence[Split]) -> Split:
     """All rows of the parts, in order."""
-    return Split(images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts]))
+    return Split(
+        images=np.concatenate([part.images for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+    )
 
 
 def content_sha256(*pools: Split) -> str:
@@ -82,8 +85,14 @@ def cut(pools: Pools, *, val: int, test: int = 0) -> dict[str, Split]:
     if pools.test:
         held_out = pools.test.take(permutation(len(pools.test.labels), SPLIT_SEED, Stream.SPLIT))
     if min(train, val, len(held_out.labels)) < 1:
-        raise ValueError(f"{len(order)} images cannot be cut into train, {val} val and {len(held_out.labels)} test: one is empty")
-    return {"train": pools.train.take(order[:train]), "val": pools.train.take(order[train : train + val]), "test": held_out}
+        raise ValueError(
+            f"{len(order)} images cannot be cut into train, {val} val and {len(held_out.labels)} test: one is empty"
+        )
+    return {
+        "train": pools.train.take(order[:train]),
+        "val": pools.train.take(order[train : train + val]),
+        "test": held_out,
+    }
 
 
 def subset(dataset: Dataset, data: DataConfig) -> Dataset:
@@ -92,7 +101,9 @@ def subset(dataset: Dataset, data: DataConfig) -> Dataset:
     for name in ("train", "val", "test"):
         split, samples = getattr(dataset, name), getattr(data, f"{name}_samples")
         if samples is not None and samples > len(split.labels):
-            raise ValueError(f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {len(split.labels)}")
+            raise ValueError(
+                f"data.{name}_samples: {samples} is more than {dataset.name} has; at most {len(split.labels)}"
+            )
         splits[name] = split.take(slice(samples))
     return replace(dataset, **splits)
 
@@ -100,4 +111,6 @@ def subset(dataset: Dataset, data: DataConfig) -> Dataset:
 def _keys(split: Split) -> npt.NDArray[np.uint64]:
     """[N, 5] big-endian words: the sha256 of an image's pixels, then its label."""
     digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in split.images)
-    return np.column_stack([np.frombuffer(digests, ">u8").reshape(-1, 4), split.labels.astype(">u8")]).astype(">u8")
+    return np.column_stack(
+        [np.frombuffer(digests, ">u8").reshape(-1, 4), split.labels.astype(">u8")]
+    ).astype(">u8")

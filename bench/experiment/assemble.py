@@ -16,7 +16,15 @@ from bench.config.schema import ExperimentConfig
 from bench.data.batches import EvaluationBatch, EvaluationSet, Loader, LoaderSpec
 from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs, augmentation, make_order
-from bench.models.networks import Resized, build, head_prefixes, preprocessing, set_batch_norm_momentum, split_head, wrap
+from bench.models.networks import (
+    Resized,
+    build,
+    head_prefixes,
+    preprocessing,
+    set_batch_norm_momentum,
+    split_head,
+    wrap,
+)
 from bench.models.weights import Start, initial_state, random_start
 from bench.runtime.compute import probe_step_s
 from bench.runtime.distributed import World
@@ -33,7 +41,9 @@ class Assembly:
     loader: Loader
     val: Iterable[EvaluationBatch]
     test: Iterable[EvaluationBatch]
-    features: tuple[Features, ...]  # of train, val and test, where a frozen body's are computed once a run
+    features: tuple[
+        Features, ...
+    ]  # of train, val and test, where a frozen body's are computed once a run
     start: Start
     network: dict[str, Any]
     compile: dict[str, Any]
@@ -55,7 +65,9 @@ class Assembler:
         if key not in self._built:
             self._built[key] = self._build(config)
         built = self._built[key]
-        return dataclasses.replace(built, start=start, reality={**built.reality, "schedule.rates": rates_text(config)})
+        return dataclasses.replace(
+            built, start=start, reality={**built.reality, "schedule.rates": rates_text(config)}
+        )
 
     def compile(self, assembly: Assembly, config: ExperimentConfig) -> None:
         """Compile an assembly's program, once for all arms that share it, and note how in its record."""
@@ -63,10 +75,18 @@ class Assembler:
             return
         program = assembly.program
         program.reset(program.raw.state_dict())
-        order = make_order(config, assembly.dataset, seed=config.seed, rank=self._world.rank, world_size=self._world.size)
+        order = make_order(
+            config,
+            assembly.dataset,
+            seed=config.seed,
+            rank=self._world.rank,
+            world_size=self._world.size,
+        )
         # Every shape that training will meet: a whole batch and, where it is partial, an epoch's last.
         steps = {0, order.steps_per_epoch - 1} if order.last_batch == "partial" else {0}
-        shapes = (batch for step in steps for batch in assembly.loader.batches(order, step, step + 1))
+        shapes = (
+            batch for step in steps for batch in assembly.loader.batches(order, step, step + 1)
+        )
         assembly.compile.update(program.warm_up(shapes, assembly.val))
 
     def _build(self, config: ExperimentConfig) -> Assembly:
@@ -75,7 +95,9 @@ class Assembler:
         if config.finetune.batch_norm_momentum:
             set_batch_norm_momentum(raw, config.finetune.batch_norm_momentum)
         mean, std, whose = preprocessing(raw, dataset.mean, dataset.std, config.data.normalization)
-        half = world.device.type == "cuda" and config.precision != "fp32"  # to a GPU that computes in it
+        half = (
+            world.device.type == "cuda" and config.precision != "fp32"
+        )  # to a GPU that computes in it
         spec = LoaderSpec(
             device=world.device, dtype=torch.float16 if half else torch.float32, mean=mean, std=std,
             augmentation=augmentation(config), threads=config.hardware.loader_threads, compiled=config.compile.enabled,
@@ -85,13 +107,21 @@ class Assembler:
         whole = wrap(body, config.model)
         program = Program(raw, head if fixed else whole, config, world, len(dataset.classes))
         sets = [
-            EvaluationSet(split, spec, batch_size=config.evaluation.batch_size, rank=world.rank, world_size=world.size)
+            EvaluationSet(
+                split,
+                spec,
+                batch_size=config.evaluation.batch_size,
+                rank=world.rank,
+                world_size=world.size,
+            )
             for split in (dataset.val, dataset.test)
         ]
         features: tuple[Features, ...] = ()
         if fixed:
             call = body_call(whole, config, world)
-            own = -(-config.evaluation.batch_size // world.size)  # every rank takes all training images, in the others' shape
+            own = -(
+                -config.evaluation.batch_size // world.size
+            )  # every rank takes all training images, in the others' shape
             train = EvaluationSet(dataset.train, spec, batch_size=own, rank=0, world_size=1)
             features = tuple(Features(images, images.labels, call) for images in (train, *sets))
         counts = self._inputs.network_counts(config)
@@ -99,7 +129,11 @@ class Assembler:
             **counts, **training_flops(config, raw, counts["flops_per_image"], len(dataset.train.labels)),
             "mean": list(mean), "std": list(std), "normalization_of": whose,
         }  # fmt: skip
-        loader = features[0] if fixed else registry.resolve("loader", config.data.loader)(dataset.train, spec)
+        loader = (
+            features[0]
+            if fixed
+            else registry.resolve("loader", config.data.loader)(dataset.train, spec)
+        )
         val, test = features[1:] or sets
         return Assembly(
             dataset=dataset, program=program, loader=loader, val=val, test=test, features=features, start=random_start(),
@@ -108,27 +142,42 @@ class Assembler:
         )  # fmt: skip
 
 
-def training_flops(config: ExperimentConfig, network: nn.Module, forward: int, samples: int) -> dict[str, Any]:
+def training_flops(
+    config: ExperimentConfig, network: nn.Module, forward: int, samples: int
+) -> dict[str, Any]:
     """FLOP of a training image, forward pass and two backward ones; where the head alone is trained, those two are its own."""
     heads, finetune, fixed = head_prefixes(network), config.finetune, are_fixed(config)
-    head = 2 * sum(p.numel() for name, p in network.named_parameters() if name.startswith(heads) and p.ndim > 1)
+    head = 2 * sum(
+        p.numel() for name, p in network.named_parameters() if name.startswith(heads) and p.ndim > 1
+    )
     head_only = forward + 2 * head
     return {
-        "train_flops_per_image": 3 * head if fixed else head_only if finetune.layers == "head" else 3 * forward,
+        "train_flops_per_image": 3 * head
+        if fixed
+        else head_only
+        if finetune.layers == "head"
+        else 3 * forward,
         "train_flops_once": forward * samples if fixed else 0,
         "head_first_samples": finetune.head_first_steps * config.train.global_batch_size,
         "head_first_flops_per_image": head_only,
     }
 
 
-def reality(config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, whole: nn.Module) -> dict[str, Any]:
+def reality(
+    config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, whole: nn.Module
+) -> dict[str, Any]:
     """What an arm really is, in flat facts read from the things that will run; bench.results.audit compares them."""
     raw, optimizer = program.raw, program.optimizer
     names = {id(parameter): name for name, parameter in raw.named_parameters()}
     state = initial_state(config.model, len(dataset.classes), 0, random_start())
     drawn = [state[name].double() for name in names.values()]
-    zeroed = [name for name in names.values() if not name.endswith("bias") and not state[name].any()]
-    square, numbers = sum(float(tensor.square().sum()) for tensor in drawn), sum(tensor.numel() for tensor in drawn)
+    zeroed = [
+        name for name in names.values() if not name.endswith("bias") and not state[name].any()
+    ]
+    square, numbers = (
+        sum(float(tensor.square().sum()) for tensor in drawn),
+        sum(tensor.numel() for tensor in drawn),
+    )
     return {
         "network.class": type(raw).__qualname__,
         "network.interpolation": whole.interpolation if isinstance(whole, Resized) else None,
@@ -138,24 +187,40 @@ def reality(config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, progra
         "optimizer.class": type(optimizer).__qualname__,
         "optimizer.groups": "; ".join(_group_text(group) for group in optimizer.param_groups),
         "data.images": f"{dataset.name} {dataset.sha256}",
-        "data.splits": ", ".join(f"{len(split.labels)}" for split in (dataset.train, dataset.val, dataset.test)),
-        "data.augmentation": ", ".join(f"{key} {value}" for key, value in vars(spec.augmentation).items()),
+        "data.splits": ", ".join(
+            f"{len(split.labels)}" for split in (dataset.train, dataset.val, dataset.test)
+        ),
+        "data.augmentation": ", ".join(
+            f"{key} {value}" for key, value in vars(spec.augmentation).items()
+        ),
         "data.mean": str(list(spec.mean)),
         "data.std": str(list(spec.std)),
         "precision.images": str(spec.dtype),
-        "precision.parameters": ", ".join(sorted({str(tensor.dtype) for tensor in raw.parameters()})),
+        "precision.parameters": ", ".join(
+            sorted({str(tensor.dtype) for tensor in raw.parameters()})
+        ),
     }
 
 
 def rates_text(config: ExperimentConfig) -> str:
     """Learning rates of the first, middle and last step."""
-    schedule, total = registry.resolve("schedule", config.schedule.name), config.train.samples // config.train.global_batch_size
-    rates = (config.optim.lr * schedule(step, config.schedule.lr_warmup_steps, total) for step in (0, total // 2, total - 1))
+    schedule, total = (
+        registry.resolve("schedule", config.schedule.name),
+        config.train.samples // config.train.global_batch_size,
+    )
+    rates = (
+        config.optim.lr * schedule(step, config.schedule.lr_warmup_steps, total)
+        for step in (0, total // 2, total - 1)
+    )
     return ", ".join(f"{rate:.3g}" for rate in rates)
 
 
 def _group_text(group: dict[str, Any]) -> str:
-    told = {key: group[key] for key in ("lr_scale", "weight_decay", "momentum", "betas", "eps") if key in group}
+    told = {
+        key: group[key]
+        for key in ("lr_scale", "weight_decay", "momentum", "betas", "eps")
+        if key in group
+    }
     return f"{len(group['params'])} tensors ({', '.join(f'{key} {value}' for key, value in told.items())})"
 
 
@@ -164,5 +229,7 @@ def probe(config: ExperimentConfig, dataset: Dataset) -> dict[str, float]:
     network = wrap(build(config.model.name, len(dataset.classes), config.model.stem), config.model)
     network.to(memory_format=torch.channels_last)
     height, width = dataset.train.images.shape[1:3]
-    images = torch.randn(config.train.global_batch_size, 3, height, width).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(config.train.global_batch_size, 3, height, width).contiguous(
+        memory_format=torch.channels_last
+    )
     return probe_step_s(lambda: network(images).float().square().mean().backward())

@@ -12,7 +12,12 @@ from bench.models import hub
 
 EXPERIMENTS = Path("configs/experiments")
 LAUNCH = Path("launch/accelerate")
-GPU, CIFAR10, HUB, LITE0 = "a GPU", "CIFAR-10", "resnet18 a1_in1k", "tf_efficientnet_lite0.safetensors"
+GPU, CIFAR10, HUB, LITE0 = (
+    "a GPU",
+    "CIFAR-10",
+    "resnet18 a1_in1k",
+    "tf_efficientnet_lite0.safetensors",
+)
 # Experiments and what each needs; the first whose needs are all found is taken.
 TABLE: dict[str, tuple[str, ...]] = {
     "pretrained_vs_random": (GPU, CIFAR10, HUB),
@@ -20,7 +25,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "small_cnn": (GPU, CIFAR10),
     "embedded": (),
 }
-Seen = dict[str, tuple[str | None, str]]  # of each need where it is or comes from, or None, and why it would be lacking
+Seen = dict[
+    str, tuple[str | None, str]
+]  # of each need where it is or comes from, or None, and why it would be lacking
 
 
 def look() -> Seen:
@@ -37,22 +44,32 @@ def look() -> Seen:
     resnet18 = hub.available(hub.hub_weights(own.model.name, own.weights)) if gpus else None
     return {
         GPU: (f"{gpus} x {torch.cuda.get_device_name(0)}" if gpus else None, "none"),
-        CIFAR10: (str(images or ""), "set CIFAR10_DIR" + ("; none of data.urls answers" if ask else "")),
-        HUB: (resnet18, "neither in the cache nor from the hub" if gpus else "not looked for without a GPU"),
+        CIFAR10: (
+            str(images or ""),
+            "set CIFAR10_DIR" + ("; none of data.urls answers" if ask else ""),
+        ),
+        HUB: (
+            resnet18,
+            "neither in the cache nor from the hub" if gpus else "not looked for without a GPU",
+        ),
         LITE0: (lite0, "not in HEADSTART_WEIGHTS_DIR" if weights else "set HEADSTART_WEIGHTS_DIR"),
     }
 
 
 def choose(seen: Seen) -> str:
     """The experiment's name that the table gives."""
-    return next(experiment for experiment, needs in TABLE.items() if all(seen[need][0] for need in needs))
+    return next(
+        experiment for experiment, needs in TABLE.items() if all(seen[need][0] for need in needs)
+    )
 
 
 def launch(gpus: int | None) -> tuple[Path, int, str]:
     """accelerate's file, how many processes, and their layer of configs/hardware, if any. Raises ValueError for too many GPUs."""
     there = torch.cuda.device_count()
     if gpus is not None and not 1 <= gpus <= there:
-        raise ValueError(f"GPUS={gpus}: this machine has {there} CUDA GPUs; allowed: {f'1 to {there}' if there else 'none'}")
+        raise ValueError(
+            f"GPUS={gpus}: this machine has {there} CUDA GPUs; allowed: {f'1 to {there}' if there else 'none'}"
+        )
     count = gpus or there
     file, layer = {0: ("cpu", ""), 1: ("single_gpu", "gpu_1")}.get(count, ("multi_gpu", "gpu_8"))
     return LAUNCH / f"{file}.yaml", max(1, count), layer

@@ -46,7 +46,9 @@ def execute(spec: RunSpec, assembly: Assembly, study: Study) -> RunResult | None
             status = run.train()
     except Exception as failure:
         told = f"{type(failure).__name__}: {' '.join(str(failure).split())}"[:500]
-        run.stop("failed", told, run.timer.read_s())  # this rank's own seconds: the others may be gone
+        run.stop(
+            "failed", told, run.timer.read_s()
+        )  # this rank's own seconds: the others may be gone
         raise
     return run.stop(status, None, run.segments_s())
 
@@ -76,7 +78,9 @@ class _Run:
         if study.facts["process_runs"] == 1:
             earlier_s["idle"] = max(0.0, process_age_s() - sum(earlier_s.values()))
         self.timer = PhaseTimer("build", world.synchronize, earlier_s)
-        self._order = make_order(spec.config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size)
+        self._order = make_order(
+            spec.config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size
+        )
         self._log = EventLog(self._directory) if world.is_main else None
         self._pending: list[Event] = []
         self.timer.switch("log")
@@ -87,7 +91,11 @@ class _Run:
         checkpoints = self._directory / "checkpoints"
         classes, start = len(self._assembly.dataset.classes), self._assembly.start
         self._program.reset(initial_state(self._config.model, classes, self._spec.seed, start))
-        found = checkpoint.load_newest(checkpoints, self._spec.run_id) if self._config.train.checkpoint_every_looks else None
+        found = (
+            checkpoint.load_newest(checkpoints, self._spec.run_id)
+            if self._config.train.checkpoint_every_looks
+            else None
+        )
         if found is None:
             return {"step": 0, "losses": [], "data_wait_s": 0.0, "segments_s": {}}
         checkpoint.restore(self._program, *found)
@@ -95,7 +103,12 @@ class _Run:
 
     def _start_facts(self) -> dict[str, Any]:
         """All that a result must carry to be read, compared and made again."""
-        spec, assembly, dataset, world = self._spec, self._assembly, self._assembly.dataset, self._world
+        spec, assembly, dataset, world = (
+            self._spec,
+            self._assembly,
+            self._assembly.dataset,
+            self._world,
+        )
         return {
             **{name: getattr(spec, name) for name in ("run_id", "arm", "seed", "block")},
             "experiment": spec.config.name,
@@ -119,11 +132,16 @@ class _Run:
     def train(self) -> str:
         """Train to the budget. Returns the status: completed or diverged."""
         batch_size = self._config.train.global_batch_size
-        total, every = self._config.train.samples // batch_size, self._config.evaluation.every_samples // batch_size
+        total, every = (
+            self._config.train.samples // batch_size,
+            self._config.evaluation.every_samples // batch_size,
+        )
         # Runs of several budgets and learning rates share a program.
         self._program.total_steps, self._program.peak_lr = total, self._config.optim.lr
         self._react()
-        for features, segment in zip(self._assembly.features, ("train", "evaluate", "evaluate_final"), strict=False):
+        for features, segment in zip(
+            self._assembly.features, ("train", "evaluate", "evaluate_final"), strict=False
+        ):
             self.timer.switch(segment)
             features.compute()
         batches = self._assembly.loader.batches(self._order, self._step, total)
@@ -174,10 +192,16 @@ class _Run:
         every = self._config.train.checkpoint_every_looks
         if every and look % every == 0:
             self.timer.switch("checkpoint")
-            kept = {"run_id": self._spec.run_id, "data_wait_s": self._data_wait_s, "segments_s": self.segments_s()}
+            kept = {
+                "run_id": self._spec.run_id,
+                "data_wait_s": self._data_wait_s,
+                "segments_s": self.segments_s(),
+            }
             kept["losses"] = self._losses
             if self._world.is_main:
-                path = checkpoint.save(self._directory / "checkpoints", self._program, step=self._step, progress=kept)
+                path = checkpoint.save(
+                    self._directory / "checkpoints", self._program, step=self._step, progress=kept
+                )
                 self._emit("checkpoint", path=path.name)
             self._world.barrier()
             self.timer.switch("log")
@@ -187,7 +211,9 @@ class _Run:
     def _evaluate(self, split: str, *, final: bool = False) -> float:
         """Score a split and note it; the mean loss, infinite where it is not finite."""
         self.timer.switch("evaluate_final" if final else "evaluate")
-        confusion, loss = self._program.evaluate(self._assembly.val if split == "val" else self._assembly.test)
+        confusion, loss = self._program.evaluate(
+            self._assembly.val if split == "val" else self._assembly.test
+        )
         right = [row[k] for k, row in enumerate(confusion)]
         self.timer.switch("log")
         self._emit(
@@ -202,25 +228,46 @@ class _Run:
     def segments_s(self) -> dict[str, float]:
         """Seconds by segment so far, the slowest rank's."""
         own = self.timer.read_s()
-        return dict(zip(SEGMENTS, self._world.slowest([own.get(name, 0.0) for name in SEGMENTS]), strict=True))
+        return dict(
+            zip(
+                SEGMENTS,
+                self._world.slowest([own.get(name, 0.0) for name in SEGMENTS]),
+                strict=True,
+            )
+        )
 
     def _emit(self, kind: str, **data: Any) -> None:
         if self._log is not None:
-            self._pending.append(self._log.emit(kind, epoch=self._step / self._order.steps_per_epoch, step=self._step, **data))
+            self._pending.append(
+                self._log.emit(
+                    kind, epoch=self._step / self._order.steps_per_epoch, step=self._step, **data
+                )
+            )
 
     def _deliver(self) -> None:
         if self._log is not None:
             self._log.flush()
         for event in self._pending:
-            (self._study.trackers.start if event.kind == "run_start" else self._study.trackers.event)(event)
+            (
+                self._study.trackers.start
+                if event.kind == "run_start"
+                else self._study.trackers.event
+            )(event)
         self._pending.clear()
 
-    def stop(self, status: str, error: str | None, segments_s: dict[str, float]) -> RunResult | None:
+    def stop(
+        self, status: str, error: str | None, segments_s: dict[str, float]
+    ) -> RunResult | None:
         """End the ledger and fold it into the run's result, on rank 0."""
-        every, best = self._config.evaluation.every_samples // self._config.train.global_batch_size, self._react()
+        every, best = (
+            self._config.evaluation.every_samples // self._config.train.global_batch_size,
+            self._react(),
+        )
         ended = {
             "stopped_step": self._step if self._stopped else None,
-            "best_step": (best + 1) * every if self._config.train.restore_best and status == "completed" else None,
+            "best_step": (best + 1) * every
+            if self._config.train.restore_best and status == "completed"
+            else None,
         }
         self._emit("run_stop", status=status, error=error, segments_s=segments_s, **ended)
         self._deliver()

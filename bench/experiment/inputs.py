@@ -42,7 +42,10 @@ class Inputs:
             self.network_counts(own)
             make_order(own, self.dataset(own.data), seed=own.seed, rank=0, world_size=world_size)
         return {
-            arm: [self.dataset(own.data).sha256, None if own.weights.source == "self" else self.start(own).record["sha256"]]
+            arm: [
+                self.dataset(own.data).sha256,
+                None if own.weights.source == "self" else self.start(own).record["sha256"],
+            ]
             for arm, own in zip(config.arms, arms, strict=True)
         }
 
@@ -61,7 +64,9 @@ class Inputs:
         """What an arm's network starts from, unless the harness trains it itself."""
         key = repr((config.model, config.weights, config.data))
         if key not in self._starts:
-            network = build(config.model.name, len(self.dataset(config.data).classes), config.model.stem)
+            network = build(
+                config.model.name, len(self.dataset(config.data).classes), config.model.stem
+            )
             self._starts[key] = start(config.model, config.weights, network)
         return self._starts[key]
 
@@ -76,7 +81,9 @@ class Inputs:
         }  # fmt: skip
 
 
-def make_order(config: ExperimentConfig, dataset: Dataset, *, seed: int, rank: int, world_size: int) -> Order:
+def make_order(
+    config: ExperimentConfig, dataset: Dataset, *, seed: int, rank: int, world_size: int
+) -> Order:
     """The training order of a run. Raises ValueError where batch or augmentation do not suit the ranks or the data."""
     height, width = dataset.train.images.shape[1:3]
     augmentation(config).check((height, width))
@@ -86,7 +93,9 @@ def make_order(config: ExperimentConfig, dataset: Dataset, *, seed: int, rank: i
     )  # fmt: skip
     own, parts = config.train.global_batch_size // world_size, config.train.accumulate_steps
     if own % parts:
-        raise ValueError(f"train.accumulate_steps: {parts} does not divide a rank's {own} images of a step")
+        raise ValueError(
+            f"train.accumulate_steps: {parts} does not divide a rank's {own} images of a step"
+        )
     return order
 
 

@@ -28,7 +28,9 @@ class RunSpec:
     config: ExperimentConfig  # with the arm's overrides and, of several budgets, this run's
 
 
-Block = list[RunSpec]  # one run of every arm (and budget) with one seed, in an order drawn at random
+Block = list[
+    RunSpec
+]  # one run of every arm (and budget) with one seed, in an order drawn at random
 
 
 def plan(config: ExperimentConfig) -> list[Block]:
@@ -46,7 +48,9 @@ def plan(config: ExperimentConfig) -> list[Block]:
         for place in permutation(len(kinds), config.seed + index, Stream.BLOCK_ORDER):
             arm, own, digest = kinds[place]
             run_id = f"{arm}-s{own.seed + index}-{digest}"
-            blocks[-1].append(RunSpec(run_id=run_id, arm=arm, seed=own.seed + index, block=index, config=own))
+            blocks[-1].append(
+                RunSpec(run_id=run_id, arm=arm, seed=own.seed + index, block=index, config=own)
+            )
     return blocks
 
 
@@ -67,13 +71,22 @@ def recipe_run(config: ExperimentConfig) -> RunSpec:
     """The one run that makes an arm's self-trained weights. Raises ValueError where the recipe is not for the arm's network."""
     assert config.weights.recipe
     recipe = load(config.weights.recipe)
-    stems = recipe.model.stem, "stock" if config.weights.stem else config.model.stem  # which a 3x3 one is then made of
-    trained, needed = (f"{of.model.name!r} ({stem} stem)" for of, stem in zip((recipe, config), stems, strict=True))
+    stems = (
+        recipe.model.stem,
+        "stock" if config.weights.stem else config.model.stem,
+    )  # which a 3x3 one is then made of
+    trained, needed = (
+        f"{of.model.name!r} ({stem} stem)" for of, stem in zip((recipe, config), stems, strict=True)
+    )
     if trained != needed:
-        raise ValueError(f"weights.recipe: {config.weights.recipe} trains {trained}, the arm needs {needed}")
+        raise ValueError(
+            f"weights.recipe: {config.weights.recipe} trains {trained}, the arm needs {needed}"
+        )
     spec = plan(recipe)[0][0]
     if spec.config.weights.source == "self":
-        raise ValueError(f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights")
+        raise ValueError(
+            f"weights.recipe: {config.weights.recipe} itself starts from self-trained weights"
+        )
     return spec
 
 
@@ -85,7 +98,9 @@ def plan_record(config: ExperimentConfig, blocks: list[Block]) -> dict[str, Any]
     return {**whole, "config": tree, "blocks": ids}
 
 
-def cost(config: ExperimentConfig, counted: Mapping[str, Counts] | None = None) -> list[dict[str, Any]]:
+def cost(
+    config: ExperimentConfig, counted: Mapping[str, Counts] | None = None
+) -> list[dict[str, Any]]:
     """What each arm's runs will compute, a row an arm; training is three forward passes.
 
     By the counts that were made of an arm's network, else the stored ones; null where there are neither.
@@ -94,7 +109,11 @@ def cost(config: ExperimentConfig, counted: Mapping[str, Counts] | None = None) 
     for arm in config.arms:
         own = arm_config(config, arm)
         known = (counted or {}).get(arm) or stored_counts(own.model, own.data)
-        model, samples, flops = own.model, own.train.samples, known.flops_per_image if known else None
+        model, samples, flops = (
+            own.model,
+            own.train.samples,
+            known.flops_per_image if known else None,
+        )
         images = (sum(config.budgets) or samples) * block_count(config)
         rows.append({
             "arm": arm, "network": model.name, "stem": model.stem, "input_size": model.input_size, "weights": own.weights.source,
@@ -116,14 +135,21 @@ def _enough_text(config: ExperimentConfig) -> str:
 
     asked = config.primary
     enough = partial(plan_blocks, spread=asked.spread or 0.0, alpha=asked.alpha, most=100)
-    told = [f"{ratio:g}x {enough(ratio=ratio) or 'more than 100'}" for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0)]
+    told = [
+        f"{ratio:g}x {enough(ratio=ratio) or 'more than 100'}"
+        for ratio in (asked.smallest_ratio, 1.5, 2.0, 4.0)
+    ]
     return f"blocks that decide 9 times in 10, at the stored spread {asked.spread:g}: {', '.join(told)}"
 
 
 def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
     """The plan for a person: question, arms, cost."""
     against = f" against {config.baseline}" if config.primary.arm != config.baseline else ""
-    threshold, blocks, runs = config.primary.threshold, block_count(config), len(config.arms) * max(1, len(config.budgets))
+    threshold, blocks, runs = (
+        config.primary.threshold,
+        block_count(config),
+        len(config.arms) * max(1, len(config.budgets)),
+    )
     lines = [
         textwrap.fill(f"{config.name}: {config.question}", COLUMNS),
         f"{'at most ' if config.until_decided else ''}{blocks} blocks of {runs} runs ({blocks * runs} runs), "
@@ -133,7 +159,19 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
         textwrap.fill(f"cost: {config.cost}", COLUMNS),
     ]
     built = ["GB a rank (estimate)"] if "memory_bytes" in rows[0] else []
-    cells = [["arm", "network", "weights", "parameters", "MFLOP/image", "steps", "looks", "PFLOP", *built]]
+    cells = [
+        [
+            "arm",
+            "network",
+            "weights",
+            "parameters",
+            "MFLOP/image",
+            "steps",
+            "looks",
+            "PFLOP",
+            *built,
+        ]
+    ]
     for row in rows:
         size = f" {row['input_size']} px" if row["input_size"] else ""
         network = row["network"] + ("" if row["stem"] == "stock" else f" {row['stem']} stem") + size
@@ -142,7 +180,19 @@ def plan_text(config: ExperimentConfig, rows: list[dict[str, Any]]) -> str:
             parameters, flops = f"{row['parameters']:,}", f"{row['flops_per_image'] / 1e6:.1f}"
             pflop = f"{row['train_pflop_all_runs']:.3f}"
         held = [f"{sum(row['memory_bytes'].values()) / 1e9:.2f}"] if built else []
-        cells.append([row["arm"], network, row["weights"], parameters, flops, f"{row['steps']}", f"{row['looks']}", pflop, *held])
+        cells.append(
+            [
+                row["arm"],
+                network,
+                row["weights"],
+                parameters,
+                flops,
+                f"{row['steps']}",
+                f"{row['looks']}",
+                pflop,
+                *held,
+            ]
+        )
     matched = [
         f"--arms.{row['arm']}.model.input_size={iso['input_size']}: {iso['flops_ratio']:.2f}x the FLOPs an image of {iso['of']}"
         for row in rows
@@ -156,5 +206,7 @@ def text_table(rows: Sequence[Sequence[str]], words: int) -> str:
     columns = []
     for place, column in enumerate(zip(*rows, strict=True)):
         width = 2 + max(len(cell) for cell in column)
-        columns.append([cell.ljust(width) if place < words else cell.rjust(width) for cell in column])
+        columns.append(
+            [cell.ljust(width) if place < words else cell.rjust(width) for cell in column]
+        )
     return "\n".join("".join(cells).rstrip() for cells in zip(*columns, strict=True))

@@ -42,7 +42,11 @@ def self_check(device: torch.device) -> dict[str, Any]:
     """
     found, loaders = environment_facts(device, 1), registry.names("loader")
     facts = {name: found[name] for name in FACTS}
-    code = [path for module in (kernels, registry) for path in sorted(Path(module.__file__ or "").parent.rglob("*.py"))]
+    code = [
+        path
+        for module in (kernels, registry)
+        for path in sorted(Path(module.__file__ or "").parent.rglob("*.py"))
+    ]
     key = hashlib.sha256(f"{facts} {loaders} {cache.files_sha256(code)}".encode()).hexdigest()[:16]
     path = cache.cache_root() / "selfcheck" / f"{key}.json"
     with suppress(OSError):  # a cache that can only be read keeps nothing, and harms nothing
@@ -54,7 +58,9 @@ def self_check(device: torch.device) -> dict[str, Any]:
         checks["compiled steps"] = _told(_steps, device)
         red = [f"{name}: {told}" for name, told in checks.items() if told != "ok"]
         if red:
-            raise RuntimeError(f"self-check of {facts['gpu'] or 'this machine'}: {'; '.join(red)}; nothing is timed here")
+            raise RuntimeError(
+                f"self-check of {facts['gpu'] or 'this machine'}: {'; '.join(red)}; nothing is timed here"
+            )
         record = {"key": key, "facts": facts, "checks": checks}
         with suppress(OSError):
             write_json(path, record)
@@ -71,23 +77,36 @@ def _told(check: Callable[..., str], *of: Any) -> str:
 def _loader(name: str, device: torch.device) -> str:
     """Two epochs of a loader, in each dtype: images, labels and samples against the reference on the CPU."""
     rng = np.random.default_rng(0)
-    split = Split(images=rng.integers(0, 256, (96, 32, 32, 3), dtype=np.uint8), labels=rng.integers(0, 10, 96))
+    split = Split(
+        images=rng.integers(0, 256, (96, 32, 32, 3), dtype=np.uint8), labels=rng.integers(0, 10, 96)
+    )
     order = Order(samples=96, global_batch_size=32, rank=0, world_size=1, seed=1, last_batch="drop")
     how = Augmentation(pad=4, pad_mode="reflect", flip="random", cutout=8)
     for dtype, tolerance in PIXEL_TOLERANCE.items():
-        spec = LoaderSpec(device=device, dtype=dtype, mean=MEAN, std=STD, augmentation=how, threads=1)
+        spec = LoaderSpec(
+            device=device, dtype=dtype, mean=MEAN, std=STD, augmentation=how, threads=1
+        )
         batches = []
-        for batch in registry.resolve("loader", name)(split, spec).batches(order, 0, 2 * order.steps_per_epoch):
+        for batch in registry.resolve("loader", name)(split, spec).batches(
+            order, 0, 2 * order.steps_per_epoch
+        ):
             if device.type == "cuda":
-                torch.cuda._sleep(10_000_000)  # so that the stream reads a batch after the host has dropped it, as in training
+                torch.cuda._sleep(
+                    10_000_000
+                )  # so that the stream reads a batch after the host has dropped it, as in training
             batches.append((batch.images.clone(), batch.labels.clone(), batch.samples.clone()))
         for step, (images, labels, samples) in enumerate(batches):
             rows = order.rows(step)
             wanted = torch.from_numpy(rows.samples)
-            if not (torch.equal(samples.cpu(), wanted) and np.array_equal(labels.cpu(), split.labels[rows.samples])):
+            if not (
+                torch.equal(samples.cpu(), wanted)
+                and np.array_equal(labels.cpu(), split.labels[rows.samples])
+            ):
                 return f"other samples or labels than asked for at step {step}"
             recipe = Recipe(**vars(how), mean=MEAN, std=STD, dtype=torch.float32)
-            expected = augment(torch.from_numpy(split.images), wanted, recipe, seed=rows.seed, epoch=rows.epoch)
+            expected = augment(
+                torch.from_numpy(split.images), wanted, recipe, seed=rows.seed, epoch=rows.epoch
+            )
             error = float((images.cpu().float() - expected).abs().max())
             if not error <= tolerance:
                 return f"pixels differ by {error:.2g} in {dtype} at step {step}"

@@ -23,9 +23,15 @@ from bench.trackers import open_trackers
 def self_trained(config: ExperimentConfig, study: Study) -> Start:
     """The recipe's weights, from the cache or trained now. Raises RuntimeError where that training does not complete."""
     spec = recipe_run(config)
-    path = cache_root() / "weights" / f"{spec.run_id}-{study.facts['precision']['name']}.safetensors"
+    path = (
+        cache_root() / "weights" / f"{spec.run_id}-{study.facts['precision']['name']}.safetensors"
+    )
     card = path.with_suffix(".json")
-    is_whole = path.is_file() and card.is_file() and json.loads(card.read_text())["sha256"] == sha256_of(path)
+    is_whole = (
+        path.is_file()
+        and card.is_file()
+        and json.loads(card.read_text())["sha256"] == sha256_of(path)
+    )
     if not study.world.from_main(is_whole):
         _train(spec, path, study)
     name, flops = spec.config.name, json.loads(card.read_text()).get("train_flops")
@@ -40,7 +46,9 @@ def _train(spec: RunSpec, path: Path, study: Study) -> None:
     assembly = assembler.assemble(spec.config, inputs.start(spec.config))
     assembler.compile(assembly, spec.config)
     trackers = open_trackers(["console"] if study.world.is_main else [], as_dict(spec.config))
-    own = dataclasses.replace(study, store=RunStore(path.parent / "runs"), trackers=trackers, once_s={})
+    own = dataclasses.replace(
+        study, store=RunStore(path.parent / "runs"), trackers=trackers, once_s={}
+    )
     result = execute(spec, assembly, own)
     trackers.close()
     if result is not None:
@@ -52,7 +60,9 @@ def _train(spec: RunSpec, path: Path, study: Study) -> None:
 def _card(result: RunResult) -> dict[str, Any]:
     """How the weights were made. Raises RuntimeError where the training did not complete, so that none are saved."""
     if result.status != "completed":
-        raise RuntimeError(f"training of the weights of {result.run_id} ended as {result.status}; no weights were saved")
+        raise RuntimeError(
+            f"training of the weights of {result.run_id} ended as {result.status}; no weights were saved"
+        )
     samples, from_random = result.looks[-1].samples, result.start["weights"]["source"] == "random"
     return {
         "network": result.start["network"]["name"], "source": result.start["dataset"], "recipe": result.start["config"],

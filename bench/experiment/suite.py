@@ -39,8 +39,13 @@ class Suite:
         self._assembler = Assembler(world, self._inputs)
         self._sha256: dict[str, list[str | None]] = {}  # by arm, of today's images and weights
         self._store = RunStore(Path(config.output) / config.name)
-        facts, once_s = {"self_check": None, "plan_sha256": self._plan["sha256"]}, {"startup": world.startup_s}
-        self._study = Study(world=world, store=self._store, trackers=Guarded({}), facts=facts, once_s=once_s)
+        facts, once_s = (
+            {"self_check": None, "plan_sha256": self._plan["sha256"]},
+            {"startup": world.startup_s},
+        )
+        self._study = Study(
+            world=world, store=self._store, trackers=Guarded({}), facts=facts, once_s=once_s
+        )
 
     def run(self) -> dict[str, Any] | None:
         """Complete the experiment; the report on rank 0. Raises ValueError, before any work, for what cannot run."""
@@ -61,8 +66,12 @@ class Suite:
     def _check(self) -> None:
         """Everything that can be found wrong before work and before anything is written."""
         config, world, start_s = self._config, self._world, time.monotonic()
-        if config.precision == "fp16" and world.device.type == "cpu":  # which accelerate would silently turn into fp32
-            raise ValueError("precision: 'fp16' is not computed on a CPU; allowed there: auto, bf16, fp32")
+        if (
+            config.precision == "fp16" and world.device.type == "cpu"
+        ):  # which accelerate would silently turn into fp32
+            raise ValueError(
+                "precision: 'fp16' is not computed on a CPU; allowed there: auto, bf16, fp32"
+            )
         if config.compile.enabled:
             check_compiler(world.device)
         self._sha256 = self._inputs.check(config, world.size)
@@ -79,32 +88,53 @@ class Suite:
         world, facts = self._world, self._study.facts
         done: set[str] = world.from_main(finished)
         if "precision" not in facts:
-            facts["precision"] = world.from_main(self._resolve_precision() if world.is_main else None)
+            facts["precision"] = world.from_main(
+                self._resolve_precision() if world.is_main else None
+            )
             world.set_precision(facts["precision"]["name"])
         missing = [[spec for spec in block if spec.run_id not in done] for block in self._blocks]
         needed = [spec for specs in missing for spec in specs]
         facts["process_runs"] = len(needed)
         if self._config.clock == "wall" and len(needed) > 1:
-            raise ValueError(f"clock: 'wall' needs a process for each run, and this one has {len(needed)} to make; take another")
+            raise ValueError(
+                f"clock: 'wall' needs a process for each run, and this one has {len(needed)} to make; take another"
+            )
         assemblies = self._prepare({spec.arm for spec in needed})
         for specs in missing:
             for spec in specs:
                 execute(spec, assemblies[spec.arm], self._study)
-            if specs and world.from_main(world.is_main and self._provisional()) and self._config.until_decided:
+            if (
+                specs
+                and world.from_main(world.is_main and self._provisional())
+                and self._config.until_decided
+            ):
                 return
 
     def _prepare(self, arms: set[str]) -> dict[str, Assembly]:
         """Audit all arms, make weights and compile before the first run, so that the runs of a block follow each other."""
-        assemblies = {arm: self._assembler.assemble(own, random_start()) for arm, own in self._arms.items()}
-        check_declared(as_dict(self._config), {arm: assembly.reality for arm, assembly in assemblies.items()})
+        assemblies = {
+            arm: self._assembler.assemble(own, random_start()) for arm, own in self._arms.items()
+        }
+        check_declared(
+            as_dict(self._config), {arm: assembly.reality for arm, assembly in assemblies.items()}
+        )
         for arm, own in self._arms.items():
             if arm in arms:
                 self._tell(f"{arm}: preparing {own.model.name}, weights {own.weights.source} ...")
-                start = self_trained(own, self._study) if own.weights.source == "self" else self._inputs.start(own)
+                start = (
+                    self_trained(own, self._study)
+                    if own.weights.source == "self"
+                    else self._inputs.start(own)
+                )
                 assemblies[arm] = dataclasses.replace(assemblies[arm], start=start)
                 self._assembler.compile(assemblies[arm], own)
-                compile_s, how = assemblies[arm].compile["compile_s"], "fullgraph" if own.compile.enabled else "eager"
-                self._tell(f"{arm}: compile {compile_s:.0f} s, {self._study.facts['precision']['name']}, {how}")
+                compile_s, how = (
+                    assemblies[arm].compile["compile_s"],
+                    "fullgraph" if own.compile.enabled else "eager",
+                )
+                self._tell(
+                    f"{arm}: compile {compile_s:.0f} s, {self._study.facts['precision']['name']}, {how}"
+                )
         return assemblies
 
     def _tell(self, line: str) -> None:
@@ -117,7 +147,9 @@ class Suite:
         here = self._world.size, environment_facts(self._world.device, self._world.size)["gpu"]
         finished = [result for result in self._store.results(self._run_ids) if result.is_finished]
         for result in finished:
-            if not (path := self._store.run_dir(result.run_id) / "result.json").is_file():  # killed between ledger and result
+            if not (
+                path := self._store.run_dir(result.run_id) / "result.json"
+            ).is_file():  # killed between ledger and result
                 write_json(path, result.to_dict())
             start, (images, weights) = result.start, self._sha256[result.arm]
             size, gpu = start["world_size"], start["environment"]["gpu"]
@@ -128,7 +160,9 @@ class Suite:
                 "with other weights": weights is not None and start["weights"]["sha256"] != weights,
             }
             if how := next((how for how, is_so in faults.items() if is_so), None):
-                raise ValueError(f"{self._store.root}: run {result.run_id} was made {how}: give another --output")
+                raise ValueError(
+                    f"{self._store.root}: run {result.run_id} was made {how}: give another --output"
+                )
         return {result.run_id for result in finished}
 
     def _resolve_precision(self) -> dict[str, Any]:
@@ -136,10 +170,16 @@ class Suite:
         if begun := self._store.results(self._run_ids):
             return begun[0].start["precision"]
         own = self._arms[self._config.baseline]
-        return resolve(self._config.precision, self._world.device, lambda: probe(own, self._inputs.dataset(own.data)))
+        return resolve(
+            self._config.precision,
+            self._world.device,
+            lambda: probe(own, self._inputs.dataset(own.data)),
+        )
 
     def _provisional(self) -> bool:
         """Tell what the runs show so far; whether that is enough. On rank 0."""
-        report = summarize(self._plan, self._store.results(self._run_ids), trials=self._store.trials())
+        report = summarize(
+            self._plan, self._store.results(self._run_ids), trials=self._store.trials()
+        )
         self._tell(answer(report))
         return is_enough(report)

@@ -22,9 +22,13 @@ def check_tunable(config: ExperimentConfig) -> None:
     """Raise ValueError where arms may not differ in their learning rate, or where one sets it itself."""
     keys = {"optim", "optim.lr"}
     if not keys & {*config.factors}:
-        raise ValueError(f"bench tune: optim.lr must be one of the factors, which are {list(config.factors)}")
+        raise ValueError(
+            f"bench tune: optim.lr must be one of the factors, which are {list(config.factors)}"
+        )
     if own := [arm for arm, overrides in config.arms.items() if keys & {*overrides}]:
-        raise ValueError(f"bench tune: arm {own[0]} sets optim.lr itself; all arms are tuned around the shared one")
+        raise ValueError(
+            f"bench tune: arm {own[0]} sets optim.lr itself; all arms are tuned around the shared one"
+        )
 
 
 def next_rate(scores: Mapping[float, float], *, finer: bool) -> float:
@@ -51,9 +55,14 @@ class Tuner(Suite):
         self._whole, self._asked = self._store, config.tune
         self._store = self._study.store = RunStore(self._whole.root / "tuning")
         for arm, own in self._arms.items():
-            self._arms[arm] = replace(own, train=replace(own.train, samples=self._asked.samples or config.train.samples))
+            self._arms[arm] = replace(
+                own, train=replace(own.train, samples=self._asked.samples or config.train.samples)
+            )
             check_run(self._arms[arm], f"tuning of arm {arm}: ")
-        self._rates = {arm: [config.optim.lr, *(float(f"{config.optim.lr * by:.3g}") for by in (0.1, 10))] for arm in self._arms}
+        self._rates = {
+            arm: [config.optim.lr, *(float(f"{config.optim.lr * by:.3g}") for by in (0.1, 10))]
+            for arm in self._arms
+        }
 
     def run(self) -> dict[str, Any] | None:
         """Complete the tuning and write the layer; its summary on rank 0. Raises ValueError where an arm is over its budget."""
@@ -61,11 +70,23 @@ class Tuner(Suite):
         if not self._world.is_main:
             self._rounds()
             return None
-        shown = as_dict(self._config) | {"until_decided": False, "blocks": self._asked.trials * self._asked.seeds}
+        shown = as_dict(self._config) | {
+            "until_decided": False,
+            "blocks": self._asked.trials * self._asked.seeds,
+        }
         with self._whole.lock(), closing(open_trackers(["console"], shown)) as self._study.trackers:
             summary = self._rounds()
-            best = dump({"arms": {arm: {"optim.lr": found["best"]} for arm, found in summary["arms"].items()}})
-            write_text(self._whole.root / "tuned.yaml", f"# Found by bench tune {self._config.name}, on val.\n{best}")
+            best = dump(
+                {
+                    "arms": {
+                        arm: {"optim.lr": found["best"]} for arm, found in summary["arms"].items()
+                    }
+                }
+            )
+            write_text(
+                self._whole.root / "tuned.yaml",
+                f"# Found by bench tune {self._config.name}, on val.\n{best}",
+            )
             return summary
 
     def _rounds(self) -> dict[str, Any]:
@@ -75,7 +96,9 @@ class Tuner(Suite):
             self._run_ids = run_ids(self._blocks)
             self._complete(self._finished() if self._world.is_main else None)
             results = self._store.results(self._run_ids) if self._world.is_main else []
-            summary = self._world.from_main(summarize_tuning(as_dict(self._config), results, self._config.clock))
+            summary = self._world.from_main(
+                summarize_tuning(as_dict(self._config), results, self._config.clock)
+            )
             for arm, found in summary["arms"].items():
                 scores = {row["lr"]: row["score"] for row in found["trials"]}
                 self._rates[arm].append(next_rate(scores, finer=self._asked.finer))
@@ -94,7 +117,12 @@ class Tuner(Suite):
     def _finished(self) -> set[str]:
         """As of any study. Raises ValueError where these runs and all on record are more than an arm may have."""
         stored = self._whole.trials()
-        planned = [run for block in self._blocks for run in block if run.run_id not in {known.run_id for known in stored}]
+        planned = [
+            run
+            for block in self._blocks
+            for run in block
+            if run.run_id not in {known.run_id for known in stored}
+        ]
         points = ((run.arm, run.config.optim.lr, run.config.train.samples) for run in planned)
         if over := over_budget(as_dict(self._config), stored, points):
             raise ValueError(

@@ -13,7 +13,12 @@ def small_cnn(classes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in ((3, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(before, after, 3, padding="same"), nn.ReLU(inplace=True)]
-        layers += [nn.Conv2d(after, after, 3, padding="same"), nn.BatchNorm2d(after), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        layers += [
+            nn.Conv2d(after, after, 3, padding="same"),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        ]
     return _network([*layers, nn.Flatten()], 128 * 4 * 4, 128, classes)
 
 
@@ -25,7 +30,11 @@ def maxpool_cnn(classes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in ((3, 64), (64, 128), (128, 256)):
         for channels in (before, after):
-            layers += [nn.Conv2d(channels, after, 3, padding="same", bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(channels, after, 3, padding="same", bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
         layers.append(nn.MaxPool2d(2))
     return _network([*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()], 256, 192, classes)
 
@@ -33,4 +42,8 @@ def maxpool_cnn(classes: int) -> nn.Sequential:
 def _network(features: list[nn.Module], numbers: int, hidden: int, classes: int) -> nn.Sequential:
     """The features, `numbers` an image, then a hidden dense layer and the head."""
     dense = nn.Sequential(nn.Linear(numbers, hidden), nn.ReLU(inplace=True))
-    return nn.Sequential(OrderedDict(features=nn.Sequential(*features), hidden=dense, head=nn.Linear(hidden, classes)))
+    return nn.Sequential(
+        OrderedDict(
+            features=nn.Sequential(*features), hidden=dense, head=nn.Linear(hidden, classes)
+        )
+    )

@@ -30,4 +30,8 @@ def stored_counts(model: ModelConfig, data: DataConfig) -> Counts | None:
     """Counts of a network at the size of its images; None when they are not stored."""
     known = stored("counts").get(model.name, {}).get(model.stem)
     mmac = known and known["forward_mmac"].get(input_size(model, data))
-    return Counts(parameters=known["parameters"], statistics=known["statistics"], forward_mmac=mmac) if mmac else None
+    return (
+        Counts(parameters=known["parameters"], statistics=known["statistics"], forward_mmac=mmac)
+        if mmac
+        else None
+    )

@@ -8,14 +8,30 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from bench import registry
 from bench.config.schema import WeightsConfig
 from bench.results.store import sha256_of
 
-OPEN_LICENSES = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "unlicense")
+OPEN_LICENSES = (
+    "apache-2.0",
+    "mit",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "isc",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "unlicense",
+)
 
 
 class HubWeights(NamedTuple):
@@ -33,24 +49,37 @@ def hub_weights(network: str, config: WeightsConfig) -> HubWeights:
 
     Raises ValueError for a network or tag without hub weights, a file that could run code, or a licence without consent.
     """
-    from timm.models import get_arch_pretrained_cfgs  # seconds to import, and fetch() needs none of it
+    from timm.models import (
+        get_arch_pretrained_cfgs,
+    )  # seconds to import, and fetch() needs none of it
 
     from bench.models.networks import check_network
 
     check_network(network)
-    stated = [] if network in registry.names("network") else list(get_arch_pretrained_cfgs(network).values())
+    stated = (
+        []
+        if network in registry.names("network")
+        else list(get_arch_pretrained_cfgs(network).values())
+    )
     known = {str(cfg.tag): cfg for cfg in stated if cfg.hf_hub_id}
     if not known:
-        raise ValueError(f"weights.source: the hub has no weights of {network}; allowed for it: random, file, self")
+        raise ValueError(
+            f"weights.source: the hub has no weights of {network}; allowed for it: random, file, self"
+        )
     architecture, _, written = network.partition(".")
     tag = config.tag or written or str(stated[0].tag)  # timm's default comes first
     registry.require(tag, known, f"weights.tag: the hub has no weights {tag!r} of {architecture}")
     name, cfg = f"{architecture}.{tag}", known[tag]
     terms, file = cfg.license or "unknown", cfg.hf_hub_filename or "model.safetensors"
     if not file.endswith(".safetensors"):
-        raise ValueError(f"weights.tag: {name} is {file!r}, which could run code when it is read; allowed: .safetensors files")
+        raise ValueError(
+            f"weights.tag: {name} is {file!r}, which could run code when it is read; allowed: .safetensors files"
+        )
     if terms not in OPEN_LICENSES and config.accept_license != terms:
-        free = ", ".join(sorted(tag for tag, other in known.items() if other.license in OPEN_LICENSES)) or "none"
+        free = (
+            ", ".join(sorted(tag for tag, other in known.items() if other.license in OPEN_LICENSES))
+            or "none"
+        )
         raise ValueError(
             f"weights.accept_license: {config.accept_license!r} does not cover {name}, whose licence is {terms}: set it to "
             f"{terms!r} if you agree to it (https://huggingface.co/{cfg.hf_hub_id}), or take an open tag: {free}"
@@ -67,7 +96,9 @@ def fetch(weights: HubWeights) -> Path:
         # Asked once here, for 10 s (HF_HUB_ETAG_TIMEOUT): the download's own question goes on for 6 minutes unanswered.
         get_hf_file_metadata(hf_hub_url(weights.repository, weights.file))
         path = Path(hf_hub_download(weights.repository, weights.file))
-    except Exception as error:  # the client's, its HTTP library's, xet's, the disk's: they share no other class
+    except (
+        Exception
+    ) as error:  # the client's, its HTTP library's, xet's, the disk's: they share no other class
         cause, cached = _cause(error), try_to_load_from_cache(weights.repository, weights.file)
         if not isinstance(cached, str):
             raise ValueError(
@@ -76,12 +107,18 @@ def fetch(weights: HubWeights) -> Path:
                 f"that has it to {constants.HF_HUB_CACHE} and set HF_HUB_OFFLINE=1, or name a file (weights.source, weights.file)"
             ) from None
         if not constants.HF_HUB_OFFLINE:
-            print(f"weights: {weights.name} from the cache, perhaps not the newest: {cause}", file=sys.stderr, flush=True)
+            print(
+                f"weights: {weights.name} from the cache, perhaps not the newest: {cause}",
+                file=sys.stderr,
+                flush=True,
+            )
         path = Path(cached)
     # A large file's copy is a link to a file that is named by its sha256; the client compares no more than the size.
     file = path.resolve()
     if re.fullmatch("[0-9a-f]{64}", file.name) and (digest := sha256_of(file)) != file.name:
-        raise ValueError(f"weights.source: {str(file)!r} is damaged (its sha256 is {digest}): delete it and start again")
+        raise ValueError(
+            f"weights.source: {str(file)!r} is damaged (its sha256 is {digest}): delete it and start again"
+        )
     return path
 
 
@@ -100,6 +137,10 @@ def _cause(error: Exception) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return f"HF_HUB_OFFLINE is set, and {constants.HF_HUB_CACHE} has no copy"
     if isinstance(error, HfHubHTTPError):
-        token = " (a gated or private one needs HF_TOKEN)" if error.response.status_code in {401, 403} else ""
+        token = (
+            " (a gated or private one needs HF_TOKEN)"
+            if error.response.status_code in {401, 403}
+            else ""
+        )
         return f"the answer is {error.response.status_code}, {error.server_message or type(error).__name__}{token}"
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": .")

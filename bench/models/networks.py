@@ -29,7 +29,13 @@ class Resized(nn.Module):
     def __init__(self, network: nn.Module, size: int, interpolation: str) -> None:
         super().__init__()
         self.network, self.interpolation = network, interpolation
-        self.resize = functools.partial(F.interpolate, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
+        self.resize = functools.partial(
+            F.interpolate,
+            size=(size, size),
+            mode=interpolation,
+            antialias=True,
+            align_corners=False,
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of images of any size."""
@@ -49,7 +55,11 @@ def build(name: str, classes: int, stem: str = "stock") -> nn.Module:
     """The bare network with random weights from torch's generator. Raises ValueError for an unknown name or stem."""
     check_network(name)
     ours = name in registry.names("network")
-    network = registry.resolve("network", name)(classes) if ours else timm.create_model(name, num_classes=classes)
+    network = (
+        registry.resolve("network", name)(classes)
+        if ours
+        else timm.create_model(name, num_classes=classes)
+    )
     if stem != "stock":
         replace_stem(network, name)
     return network
@@ -59,21 +69,28 @@ def wrap(network: nn.Module, config: ModelConfig) -> nn.Module:
     """Put the resize in front where the config asks for an input size; have activations computed again where it says so."""
     if config.checkpoint_activations:
         checkpoint_activations(network, config.name)
-    return Resized(network, config.input_size, config.interpolation) if config.input_size else network
+    return (
+        Resized(network, config.input_size, config.interpolation) if config.input_size else network
+    )
 
 
 def checkpoint_activations(network: nn.Module, name: str) -> None:
     """Compute a timm network's activations again in the backward pass. Raises ValueError for one where that cannot be right."""
     problem = "has BatchNorm, whose statistics would count every batch twice"
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        problem, enable = "cannot do it", getattr(network, "set_grad_checkpointing", None)  # which our own do not have
+        problem, enable = (
+            "cannot do it",
+            getattr(network, "set_grad_checkpointing", None),
+        )  # which our own do not have
         with contextlib.suppress(AssertionError):  # timm's networks without it
             if enable:
                 return enable(True)
     raise ValueError(f"model.checkpoint_activations: {name} {problem}; allowed: false")
 
 
-def preprocessing(network: nn.Module, mean: Channels, std: Channels, normalization: str) -> tuple[Channels, Channels, str]:
+def preprocessing(
+    network: nn.Module, mean: Channels, std: Channels, normalization: str
+) -> tuple[Channels, Channels, str]:
     """The mean and deviation that images are normalised with, as fractions of 255, and whose they are.
 
     A timm network keeps those its weights were trained with, whatever it starts from; others take the data's. `unit` is neither.
@@ -98,7 +115,9 @@ def split_head(network: nn.Module) -> tuple[nn.Module, nn.Module]:
     """
     prefixes = head_prefixes(network)
     if len(prefixes) != 1:
-        raise ValueError(f"finetune.layers: the network has the classifiers {prefixes}, not one; allowed: all")
+        raise ValueError(
+            f"finetune.layers: the network has the classifiers {prefixes}, not one; allowed: all"
+        )
     body = part = _shallow(network)
     *parents, leaf = prefixes[0][:-1].split(".")
     for name in parents:
@@ -123,7 +142,9 @@ def layer_scales(network: nn.Module, decay: float) -> dict[str, float]:
         layers = group_parameters(network, matcher(coarse=False), reverse=True)
     else:
         ranks = torch.tensor([parameter.ndim for parameter in network.parameters()])
-        layers = dict(zip(dict(network.named_parameters()), (ranks >= 2).cumsum(0).tolist(), strict=True))
+        layers = dict(
+            zip(dict(network.named_parameters()), (ranks >= 2).cumsum(0).tolist(), strict=True)
+        )
     return {name: decay ** (max(layers.values()) - layer) for name, layer in layers.items()}
 
 

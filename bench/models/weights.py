@@ -45,12 +45,16 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
     if weights.source == "random":
         for key in ("transform", "stem"):
             if getattr(weights, key):
-                raise ValueError(f"weights.{key}: {getattr(weights, key)!r} needs pretrained values; weights.source is 'random'")
+                raise ValueError(
+                    f"weights.{key}: {getattr(weights, key)!r} needs pretrained values; weights.source is 'random'"
+                )
         return random_start()
     found = hub_weights(config.name, weights) if weights.source == "hub" else None
     path = fetch(found) if found else find_file(weights.file or "")
     tag, terms = (found.tag, found.license) if found else (weights.tag, None)
-    return file_start(path, network, weights, tag=tag, terms=terms, pretraining=estimated_price(config, tag))
+    return file_start(
+        path, network, weights, tag=tag, terms=terms, pretraining=estimated_price(config, tag)
+    )
 
 
 def estimated_price(config: ModelConfig, tag: str | None) -> dict[str, Any] | None:
@@ -58,9 +62,15 @@ def estimated_price(config: ModelConfig, tag: str | None) -> dict[str, Any] | No
     name = config.name.partition(".")[0]
     if not (known := stored("pretraining").get(f"{name}.{tag}")):
         return None
-    forward = count(replace(config, name=name, stem="stock"), known["classes"], known["size"]).flops_per_image
+    forward = count(
+        replace(config, name=name, stem="stock"), known["classes"], known["size"]
+    ).flops_per_image
     told = f"{known['epochs']} epochs of {known['images']:,} images at {known['size']} px; {known['how']}"
-    return {"source": told, "flops": 3.0 * forward * known["epochs"] * known["images"], "estimate": True}
+    return {
+        "source": told,
+        "flops": 3.0 * forward * known["epochs"] * known["images"],
+        "estimate": True,
+    }
 
 
 def find_file(name: str) -> Path:
@@ -88,14 +98,18 @@ def file_start(
     try:
         digest = sha256_of(path)
         if digest != (sha256 or digest):
-            raise ValueError(f"{file} has the sha256 {digest}, not weights.sha256 {sha256}: take that file, or set it to null")
+            raise ValueError(
+                f"{file} has the sha256 {digest}, not weights.sha256 {sha256}: take that file, or set it to null"
+            )
         given = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} cannot be read as safetensors: {error}") from None
     own, heads = network.state_dict(), head_prefixes(network)
     skipped = [key for key in given if key.startswith(heads)]
     tensors = {key: value for key, value in given.items() if key not in skipped}
-    wanted = {key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")}
+    wanted = {
+        key for key in own if not key.startswith(heads) and not key.endswith("num_batches_tracked")
+    }
     tensors = convert_stem(tensors, own, weights.stem)
     missing = sorted(wanted - tensors.keys() - ({KEY} if weights.stem == "random" else set()))
     extra = sorted(tensors.keys() - own.keys())
@@ -105,7 +119,9 @@ def file_start(
         )
     for key, value in tensors.items():
         if value.shape != own[key].shape:
-            raise ValueError(f"{file}: {key} is {tuple(value.shape)}, the network's {tuple(own[key].shape)}")
+            raise ValueError(
+                f"{file}: {key} is {tuple(value.shape)}, the network's {tuple(own[key].shape)}"
+            )
     record = {
         "source": weights.source, "tag": tag, "license": terms, "sha256": digest, "stem": weights.stem,
         "transform": weights.transform, "pretraining": pretraining, "loaded": len(tensors), "skipped": skipped,
@@ -122,17 +138,24 @@ def initial_state(model: ModelConfig, classes: int, seed: int, start: Start) -> 
         torch.manual_seed(derive_seed(seed, Stream.INIT))
         network = build(model.name, classes, model.stem)
     how = start.record["transform"]
-    return network.state_dict() | {key: _transformed(key, value, seed, how) for key, value in start.tensors.items()}
+    return network.state_dict() | {
+        key: _transformed(key, value, seed, how) for key, value in start.tensors.items()
+    }
 
 
 def _transformed(key: str, value: Tensor, seed: int, how: str | None) -> Tensor:
     """Integers stay; a variance, which no normal draw may make negative, is shuffled in either case."""
     if how is None or not value.is_floating_point():
         return value
-    generator = torch.Generator().manual_seed(derive_seed(seed, Stream.INIT, zlib.crc32(key.encode()), epoch=1))
+    generator = torch.Generator().manual_seed(
+        derive_seed(seed, Stream.INIT, zlib.crc32(key.encode()), epoch=1)
+    )
     if how == "shuffled" or key.endswith("running_var"):
         return value.flatten()[torch.randperm(value.numel(), generator=generator)].view(value.shape)
-    drawn, given = torch.randn(value.shape, generator=generator, dtype=torch.float64), value.double()
+    drawn, given = (
+        torch.randn(value.shape, generator=generator, dtype=torch.float64),
+        value.double(),
+    )
     drawn = (drawn - drawn.mean()) / drawn.std(correction=0).clamp_min(1e-300)  # of one number: 0
     return (given.mean() + given.std(correction=0) * drawn).to(value.dtype)
 

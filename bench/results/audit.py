@@ -16,7 +16,9 @@ CAUSES = {
 LACKING = "no such thing"
 
 
-def differences(config: Mapping[str, Any], realities: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def differences(
+    config: Mapping[str, Any], realities: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Every fact of every arm that is not the baseline's, with the differing config keys that may be why (none: hidden).
 
     A fact that one of them lacks differs too. Without the baseline there is nothing to differ from.
@@ -26,11 +28,25 @@ def differences(config: Mapping[str, Any], realities: Mapping[str, Mapping[str, 
         mine, other = config["arms"][arm], config["arms"][config["baseline"]]
         changed = [key for key in sorted({*mine, *other}) if mine.get(key) != other.get(key)]
         for fact in sorted({*own, *base}):
-            value, baseline, root = own.get(fact, LACKING), base.get(fact, LACKING), fact.partition(".")[0]
+            value, baseline, root = (
+                own.get(fact, LACKING),
+                base.get(fact, LACKING),
+                fact.partition(".")[0],
+            )
             if value != baseline:
-                causes = tuple(f"{cause}." for cause in CAUSES.get(fact) or CAUSES.get(root) or (root,))
+                causes = tuple(
+                    f"{cause}." for cause in CAUSES.get(fact) or CAUSES.get(root) or (root,)
+                )
                 why = [key for key in changed if f"{key}.".startswith(causes)]
-                found.append({"arm": arm, "fact": fact, "value": value, "baseline": baseline, "explained_by": why})
+                found.append(
+                    {
+                        "arm": arm,
+                        "fact": fact,
+                        "value": value,
+                        "baseline": baseline,
+                        "explained_by": why,
+                    }
+                )
     return found
 
 

@@ -23,7 +23,10 @@ Grid = dict[str, dict[float, list[Judged]]]  # arm -> threshold -> a row a block
 
 
 def summarize(
-    plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart", trials: Sequence[RunResult] = ()
+    plan: dict[str, Any],
+    results: Sequence[RunResult],
+    rules: str = "headstart",
+    trials: Sequence[RunResult] = (),
 ) -> dict[str, Any]:
     """The report's content, from an experiment's plan record and its runs, judged by a set of rules; `trials`: its tuning's runs.
 
@@ -35,17 +38,30 @@ def summarize(
     clock = RULES[rules].clock or config["clock"]
     finished = [run for run in results if run.is_finished]
     if finished and not _has_looks(finished, RULES[rules]):
-        raise ValueError(f"--rules: {rules} judges every look on test, which these runs did not take: evaluation.test_every_look")
+        raise ValueError(
+            f"--rules: {rules} judges every look on test, which these runs did not take: evaluation.test_every_look"
+        )
     grid = {
-        arm: {threshold: judge(config, _of(arm, finished), threshold, RULES[rules]) for threshold in config["thresholds"]}
+        arm: {
+            threshold: judge(config, _of(arm, finished), threshold, RULES[rules])
+            for threshold in config["thresholds"]
+        }
         for arm in config["arms"]
     }
     others = [arm for arm in config["arms"] if arm != config["baseline"]]
-    realities = {arm: at_longest(own)[0].start["reality"] for arm in config["arms"] if (own := _of(arm, finished))}
+    realities = {
+        arm: at_longest(own)[0].start["reality"]
+        for arm in config["arms"]
+        if (own := _of(arm, finished))
+    }
     ended = [run for run in finished if run.status == "completed" and run.stopped_step is None]
     whole = [((run.arm, run.block), read_clock(clock, run.segments_s)) for run in ended]
-    tau_s = min(dict(sorted(whole)).values(), default=0.0)  # the least that an arm's longest run of a block had
-    if (tuning := summarize_tuning(config, trials, clock)) and (told := _incomparable([*results, *trials])):
+    tau_s = min(
+        dict(sorted(whole)).values(), default=0.0
+    )  # the least that an arm's longest run of a block had
+    if (tuning := summarize_tuning(config, trials, clock)) and (
+        told := _incomparable([*results, *trials])
+    ):
         tuning["unfair"].append(f"with its trials, {told}")
     report = {
         "schema_version": REPORT_SCHEMA_VERSION,
@@ -55,9 +71,15 @@ def summarize(
         "plan": {key: plan[key] for key in ("sha256", "primary", "amended")},
         "dataset": {key: first["dataset"][key] for key in ("name", "sha256")} if first else None,
         "clock": plan.get("clock", clock),
-        "primary": {**{key: config["primary"][key] for key in ("arm", "threshold")}, "baseline": config["baseline"]},
+        "primary": {
+            **{key: config["primary"][key] for key in ("arm", "threshold")},
+            "baseline": config["baseline"],
+        },
         "environment": first["environment"] if first else None,
-        "arms": [describe_arm(config, arm, _of(arm, results), rows, clock=clock, tau_s=tau_s) for arm, rows in grid.items()],
+        "arms": [
+            describe_arm(config, arm, _of(arm, results), rows, clock=clock, tau_s=tau_s)
+            for arm, rows in grid.items()
+        ],
         "comparisons": _comparisons(config, others, grid),
         "final_accuracy": [_final(config, arm, finished) for arm in others],
         "crossover": [_crossover(config, arm, grid) for arm in others],
@@ -78,7 +100,8 @@ def _incomparable(results: Sequence[RunResult]) -> str | None:
         "numbers of processes": lambda start: start["world_size"],
         "precisions": lambda start: start["precision"]["name"],
         "kinds of hardware": lambda start: (
-            (own := start["environment"]).get("gpu") or f"{own.get('cpu')} {own.get('threads_per_rank')}"
+            (own := start["environment"]).get("gpu")
+            or f"{own.get('cpu')} {own.get('threads_per_rank')}"
         ),
     }
     for what, fact in facts.items():
@@ -99,20 +122,32 @@ def _of(arm: str, runs: Sequence[RunResult]) -> list[RunResult]:
 
 
 def _comparisons(config: dict[str, Any], arms: Sequence[str], grid: Grid) -> list[dict[str, Any]]:
-    rows = [_compare(config, arm, threshold, grid) for arm in arms for threshold in config["thresholds"]]
+    rows = [
+        _compare(config, arm, threshold, grid) for arm in arms for threshold in config["thresholds"]
+    ]
     primary = (config["primary"]["arm"], config["primary"]["threshold"])
-    others = [None if (row["arm"], row["threshold"]) == primary else row["p_sign_flip"] for row in rows]
-    return [{**row, "p_holm": p_holm} for row, p_holm in zip(rows, statistics.holm(others), strict=True)]
+    others = [
+        None if (row["arm"], row["threshold"]) == primary else row["p_sign_flip"] for row in rows
+    ]
+    return [
+        {**row, "p_holm": p_holm} for row, p_holm in zip(rows, statistics.holm(others), strict=True)
+    ]
 
 
 def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> dict[str, Any]:
     """Ratio = baseline's time / arm's over the blocks that both finished; where a run missed, a bound from ERT's intervals."""
-    own, other = ({row.block: row.span for row in grid[name][threshold]} for name in (arm, config["baseline"]))
+    own, other = (
+        {row.block: row.span for row in grid[name][threshold]} for name in (arm, config["baseline"])
+    )
     pairs = [(own[block], other[block]) for block in sorted(own.keys() & other.keys())]
     scores = [statistics.sooner(a, b) for a, b in pairs]
     complete = bool(pairs) and all(a.reached and b.reached for a, b in pairs)
     logs = [math.log(b.by / a.by) for a, b in pairs] if complete else []
-    sides = [[math.log(span.by) for span in side] for side in zip(*pairs, strict=True)] if complete else []
+    sides = (
+        [[math.log(span.by) for span in side] for side in zip(*pairs, strict=True)]
+        if complete
+        else []
+    )
     together = len(pairs) > 2 and complete and all(max(side) > min(side) for side in sides)
     alpha = config["primary"]["alpha"]
     interval = statistics.confidence_sequence(logs, alpha)
@@ -127,21 +162,37 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
         "evidence": statistics.sign_evidence(scores),
         "win_probability": statistics.win_probability([a for a, _ in pairs], [b for _, b in pairs]),
         "ratio": math.exp(plain.fmean(logs)) if complete else None,
-        **ends((math.exp(max(interval[0], -700)), math.exp(min(interval[1], 700))) if interval else None),
+        **ends(
+            (math.exp(max(interval[0], -700)), math.exp(min(interval[1], 700)))
+            if interval
+            else None
+        ),
         "least": math.exp(min(logs)) if complete else None,
         "greatest": math.exp(max(logs)) if complete else None,
         "bound": None if complete else _bound(pairs, alpha),
-        "correlation": plain.correlation(*sides) if together else None,  # within blocks, of log times
-        "p_sign_flip": statistics.sign_flip_p(logs if complete else [score - 0.5 for score in scores]),
+        "correlation": plain.correlation(*sides)
+        if together
+        else None,  # within blocks, of log times
+        "p_sign_flip": statistics.sign_flip_p(
+            logs if complete else [score - 0.5 for score in scores]
+        ),
     }
 
 
-def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: float) -> dict[str, float | None] | None:
+def _bound(
+    pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: float
+) -> dict[str, float | None] | None:
     """The ratio of expected times with restarts lies in it: both arms' composite intervals at alpha / 2."""
     spans = [span for pair in pairs for span in pair]
     last_s = max((span.by for span in spans if span.reached), default=0.0)
-    tau_s = min((span.after for span in spans if not span.reached and math.isfinite(span.after)), default=last_s)
-    arm, baseline = (statistics.ert_interval(own, tau_s, alpha / 2) if tau_s else None for own in (spans[::2], spans[1::2]))
+    tau_s = min(
+        (span.after for span in spans if not span.reached and math.isfinite(span.after)),
+        default=last_s,
+    )
+    arm, baseline = (
+        statistics.ert_interval(own, tau_s, alpha / 2) if tau_s else None
+        for own in (spans[::2], spans[1::2])
+    )
     if arm is None or baseline is None:
         return None
     return ends((baseline[0] / arm[1], baseline[1] / arm[0] if arm[0] else math.inf))
@@ -150,27 +201,57 @@ def _bound(pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: floa
 def _final(config: dict[str, Any], arm: str, finished: Sequence[RunResult]) -> dict[str, Any]:
     """Test accuracy at the same budget, arm less baseline, paired by block: mean and t interval."""
     runs = (at_longest(_of(name, finished)) for name in (arm, config["baseline"]))
-    own, other = ({run.block: run.test_accuracy for run in some if run.test_accuracy is not None} for some in runs)
+    own, other = (
+        {run.block: run.test_accuracy for run in some if run.test_accuracy is not None}
+        for some in runs
+    )
     differences = [own[block] - other[block] for block in sorted(own.keys() & other.keys())]
-    mean, low, high = statistics.mean_interval(differences, config["primary"]["alpha"]) or (None, -math.inf, math.inf)
-    return {"arm": arm, "baseline": config["baseline"], "blocks": len(differences), "difference": mean, **ends((low, high))}
+    mean, low, high = statistics.mean_interval(differences, config["primary"]["alpha"]) or (
+        None,
+        -math.inf,
+        math.inf,
+    )
+    return {
+        "arm": arm,
+        "baseline": config["baseline"],
+        "blocks": len(differences),
+        "difference": mean,
+        **ends((low, high)),
+    }
 
 
 def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
     """The lowest threshold from which on the baseline is the sooner one, though the arm was sooner below it; null: none."""
     baseline = config["baseline"]
     chances = [
-        (threshold, statistics.win_probability(*([row.span for row in grid[name][threshold]] for name in (arm, baseline))))
+        (
+            threshold,
+            statistics.win_probability(
+                *([row.span for row in grid[name][threshold]] for name in (arm, baseline))
+            ),
+        )
         for threshold in config["thresholds"]
     ]
-    known = [(threshold, chance > 0.5) for threshold, chance in chances if chance is not None and chance != 0.5]
+    known = [
+        (threshold, chance > 0.5)
+        for threshold, chance in chances
+        if chance is not None and chance != 0.5
+    ]
     lead = max((place for place, (_, sooner) in enumerate(known, 1) if sooner), default=len(known))
-    return {"arm": arm, "baseline": baseline, "accuracy": known[lead][0] if lead < len(known) else None}
+    return {
+        "arm": arm,
+        "baseline": baseline,
+        "accuracy": known[lead][0] if lead < len(known) else None,
+    }
 
 
 def _has_looks(finished: Sequence[RunResult], rules: Rules) -> bool:
     """Whether completed runs took the looks that the rules judge: all of a curve's, or its last."""
-    whole = [(len(run.looks_on(rules.split)), len(run.looks)) for run in finished if run.status == "completed"]
+    whole = [
+        (len(run.looks_on(rules.split)), len(run.looks))
+        for run in finished
+        if run.status == "completed"
+    ]
     return all(known >= (1 if rules.reached == "mean" else looks) for known, looks in whole)
 
 
@@ -180,11 +261,29 @@ def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dic
     rankings: list[dict[str, Any]] = []
     for name, rules in RULES.items():
         can = bool(finished) and _has_looks(finished, rules)
-        judged = {arm: judge(config, _of(arm, finished), config["primary"]["threshold"], rules) for arm in config["arms"] if can}
-        times = {arm: plain.median([row.span.by for row in rows] or [math.inf]) for arm, rows in judged.items()}
+        judged = {
+            arm: judge(config, _of(arm, finished), config["primary"]["threshold"], rules)
+            for arm in config["arms"]
+            if can
+        }
+        times = {
+            arm: plain.median([row.span.by for row in rows] or [math.inf])
+            for arm, rows in judged.items()
+        }
         order = sorted(times, key=times.__getitem__)
-        told = [{"arm": arm, "median_s": times[arm] if math.isfinite(times[arm]) else None} for arm in order]
+        told = [
+            {"arm": arm, "median_s": times[arm] if math.isfinite(times[arm]) else None}
+            for arm in order
+        ]
         first = first or order
         clock, same = rules.clock or config["clock"], order == first if can else None
-        rankings.append({"rules": name, "words": rules.words, "clock": clock, "arms": told or None, "same": same})
+        rankings.append(
+            {
+                "rules": name,
+                "words": rules.words,
+                "clock": clock,
+                "arms": told or None,
+                "same": same,
+            }
+        )
     return rankings

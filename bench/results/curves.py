@@ -33,7 +33,9 @@ def read_curves(
     baseline = baseline or next((name for name in reversed(arms) if name != arm), arms[-1])
     arm = arm or next((name for name in arms if name != baseline), baseline)
     if len(arms) > 1:
-        registry.require(arm, [name for name in arms if name != baseline], f"--arm: {arm!r} is the baseline")
+        registry.require(
+            arm, [name for name in arms if name != baseline], f"--arm: {arm!r} is the baseline"
+        )
     blocks = {run: place for place, run in enumerate(dict.fromkeys(run for _, run in curves))}
     config = {
         "name": path.stem, "question": f"How soon do the curves of {path.name} reach an accuracy?", "kind": "anytime",
@@ -41,8 +43,16 @@ def read_curves(
         "clock": "train", "controls": {}, "reference": {}, "train": {"samples": 1, "global_batch_size": 1},
         "primary": {"arm": arm, "threshold": thresholds[-1], "alpha": 0.05, "smallest_ratio": 1.0, "interval_width": None},
     }  # fmt: skip
-    plan = {"config": config, "sha256": None, "primary": config["primary"], "amended": [], "clock": clock}
-    return plan, [_result(name, run, blocks[run], looks, path) for (name, run), looks in curves.items()]
+    plan = {
+        "config": config,
+        "sha256": None,
+        "primary": config["primary"],
+        "amended": [],
+        "clock": clock,
+    }
+    return plan, [
+        _result(name, run, blocks[run], looks, path) for (name, run), looks in curves.items()
+    ]
 
 
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
@@ -50,14 +60,20 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
             if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
-                raise ValueError(f"{path}: no column {', '.join(missing)}; expected the columns {', '.join(COLUMNS)}")
+                raise ValueError(
+                    f"{path}: no column {', '.join(missing)}; expected the columns {', '.join(COLUMNS)}"
+                )
             rows = [(table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"--curves: {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ValueError(
+            f"--curves: {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if not rows:
         raise ValueError(f"{path}: no rows")
     if len(clocks := {row.get("clock") for _, row in rows}) > 1:
-        raise ValueError(f"{path}: curves on {len(clocks)} clocks cannot be compared: {', '.join(sorted(map(str, clocks)))}")
+        raise ValueError(
+            f"{path}: curves on {len(clocks)} clocks cannot be compared: {', '.join(sorted(map(str, clocks)))}"
+        )
     return rows
 
 
@@ -67,12 +83,27 @@ def _look(where: str, row: dict[str, str], earlier: Sequence[Look]) -> Look:
         epoch, seconds, accuracy = (float(row[name]) for name in COLUMNS[2:])
     except (TypeError, ValueError):  # not even numbers
         epoch = seconds = accuracy = math.nan
-    if not (row["arm"] and row["run"] and math.isfinite(epoch) and last_s < seconds < math.inf and 0 <= accuracy <= 1):
+    if not (
+        row["arm"]
+        and row["run"]
+        and math.isfinite(epoch)
+        and last_s < seconds < math.inf
+        and 0 <= accuracy <= 1
+    ):
         told = ", ".join(f"{name} {row[name]!r}" for name in COLUMNS)
-        allowed = f"arm and run named, epoch a number, seconds above {last_s:g} and accuracy from 0 to 1"
+        allowed = (
+            f"arm and run named, epoch a number, seconds above {last_s:g} and accuracy from 0 to 1"
+        )
         raise ValueError(f"{where}: {told} is no look on a curve; allowed: {allowed}")
     number = len(earlier) + 1
-    return Look(step=number, epoch=epoch, samples=number, segments_s={"train": seconds}, correct=accuracy, total=1)
+    return Look(
+        step=number,
+        epoch=epoch,
+        samples=number,
+        segments_s={"train": seconds},
+        correct=accuracy,
+        total=1,
+    )
 
 
 def _result(arm: str, run: str, block: int, looks: list[Look], path: Path) -> RunResult:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 3
-KINDS = ("run_start", "setup_stop", "warmup_stop", "epoch_stop", "eval_stop", "checkpoint", "run_stop")
+KINDS = (
+    "run_start",
+    "setup_stop",
+    "warmup_stop",
+    "epoch_stop",
+    "eval_stop",
+    "checkpoint",
+    "run_stop",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,10 @@ class EventLog:
 
     def flush(self) -> None:
         """Write what is buffered to the disk. Never called while the train segment runs."""
-        lines = (json.dumps(asdict(event), separators=(",", ":"), allow_nan=False) for event in self._pending)
+        lines = (
+            json.dumps(asdict(event), separators=(",", ":"), allow_nan=False)
+            for event in self._pending
+        )
         with self.path.open("a") as file:
             file.writelines(f"{line}\n" for line in lines)
             file.flush()

@@ -23,8 +23,21 @@ from bench.results.words import accuracy_label, clock_label
 
 INK = "#2b2f33"  # text and axes; currentColor in the SVG, so that it follows the page into dark
 GREY = "#8b9197"  # reads on white and on near-black
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe-Ito without black and yellow
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1.2, 1.4)), (0, (1.4, 1.2)), (0, (9, 2.4)))
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)  # Okabe-Ito without black and yellow
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.6)),
+    (0, (5, 1.4, 1.2, 1.4)),
+    (0, (1.4, 1.2)),
+    (0, (9, 2.4)),
+)
 MARKERS = "osD^vPX"
 STYLE = Path(__file__).with_name("figures.mplstyle")
 WIDTH_IN = 10.0
@@ -43,18 +56,33 @@ class _Arm(NamedTuple):
         return {"color": self.colour, "linestyle": self.dashes}
 
 
-def draw(config: Mapping[str, Any], report: Mapping[str, Any], results: Sequence[RunResult]) -> tuple[dict[str, Markup], bytes]:
+def draw(
+    config: Mapping[str, Any], report: Mapping[str, Any], results: Sequence[RunResult]
+) -> tuple[dict[str, Markup], bytes]:
     """Both pictures as SVG by name, and the first one as PNG."""
     split = RULES[report["rules"]].split
-    own = {name: [run for run in results if run.arm == name and run.looks_on(split)] for name in config["arms"]}
-    arms = [_Arm(*arm) for arm in zip(own, own.values(), *map(itertools.cycle, (COLOURS, DASHES, MARKERS)), strict=False)]
+    own = {
+        name: [run for run in results if run.arm == name and run.looks_on(split)]
+        for name in config["arms"]
+    }
+    arms = [
+        _Arm(*arm)
+        for arm in zip(
+            own, own.values(), *map(itertools.cycle, (COLOURS, DASHES, MARKERS)), strict=False
+        )
+    ]
     with style.context(STYLE, after_reset=True):
         first = _curves(config, report, arms, split)
-        pictures = {"curves": _inline("curves", first), "reach": _inline("reach", _reach(config, report, arms))}
+        pictures = {
+            "curves": _inline("curves", first),
+            "reach": _inline("reach", _reach(config, report, arms)),
+        }
         return pictures, _save(first, "png", facecolor="white", metadata={"Software": None})
 
 
-def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence[_Arm], split: str) -> Figure:
+def _curves(
+    config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence[_Arm], split: str
+) -> Figure:
     """Accuracy against seconds, epochs and, where networks are known, FLOPs."""
     flops = all(run.start["network"]["flops_per_image"] for arm in arms for run in arm.runs)
     labels = (clock_label(report), "epochs", *(["training FLOPs"] if flops else []))
@@ -66,30 +94,54 @@ def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence
         for track, run in zip(tracks, arm.runs, strict=True) if len(tracks) <= SINGLE_RUNS else ():
             broke = [] if run.status == "completed" else [-1]  # with a cross at its last look
             for axes, xs in zip(panels, track[:-1], strict=True):
-                axes.plot(xs, track[-1], color=arm.colour, linewidth=0.6, alpha=0.5, marker="x", markevery=broke)
-        whole = [track for track, run in zip(tracks, arm.runs, strict=True) if run.status == "completed"]
+                axes.plot(
+                    xs,
+                    track[-1],
+                    color=arm.colour,
+                    linewidth=0.6,
+                    alpha=0.5,
+                    marker="x",
+                    markevery=broke,
+                )
+        whole = [
+            track for track, run in zip(tracks, arm.runs, strict=True) if run.status == "completed"
+        ]
         for group in _grids(whole, config["kind"] == "annealed"):
             low, middle, high = group.min(axis=0), np.median(group, axis=0), group.max(axis=0)
             for axes, xs in zip(panels, middle[:-1], strict=True):
                 axes.fill_between(xs, low[-1], high[-1], color=arm.colour, alpha=0.16, linewidth=0)
                 axes.plot(xs, middle[-1], **arm.line)
     # The data set's own label says so where it is not CIFAR-10.
-    panels[0].set_ylabel(f"{split} accuracy, {report['dataset']['name'] if report['dataset'] else 'no data yet'}")
+    panels[0].set_ylabel(
+        f"{split} accuracy, {report['dataset']['name'] if report['dataset'] else 'no data yet'}"
+    )
     asked = report["primary"]["threshold"]
     for axes, label in zip(panels, labels, strict=True):
         axes.set_xlabel(label)
         for threshold in config["thresholds"]:
             strong = threshold == asked
-            axes.axhline(threshold, color=INK if strong else GREY, linewidth=1.1 if strong else 0.6, alpha=0.85, zorder=1.5)
+            axes.axhline(
+                threshold,
+                color=INK if strong else GREY,
+                linewidth=1.1 if strong else 0.6,
+                alpha=0.85,
+                zorder=1.5,
+            )
         if label == "training FLOPs":
             axes.set_xscale("log")
             few = ticker.LogLocator(subs=(1, 2, 5), numticks=6)
-            axes.xaxis.set(major_locator=few, minor_locator=ticker.NullLocator(), major_formatter=ticker.EngFormatter(sep=""))
+            axes.xaxis.set(
+                major_locator=few,
+                minor_locator=ticker.NullLocator(),
+                major_formatter=ticker.EngFormatter(sep=""),
+            )
         else:
             axes.set_xlim(left=0)
     _answer(panels[0], report, arms)
     beside = panels[-1].get_yaxis_transform()
-    panels[-1].text(1.02, asked, accuracy_label(asked), transform=beside, va="center", fontweight="bold")
+    panels[-1].text(
+        1.02, asked, accuracy_label(asked), transform=beside, va="center", fontweight="bold"
+    )
     _legend(figure, arms)
     return figure
 
@@ -97,7 +149,10 @@ def _curves(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence
 def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
     """[seconds, epochs, FLOPs if known, accuracy] by look."""
     looks, network = run.looks_on(split), run.start["network"]
-    columns = [[read_clock(clock, look.segments_s) for look in looks], [look.epoch for look in looks]]
+    columns = [
+        [read_clock(clock, look.segments_s) for look in looks],
+        [look.epoch for look in looks],
+    ]
     columns += [[train_flops(network, look.samples) for look in looks]] if flops else []
     return np.array([*columns, [look.accuracy for look in looks]])
 
@@ -116,31 +171,68 @@ def _answer(axes: Axes, report: Mapping[str, Any], arms: Sequence[_Arm]) -> None
     """The answer in the picture: median times to the primary threshold, and the ratio between the two that are compared."""
     asked, row, times = report["primary"]["threshold"], primary_row(report), {}
     for arm, own in zip(arms, report["arms"], strict=True):
-        median = next(told for told in own["thresholds"] if told["threshold"] == asked)["time_to_accuracy_s"]["median"]
+        median = next(told for told in own["thresholds"] if told["threshold"] == asked)[
+            "time_to_accuracy_s"
+        ]["median"]
         if median is not None:
             times[arm.name] = median
-            axes.plot([median], [asked], arm.marker, color=arm.colour, mfc=arm.colour, mec="white", zorder=4)
+            axes.plot(
+                [median],
+                [asked],
+                arm.marker,
+                color=arm.colour,
+                mfc=arm.colour,
+                mec="white",
+                zorder=4,
+            )
     if row and row["ratio"]:
         middle = (times[row["arm"]] + times[row["baseline"]]) / 2
-        axes.text(middle, asked, f"{row['ratio']:.2f}x", ha="center", va="bottom", fontsize=11, fontweight="bold")
+        axes.text(
+            middle,
+            asked,
+            f"{row['ratio']:.2f}x",
+            ha="center",
+            va="bottom",
+            fontsize=11,
+            fontweight="bold",
+        )
 
 
 def _reach(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence[_Arm]) -> Figure:
     """Time to accuracy over thresholds, and beside it the ratio against the baseline."""
     figure = Figure(figsize=(WIDTH_IN, 3.7))
     left, *right = figure.subplots(1, 2 if report["comparisons"] else 1, squeeze=False)[0]
-    labels, baseline = [accuracy_label(threshold) for threshold in config["thresholds"]], report["primary"]["baseline"]
+    labels, baseline = (
+        [accuracy_label(threshold) for threshold in config["thresholds"]],
+        report["primary"]["baseline"],
+    )
     for place, (arm, own) in enumerate(zip(arms, report["arms"], strict=True)):
         shift = 0.13 * (place - (len(arms) - 1) / 2)
-        _marked(left, arm, shift, [{**row, **row["time_to_accuracy_s"], "bound": None} for row in own["thresholds"]])
-        ratios = [{**row, "median": row["ratio"], "runs": 0} for row in report["comparisons"] if row["arm"] == arm.name]
+        _marked(
+            left,
+            arm,
+            shift,
+            [{**row, **row["time_to_accuracy_s"], "bound": None} for row in own["thresholds"]],
+        )
+        ratios = [
+            {**row, "median": row["ratio"], "runs": 0}
+            for row in report["comparisons"]
+            if row["arm"] == arm.name
+        ]
         for axes in right if ratios else ():
             _marked(axes, arm, shift, ratios)
     overtaken = [row["accuracy"] for row in report["crossover"] if row["accuracy"] is not None]
     for axes in right:
         for place in (config["thresholds"].index(accuracy) - 0.5 for accuracy in overtaken):
             axes.axvline(place, color=GREY, linestyle=":", linewidth=1.6)
-            axes.text(place, 1, f" {baseline} overtakes", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+            axes.text(
+                place,
+                1,
+                f" {baseline} overtakes",
+                transform=axes.get_xaxis_transform(),
+                va="top",
+                fontsize=8,
+            )
         axes.axhline(1, color=INK, linewidth=1)
         _levels(axes, f"ratio against {baseline}", "{x:g}x", labels)
     _levels(left, clock_label(report), "{x:g}", labels)
@@ -151,9 +243,15 @@ def _reach(config: Mapping[str, Any], report: Mapping[str, Any], arms: Sequence[
 def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> None:
     """Thresholds across, and up a logarithm with numbers that a person would write."""
     told, wide = np.isfinite(axes.dataLim.minposy), (-0.6, len(thresholds) - 0.4)
-    axes.set(xlabel="threshold", ylabel=label, xlim=wide, ymargin=0.1, yscale="log" if told else "linear")
+    axes.set(
+        xlabel="threshold", ylabel=label, xlim=wide, ymargin=0.1, yscale="log" if told else "linear"
+    )
     axes.set_xticks(range(len(thresholds)), thresholds, rotation=0 if len(thresholds) < 12 else 90)
-    few, many, (low, high) = ticker.MaxNLocator(6, steps=[1, 2, 5, 10]), ticker.LogLocator(subs=(1, 2, 5)), axes.get_ylim()
+    few, many, (low, high) = (
+        ticker.MaxNLocator(6, steps=[1, 2, 5, 10]),
+        ticker.LogLocator(subs=(1, 2, 5)),
+        axes.get_ylim(),
+    )
     major = many if told and high > 20 * low else few
     axes.yaxis.set(major_locator=major, minor_locator=ticker.NullLocator(), major_formatter=form)
 
@@ -161,7 +259,9 @@ def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> Non
 def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any]]) -> None:
     """A mark with its ends at each threshold; a bound that tells something, or a triangle at the top where no run reached."""
     xs, colour = np.arange(len(rows)) + shift, arm.colour
-    middle, low, high = (np.array([row[end] for row in rows], dtype=float) for end in ("median", "low", "high"))  # null: NaN
+    middle, low, high = (
+        np.array([row[end] for row in rows], dtype=float) for end in ("median", "low", "high")
+    )  # null: NaN
     whole = np.array([row["runs"] in (0, row["reached"]) for row in rows])
     never = np.isnan(middle) & [row["runs"] > 0 for row in rows]
     axes.plot(xs, middle, **arm.line, linewidth=1.1, alpha=0.6)
@@ -170,17 +270,31 @@ def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any
     axes.plot([xs, xs], [low, high], "_-", color=colour, linewidth=1.6, markersize=7)
     for x in xs[never]:
         axes.plot([x], [1], "^", color=colour, transform=axes.get_xaxis_transform(), clip_on=False)
-    bounds = np.array([[(row["bound"] or {}).get(end) for row in rows] for end in ("low", "high")], dtype=float)
-    bounds[~((bounds > 0.02) & (bounds < 50))] = np.nan  # beyond, it tells nothing and hides the rest
+    bounds = np.array(
+        [[(row["bound"] or {}).get(end) for row in rows] for end in ("low", "high")], dtype=float
+    )
+    bounds[~((bounds > 0.02) & (bounds < 50))] = (
+        np.nan
+    )  # beyond, it tells nothing and hides the rest
     axes.plot([xs, xs], bounds, color=colour, linestyle=":", linewidth=1.2)
     for ends, marker in zip(bounds, "^v", strict=True):
         axes.plot(xs, ends, marker, color=colour)
 
 
 def _legend(figure: Figure, arms: Sequence[_Arm], *, marked: bool = False) -> None:
-    handles = [Line2D([], [], **arm.line, marker=arm.marker if marked else "", label=arm.name) for arm in arms]
+    handles = [
+        Line2D([], [], **arm.line, marker=arm.marker if marked else "", label=arm.name)
+        for arm in arms
+    ]
     columns = max(1, min(len(arms), 110 // (max(len(arm.name) for arm in arms) + 8)))
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, handlelength=3.6, fontsize=10)
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        handlelength=3.6,
+        fontsize=10,
+    )
 
 
 def _save(figure: Figure, file_format: str, **options: Any) -> bytes:
@@ -194,10 +308,17 @@ def _inline(name: str, figure: Figure) -> Markup:
 
     Its texts are escaped by matplotlib.
     """
-    text = _save(figure, "svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))).decode()
+    text = _save(
+        figure,
+        "svg",
+        transparent=True,
+        metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    ).decode()
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text[text.index("<svg") :])
     text = text.replace("*{", f"#{name} *{{", 1).replace(INK, "currentColor")
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
     text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     head = rf'<svg id="{name}" aria-hidden="true" width="100%"\1'
-    return Markup(re.sub(r'^<svg(.*?) width="[^"]*" height="[^"]*"', head, text, count=1, flags=re.S))
+    return Markup(
+        re.sub(r'^<svg(.*?) width="[^"]*" height="[^"]*"', head, text, count=1, flags=re.S)
+    )

@@ -10,7 +10,10 @@ from bench.results.events import SCHEMA_VERSION, Event
 
 STATUSES = ("completed", "diverged", "failed", "interrupted")
 LOOK_FIELDS = ("samples", "segments_s", "data_wait_s", "correct", "total", "loss", "class_correct")
-SEGMENTS_TOLERANCE, SEGMENTS_SLACK_S = 0.01, 0.05  # of the time between two events, and what two cuts may cost
+SEGMENTS_TOLERANCE, SEGMENTS_SLACK_S = (
+    0.01,
+    0.05,
+)  # of the time between two events, and what two cuts may cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,9 @@ class RunResult:
     images_per_s: float | None = None
     data_wait_fraction: float | None = None
     stopped_step: int | None = None  # where its own rule ended it, before its budget
-    best_step: int | None = None  # of the look whose weights were put back, which test was scored on
+    best_step: int | None = (
+        None  # of the look whose weights were put back, which test was scored on
+    )
     ledger_sha256: str = ""
     start: dict[str, Any]
 
@@ -75,7 +80,11 @@ class RunResult:
     @property
     def test_accuracy(self) -> float | None:
         """Share of the test images classified rightly at the end; None for a run that did not get there."""
-        return self.test_correct / self.test_total if self.test_correct is not None and self.test_total else None
+        return (
+            self.test_correct / self.test_total
+            if self.test_correct is not None and self.test_total
+            else None
+        )
 
     @property
     def wall_s(self) -> float | None:
@@ -105,13 +114,21 @@ def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:
     last, attempts = _last_attempt(events)
     if not last:
         raise ValueError("no run_start event in the stream")
-    if other := next((e.schema_version for e in events if e.schema_version != SCHEMA_VERSION), None):
-        raise ValueError(f"events of schema version {other}, this headstart reads {SCHEMA_VERSION}: give another --output")
+    if other := next(
+        (e.schema_version for e in events if e.schema_version != SCHEMA_VERSION), None
+    ):
+        raise ValueError(
+            f"events of schema version {other}, this headstart reads {SCHEMA_VERSION}: give another --output"
+        )
     start, looks, test_looks = last[0].data, _looks(events, "val"), _looks(events, "test")
     stop = next((event.data for event in last if event.kind == "run_stop"), None)
-    test = next((event.data for event in last if event.kind == "eval_stop" and event.data["confusion"]), {})
+    test = next(
+        (event.data for event in last if event.kind == "eval_stop" and event.data["confusion"]), {}
+    )
     whole = [look for look in looks if look.epoch >= 1]  # throughput leaves the first epoch out
-    train_s = whole[-1].segments_s["train"] - whole[0].segments_s["train"] if len(whole) > 1 else None
+    train_s = (
+        whole[-1].segments_s["train"] - whole[0].segments_s["train"] if len(whole) > 1 else None
+    )
     images_per_s = None if train_s is None else (whole[-1].samples - whole[0].samples) / train_s
     return RunResult(
         run_id=start["run_id"], arm=start["arm"], seed=start["seed"], block=start["block"],
@@ -139,9 +156,15 @@ def segment_gaps(events: Sequence[Event]) -> list[str]:
         passed_s = (later.mono_ns - earlier.mono_ns) / 1e9
         told_s = sum(later.data["segments_s"].values()) - sum(earlier.data["segments_s"].values())
         # Over several ranks each segment is the slowest rank's, so their sum may be more than the time that passed.
-        most_s = passed_s * (1 + SEGMENTS_TOLERANCE) + SEGMENTS_SLACK_S if marks[0].data["world_size"] == 1 else float("inf")
+        most_s = (
+            passed_s * (1 + SEGMENTS_TOLERANCE) + SEGMENTS_SLACK_S
+            if marks[0].data["world_size"] == 1
+            else float("inf")
+        )
         if not passed_s * (1 - SEGMENTS_TOLERANCE) - SEGMENTS_SLACK_S <= told_s <= most_s:
-            gaps.append(f"seq {earlier.seq} to {later.seq}: segments tell {told_s:.3f} s of {passed_s:.3f} s")
+            gaps.append(
+                f"seq {earlier.seq} to {later.seq}: segments tell {told_s:.3f} s of {passed_s:.3f} s"
+            )
     return gaps
 
 
@@ -152,5 +175,11 @@ def _looks(events: Sequence[Event], split: str) -> list[Look]:
         if event.kind == "run_start":
             looks = [look for look in looks if look.step <= event.data["resumed_step"]]
         if event.kind == "eval_stop" and event.data["split"] == split:
-            looks.append(Look(step=event.step, epoch=event.epoch, **{name: event.data[name] for name in LOOK_FIELDS}))
+            looks.append(
+                Look(
+                    step=event.step,
+                    epoch=event.epoch,
+                    **{name: event.data[name] for name in LOOK_FIELDS},
+                )
+            )
     return looks

@@ -16,7 +16,9 @@ def report_name(rules: str, kind: str) -> str:
     return f"report.{kind}" if rules == "headstart" else f"report-{rules}.{kind}"
 
 
-def write_report(directory: Path, plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart") -> dict[str, Any]:
+def write_report(
+    directory: Path, plan: dict[str, Any], results: Sequence[RunResult], rules: str = "headstart"
+) -> dict[str, Any]:
     """Summarize the runs and the trials in `directory`, write report.json, .png, .html and .md there, and return the content.
 
     Raises ValueError for runs that cannot be compared.
@@ -44,10 +46,22 @@ def make_report(
         "row": primary_row(report),
         "clock": clock_label(report),
         "pictures": pictures,
-        "runs": sorted(results, key=lambda run: (run.block, places.get(run.arm, len(places)), run.run_id)),
+        "runs": sorted(
+            results, key=lambda run: (run.block, places.get(run.arm, len(places)), run.run_id)
+        ),
         "picture_file": report_name(rules, "png"),
     }
     made = templates().get_template("tables.j2").make_module(page)
-    page["tables"] = {name: [told for told in group if told["rows"]] for name, group in vars(made)["groups"].items()}
-    texts = {kind: templates(escape=kind == "html").get_template(f"report.{kind}.j2").render(page) for kind in ("html", "md")}
-    return report, {"json": json_text(report), **{kind: f"{text}\n" for kind, text in texts.items()}}, first
+    page["tables"] = {
+        name: [told for told in group if told["rows"]]
+        for name, group in vars(made)["groups"].items()
+    }
+    texts = {
+        kind: templates(escape=kind == "html").get_template(f"report.{kind}.j2").render(page)
+        for kind in ("html", "md")
+    }
+    return (
+        report,
+        {"json": json_text(report), **{kind: f"{text}\n" for kind, text in texts.items()}},
+        first,
+    )

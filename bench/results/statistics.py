@@ -29,7 +29,9 @@ class Span:
 
     def __post_init__(self) -> None:
         if not 0 <= self.after <= self.by:
-            raise ValueError(f"a crossing lies in (after, by] with 0 <= after <= by, not in ({self.after}, {self.by}]")
+            raise ValueError(
+                f"a crossing lies in (after, by] with 0 <= after <= by, not in ({self.after}, {self.by}]"
+            )
 
     @property
     def reached(self) -> bool:
@@ -46,7 +48,9 @@ def win_probability(a: Sequence[Span], b: Sequence[Span]) -> float | None:
     """Mean of `sooner` over all pairs (Mann-Whitney's U over its greatest value); None where a side is empty."""
     if not (a and b):
         return None
-    (a_after, a_by), (b_after, b_by) = (np.array([(span.after, span.by) for span in side]).T for side in (a, b))
+    (a_after, a_by), (b_after, b_by) = (
+        np.array([(span.after, span.by) for span in side]).T for side in (a, b)
+    )
     won = (a_by[:, None] <= b_after) & (a_by[:, None] < b_by)
     lost = (b_by <= a_after[:, None]) & (b_by < a_by[:, None])
     return float(1 + won.mean() - lost.mean()) / 2
@@ -62,14 +66,18 @@ def ert(spans: Sequence[Span], tau: float) -> float | None:
 
     Unreached runs spent their own budget, diverged ones tau.
     """
-    spent = math.fsum(next(time for time in (span.by, span.after, tau) if time < math.inf) for span in spans)
+    spent = math.fsum(
+        next(time for time in (span.by, span.after, tau) if time < math.inf) for span in spans
+    )
     reached = sum(span.reached for span in spans)
     return spent / reached if reached else None
 
 
 def ert_floor(n: int, tau: float, alpha: float = 0.05) -> float | None:
     """What the ERT exceeds at level 1 - alpha when none of n runs reached: success is no likelier than 1 - alpha^(1/n)."""
-    return tau / math.expm1(-math.log(alpha) / n) if n > 0 else None  # (1 - p) / p at p = 1 - alpha^(1/n), without cancelling
+    return (
+        tau / math.expm1(-math.log(alpha) / n) if n > 0 else None
+    )  # (1 - p) / p at p = 1 - alpha^(1/n), without cancelling
 
 
 def ert_interval(spans: Sequence[Span], tau: float, alpha: float) -> tuple[float, float] | None:
@@ -98,12 +106,20 @@ def sign_evidence(scores: Sequence[float]) -> float:
     """
     if not set(scores) <= {0, 0.5, 1}:
         raise ValueError(f"a block's score is 0, 0.5 or 1: {list(scores)}")
-    return math.exp(min(float(_log_sign_evidence(sum(scores), len(scores))), 700))  # of floats, e^709 is the last
+    return math.exp(
+        min(float(_log_sign_evidence(sum(scores), len(scores))), 700)
+    )  # of floats, e^709 is the last
 
 
 def _log_sign_evidence(won: float | np.ndarray, n: float | np.ndarray) -> np.ndarray:
     log_gamma = np.vectorize(math.lgamma, otypes=[float])
-    return n * math.log(2) - math.log(math.pi) + log_gamma(0.5 + won) + log_gamma(0.5 + n - won) - log_gamma(1.0 + n)
+    return (
+        n * math.log(2)
+        - math.log(math.pi)
+        + log_gamma(0.5 + won)
+        + log_gamma(0.5 + n - won)
+        - log_gamma(1.0 + n)
+    )
 
 
 def deciding_blocks(alpha: float) -> int:
@@ -111,7 +127,9 @@ def deciding_blocks(alpha: float) -> int:
     return next(n for n in itertools.count(1) if _log_sign_evidence(n, n) >= -math.log(alpha))
 
 
-def confidence_sequence(differences: Sequence[float], alpha: float, g: float = 1.0) -> tuple[float, float] | None:
+def confidence_sequence(
+    differences: Sequence[float], alpha: float, g: float = 1.0
+) -> tuple[float, float] | None:
     """All means that the t e-process does not rule out at alpha: holds at all looks at once. None: all reals (too few blocks).
 
     The process, with a right Haar prior on sigma and N(0, g) on mean/sigma, has for r = t^2/(n - 1) the evidence
@@ -133,7 +151,9 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     SciPy's permutation_test refuses one block, and its tolerance for ties vanishes where the mean is nearly 0.
     """
     d, n = _finite(differences, "differences"), len(differences)
-    draws = max(1000, min(ARRANGEMENTS, 4_000_000 // max(1, n)))  # fewer of very many blocks, which memory would not hold
+    draws = max(
+        1000, min(ARRANGEMENTS, 4_000_000 // max(1, n))
+    )  # fewer of very many blocks, which memory would not hold
     every = itertools.product((-1.0, 1.0), repeat=n)
     signs = _arrangements(2**n, every, np.ones(n), lambda rng: rng.choice((-1.0, 1.0), (draws, n)))
     return float((abs(signs @ d) >= abs(d.sum()) - 1e-12 * abs(d).sum()).mean()) if n else None
@@ -146,7 +166,11 @@ def unlike(reference: Sequence[float], found: Sequence[float]) -> tuple[float, f
     """
     if min([*found, *reference], default=1) <= 0:
         raise ValueError("unlike compares positive numbers")
-    logs, n, k = np.log(_finite([*found, *reference], "numbers to compare")), len(found) + len(reference), len(found)
+    logs, n, k = (
+        np.log(_finite([*found, *reference], "numbers to compare")),
+        len(found) + len(reference),
+        len(found),
+    )
     if k in (0, n):
         return 1.0, 1.0
     picked = _arrangements(
@@ -159,7 +183,10 @@ def unlike(reference: Sequence[float], found: Sequence[float]) -> tuple[float, f
 
 
 def _arrangements(
-    count: int, every: Iterable[Sequence[float]], own: np.ndarray, draw: Callable[[np.random.Generator], np.ndarray]
+    count: int,
+    every: Iterable[Sequence[float]],
+    own: np.ndarray,
+    draw: Callable[[np.random.Generator], np.ndarray],
 ) -> np.ndarray:
     """A permutation test's rows: every one where they are few, else drawn ones with the data's own, so that no p is 0."""
     if count <= ARRANGEMENTS:
@@ -172,7 +199,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     if not all(0 <= p <= 1 for p, _ in known):
         raise ValueError(f"a p-value lies in [0, 1]: {list(p_values)}")
-    steps = itertools.accumulate((min(1.0, p * (len(known) - rank)) for rank, (p, _) in enumerate(known)), max)
+    steps = itertools.accumulate(
+        (min(1.0, p * (len(known) - rank)) for rank, (p, _) in enumerate(known)), max
+    )
     adjusted = {index: step for (_, index), step in zip(known, steps, strict=True)}
     return [adjusted.get(index) for index in range(len(p_values))]
 
@@ -182,7 +211,10 @@ def mean_interval(differences: Sequence[float], alpha: float) -> tuple[float, fl
     d = _finite(differences, "differences")
     if len(d) < 2:
         return (float(d[0]), -math.inf, math.inf) if len(d) else None
-    mean, half = float(d.mean()), float(scipy.special.stdtrit(len(d) - 1, 1 - alpha / 2) * d.std(ddof=1) / math.sqrt(len(d)))
+    mean, half = (
+        float(d.mean()),
+        float(scipy.special.stdtrit(len(d) - 1, 1 - alpha / 2) * d.std(ddof=1) / math.sqrt(len(d))),
+    )
     return mean, mean - half, mean + half
 
 
@@ -194,7 +226,9 @@ def log_area(xs: Sequence[float], accuracies: Sequence[float]) -> float | None:
     return float(np.trapezoid(height[order], logs) / np.ptp(logs)) if len(set(logs)) > 1 else None
 
 
-def plan_blocks(*, spread: float, ratio: float, alpha: float, most: int, power: float = 0.9) -> int | None:
+def plan_blocks(
+    *, spread: float, ratio: float, alpha: float, most: int, power: float = 0.9
+) -> int | None:
     """Least number of blocks by which the sign e-process, looked at after each, has chosen the right arm with chance `power`.
 
     Log ratios of blocks are normal(log ratio, spread). A study ends where it first decides; one for the wrong arm is lost.

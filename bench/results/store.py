@@ -18,7 +18,9 @@ from bench.results.fold import RunResult, fold
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or nothing: to a temporary beside it, fsync, rename. An error leaves no temporary."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
         try:
             file.write(content)
             file.flush()
@@ -66,7 +68,10 @@ def primary_record(config: Mapping[str, Any], blocks: Sequence[Sequence[str]]) -
     arms = {config["baseline"], config["primary"]["arm"], *config["controls"]}
     return {
         **config["primary"],
-        **{key: config[key] for key in ("baseline", "clock", "kind", "confirm_looks", "controls", "reference")},
+        **{
+            key: config[key]
+            for key in ("baseline", "clock", "kind", "confirm_looks", "controls", "reference")
+        },
         "budget_samples": config["budgets"] or config["train"]["samples"],
         "blocks": len(blocks),
         "method_version": METHOD_VERSION,
@@ -96,9 +101,15 @@ class RunStore:
             return None
         events = read_events(path)
         try:
-            return fold(events, sha256_of(path)) if any(event.kind == "run_start" for event in events) else None
+            return (
+                fold(events, sha256_of(path))
+                if any(event.kind == "run_start" for event in events)
+                else None
+            )
         except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-            raise ValueError(f"{path}: not the events of a run: {type(error).__name__}: {error}") from None
+            raise ValueError(
+                f"{path}: not the events of a run: {type(error).__name__}: {error}"
+            ) from None
 
     def results(self, run_ids: Iterable[str]) -> list[RunResult]:
         """Results of those of the named runs that have begun."""
@@ -117,9 +128,16 @@ class RunStore:
     def amended(self, plan: dict[str, Any]) -> dict[str, Any]:
         """The plan record, with it every other one that runs were begun under."""
         old = self.plan() if (self.root / "plan.json").is_file() else plan
-        begun = old is not plan and any(self.run_dir(run_id).exists() for block in old["blocks"] for run_id in block)
-        earlier = [*old["amended"], {key: old[key] for key in ("sha256", "primary")}] if begun else []
-        return {**plan, "amended": [record for record in earlier if record["sha256"] != plan["sha256"]]}
+        begun = old is not plan and any(
+            self.run_dir(run_id).exists() for block in old["blocks"] for run_id in block
+        )
+        earlier = (
+            [*old["amended"], {key: old[key] for key in ("sha256", "primary")}] if begun else []
+        )
+        return {
+            **plan,
+            "amended": [record for record in earlier if record["sha256"] != plan["sha256"]],
+        }
 
     def write_plan(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Put the plan record beside the runs, amended; the record as written."""
@@ -144,7 +162,9 @@ class RunStore:
             self.root.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
-            raise ValueError(f"output: cannot write to {str(self.root)!r}: {error.strerror}") from None
+            raise ValueError(
+                f"output: cannot write to {str(self.root)!r}: {error.strerror}"
+            ) from None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -153,5 +173,7 @@ class RunStore:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ValueError(f"{self.root}: another study is running in this directory") from None
+                raise ValueError(
+                    f"{self.root}: another study is running in this directory"
+                ) from None
             yield

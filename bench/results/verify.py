@@ -29,11 +29,18 @@ def verify(directory: Path) -> list[str]:
         raise ValueError(f"plan.json cannot be read: {type(error).__name__}: {error}") from None
     results: dict[str, RunResult] = {}
     seeds: Counter[tuple[str, int, int]] = Counter()
-    folders = {path.parent.name: path.parent for path in sorted(directory.glob("*/events.rank0.jsonl"))}
-    trials = {f"tuning/{path.parent.name}": path.parent for path in sorted(directory.glob("tuning/*/events.rank0.jsonl"))}
+    folders = {
+        path.parent.name: path.parent for path in sorted(directory.glob("*/events.rank0.jsonl"))
+    }
+    trials = {
+        f"tuning/{path.parent.name}": path.parent
+        for path in sorted(directory.glob("tuning/*/events.rank0.jsonl"))
+    }
     for name, folder in (folders | trials).items():
         try:
-            problems += [f"{name}: {told}" for told in _line_problems(folder / "events.rank0.jsonl")]
+            problems += [
+                f"{name}: {told}" for told in _line_problems(folder / "events.rank0.jsonl")
+            ]
             result = store.result(name)
             problems += [f"{name}: {told}" for told in _run_problems(folder, result)]
             if result is not None and name in folders:
@@ -43,13 +50,27 @@ def verify(directory: Path) -> list[str]:
             problems.append(f"{name}: its ledger cannot be read: {type(error).__name__}: {error}")
     later = max((place for place, name in enumerate(planned) if name in folders), default=0)
     known = set(planned[:later])
-    with suppress(OSError, ValueError, LookupError, TypeError):  # of a report that cannot be read, which is told of below
-        known |= {str(run["run_id"]) for run in json.loads((directory / "report.json").read_bytes())["runs"]}
-    problems += [f"{name}: no ledger, though the report or later runs tell of it" for name in sorted(known - folders.keys())]
+    with suppress(
+        OSError, ValueError, LookupError, TypeError
+    ):  # of a report that cannot be read, which is told of below
+        known |= {
+            str(run["run_id"])
+            for run in json.loads((directory / "report.json").read_bytes())["runs"]
+        }
+    problems += [
+        f"{name}: no ledger, though the report or later runs tell of it"
+        for name in sorted(known - folders.keys())
+    ]
     problems += [f"{name}: no run of the plan" for name in sorted(folders.keys() - set(planned))]
-    problems += [f"{arm}: seed {seed} is there {count} times" for (arm, seed, _), count in seeds.items() if count > 1]
+    problems += [
+        f"{arm}: seed {seed} is there {count} times"
+        for (arm, seed, _), count in seeds.items()
+        if count > 1
+    ]
     found = [results[name] for name in planned if name in results]
-    return problems or [told for rules in RULES for told in _report_problems(store, plan, found, rules)]
+    return problems or [
+        told for rules in RULES for told in _report_problems(store, plan, found, rules)
+    ]
 
 
 def _plan_problems(plan: dict[str, Any]) -> Iterator[str]:
@@ -87,7 +108,9 @@ def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
     yield from _changes(stored, json_text(result.to_dict()), "its ledger folds to")
 
 
-def _report_problems(store: RunStore, plan: dict[str, Any], results: list[RunResult], rules: str) -> Iterator[str]:
+def _report_problems(
+    store: RunStore, plan: dict[str, Any], results: list[RunResult], rules: str
+) -> Iterator[str]:
     """Where a report's files differ from the same made again; a report that was never written is none, but the first."""
     paths = {kind: store.root / report_name(rules, kind) for kind in ("json", "md", "html")}
     if rules != "headstart" and not any(path.is_file() for path in paths.values()):
@@ -107,8 +130,12 @@ def _report_problems(store: RunStore, plan: dict[str, Any], results: list[RunRes
 def _changes(path: Path, text: str, told: str) -> Iterator[str]:
     """Whether a file has another digit than the text that it should hold, and from where on."""
     there = path.read_bytes().decode(errors="replace")
-    if path.suffix == ".html":  # pictures are drawn from the same numbers, by libraries that may change their paths
-        there, text = (re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.S) for page in (there, text))
+    if (
+        path.suffix == ".html"
+    ):  # pictures are drawn from the same numbers, by libraries that may change their paths
+        there, text = (
+            re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.S) for page in (there, text)
+        )
     if there != text:
         lines = zip(f"{there}\n".splitlines(), f"{text}\n".splitlines(), strict=False)
         line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), None)

@@ -14,11 +14,16 @@ NOTHING = "—"
 
 def templates(*, escape: bool = False) -> Environment:
     """Those of this directory, with the forms below; `escape`: for HTML."""
-    found = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=escape, undefined=StrictUndefined)
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=escape, undefined=StrictUndefined
+    )
     found.trim_blocks = found.lstrip_blocks = True
     found.add_extension("jinja2.ext.do")
     found.filters |= {form.__name__: form for form in (number, plain, seconds)}
-    found.filters |= {"accuracy": accuracy_label, "value": lambda value: value if isinstance(value, str) else json.dumps(value)}
+    found.filters |= {
+        "accuracy": accuracy_label,
+        "value": lambda value: value if isinstance(value, str) else json.dumps(value),
+    }
     found.globals |= {form.__name__: form for form in (Counter, table)}
     return found
 
@@ -31,7 +36,11 @@ def accuracy_label(threshold: float) -> str:
 
 def clock_label(report: Mapping[str, Any]) -> str:
     """What seconds are measured by; curves from elsewhere have it in the user's words."""
-    return f"seconds, {report['clock']} clock" if report["plan"]["sha256"] else f"seconds, {report['clock']}"
+    return (
+        f"seconds, {report['clock']} clock"
+        if report["plan"]["sha256"]
+        else f"seconds, {report['clock']}"
+    )
 
 
 def plain(text: str) -> str:
@@ -40,14 +49,21 @@ def plain(text: str) -> str:
 
 
 def table(
-    title: str, rows: Sequence[Mapping[str, Any]], *, words: int = 1, turned: bool = False, **options: Any
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    words: int = 1,
+    turned: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """A table of text from each row's cells by heading, without columns that tell nothing; `turned`: the columns are its rows.
 
     The first `words` columns are words, the others figures. Options: `marked`, places of rows that stand out; `grouped`, rows
     with the same first cell belong together; `folded`, too long to stand open between a reader and the rest.
     """
-    cells = [[NOTHING if cell in (None, "") else str(cell) for cell in row.values()] for row in rows]
+    cells = [
+        [NOTHING if cell in (None, "") else str(cell) for cell in row.values()] for row in rows
+    ]
     columns = list(zip(*([list(rows[0]), *cells] if rows else ()), strict=True))
     kept = [n for n, column in enumerate(columns) if not n or set(column[1:]) != {NOTHING}]
     shown = [columns[n] for n in kept] if len(kept) > 1 else [("",)]
@@ -62,6 +78,8 @@ def seconds(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def number(value: float | None, form: str, *, scale: float = 1, missing: str | None = NOTHING) -> str | None:
+def number(
+    value: float | None, form: str, *, scale: float = 1, missing: str | None = NOTHING
+) -> str | None:
     """A number in a form, or what stands for one that is not known."""
     return missing if value is None else form.format(value * scale)

@@ -19,16 +19,26 @@ from torch._dynamo.utils import counters
 PROBE_STEPS = 8
 
 
-def resolve(asked: str, device: torch.device, probe: Callable[[], dict[str, float]]) -> dict[str, Any]:
+def resolve(
+    asked: str, device: torch.device, probe: Callable[[], dict[str, float]]
+) -> dict[str, Any]:
     """Name and reason of the precision, for the record. `auto` probes a CPU (`probe`: name -> seconds a step)."""
     if asked != "auto":
         return {"name": asked, "reason": "asked for", "probe_s": None}
     if device.type == "cuda":
         name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return {"name": name, "reason": "auto: bf16 where the GPU has it, else fp16", "probe_s": None}
+        return {
+            "name": name,
+            "reason": "auto: bf16 where the GPU has it, else fp16",
+            "probe_s": None,
+        }
     probe_s = probe()
     fastest = min(probe_s, key=probe_s.__getitem__)
-    return {"name": fastest, "reason": f"auto: fastest of {PROBE_STEPS - 1} eager steps each", "probe_s": probe_s}
+    return {
+        "name": fastest,
+        "reason": f"auto: fastest of {PROBE_STEPS - 1} eager steps each",
+        "probe_s": probe_s,
+    }
 
 
 def probe_step_s(step: Callable[[], None]) -> dict[str, float]:
@@ -36,13 +46,19 @@ def probe_step_s(step: Callable[[], None]) -> dict[str, float]:
     fastest = {}
     for name in ("fp32", "bf16"):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bf16"):
-            fastest[name] = min(timeit.repeat(step, timer=time.monotonic, number=1, repeat=PROBE_STEPS)[1:])
+            fastest[name] = min(
+                timeit.repeat(step, timer=time.monotonic, number=1, repeat=PROBE_STEPS)[1:]
+            )
     return fastest
 
 
 def check_compiler(device: torch.device) -> None:
     """Raise ValueError when torch.compile would find no compiler: C++ for a CPU, C for Triton's launcher on a GPU."""
-    candidates = [os.environ.get("CXX", "g++")] if device.type == "cpu" else [os.environ.get("CC", "gcc"), "clang"]
+    candidates = (
+        [os.environ.get("CXX", "g++")]
+        if device.type == "cpu"
+        else [os.environ.get("CC", "gcc"), "clang"]
+    )
     if not any(shutil.which(name) for name in candidates):
         raise ValueError(
             f"compile.enabled: torch.compile needs a compiler and {' or '.join(candidates)} is not on PATH; "
@@ -56,7 +72,12 @@ def compile_module(module: nn.Module, mode: str) -> None:
         # Inductor looks for CUDA's headers even for a CPU, and torch warns when it finds them without a GPU.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # Isolated: dynamo counts recompiles by code object, all modules share one, and the ninth graph of a process would fail.
-    module.compile(fullgraph=True, dynamic=False, mode=None if mode == "default" else mode, isolate_recompiles=True)
+    module.compile(
+        fullgraph=True,
+        dynamic=False,
+        mode=None if mode == "default" else mode,
+        isolate_recompiles=True,
+    )
 
 
 def no_recompile(enabled: bool) -> AbstractContextManager[Any]:
@@ -71,10 +92,16 @@ def compile_record(synchronize: Callable[[], None]) -> Iterator[dict[str, Any]]:
     before, start_s = _counts(), time.monotonic()
     yield record
     synchronize()
-    record |= {"compile_s": time.monotonic() - start_s} | {name: count - before[name] for name, count in _counts().items()}
+    record |= {"compile_s": time.monotonic() - start_s} | {
+        name: count - before[name] for name, count in _counts().items()
+    }
 
 
 def _counts() -> dict[str, int]:
     inductor = counters["inductor"]
-    found = counters["stats"]["unique_graphs"], inductor["fxgraph_cache_hit"], inductor["fxgraph_cache_miss"]
+    found = (
+        counters["stats"]["unique_graphs"],
+        inductor["fxgraph_cache_hit"],
+        inductor["fxgraph_cache_miss"],
+    )
     return dict(zip(("graphs", "cache_hits", "cache_misses"), found, strict=True))

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, DynamoBackend, broadcast_object_list, parse_flag_from_env
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DynamoBackend,
+    broadcast_object_list,
+    parse_flag_from_env,
+)
 from torch import Tensor
 from torch.distributed import ReduceOp
 
@@ -20,12 +25,20 @@ class World:
     """All ranks of this job. Opened once a process; raises ValueError when the ranks are not those that were asked for."""
 
     def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
-        if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by accelerate's launcher alone, which passes no signal on
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: the kernel ends this process with it
+        if (
+            "ACCELERATE_MIXED_PRECISION" in os.environ
+        ):  # set by accelerate's launcher alone, which passes no signal on
+            ctypes.CDLL(None).prctl(
+                1, signal.SIGTERM
+            )  # PR_SET_PDEATHSIG: the kernel ends this process with it
         cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # PartialState alone does not ask
         launched = int(os.environ.get("WORLD_SIZE", "1"))
-        if launched > 1 and not cpu and not torch.cuda.is_available():  # accelerate would have each train alone
-            raise ValueError(f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them")
+        if (
+            launched > 1 and not cpu and not torch.cuda.is_available()
+        ):  # accelerate would have each train alone
+            raise ValueError(
+                f"{launched} processes were launched without a GPU: set ACCELERATE_USE_CPU=true to join them"
+            )
         self._state = PartialState(cpu=cpu)
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
@@ -36,7 +49,9 @@ class World:
         if asked_size is not None and asked_size != self.size:
             by_hand = "; on a CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N"
             hint = by_hand if self.device.type == "cpu" else ""
-            raise ValueError(f"hardware.world_size: {asked_size} processes were asked for, {self.size} started{hint}")
+            raise ValueError(
+                f"hardware.world_size: {asked_size} processes were asked for, {self.size} started{hint}"
+            )
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(cpu_threads or max(1, len(os.sched_getaffinity(0)) // local))
         if self.device.type == "cuda":
@@ -48,8 +63,13 @@ class World:
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
         # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
-        buckets, precision = DistributedDataParallelKwargs(gradient_as_bucket_view=True), "no" if name == "fp32" else name
-        self.accelerator = Accelerator(mixed_precision=precision, dynamo_backend=DynamoBackend.NO, kwargs_handlers=[buckets])
+        buckets, precision = (
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            "no" if name == "fp32" else name,
+        )
+        self.accelerator = Accelerator(
+            mixed_precision=precision, dynamo_backend=DynamoBackend.NO, kwargs_handlers=[buckets]
+        )
 
     def synchronize(self) -> None:
         """Wait until the device has done what was asked of it, so that the host's clock may be read."""

@@ -13,7 +13,16 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("torch", "torchvision", "timm", "triton", "nvidia-dali-cuda130", "accelerate", "wandb", "numpy")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "triton",
+    "nvidia-dali-cuda130",
+    "accelerate",
+    "wandb",
+    "numpy",
+)
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -35,13 +44,21 @@ def environment_facts(device: torch.device, world_size: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": _commit(),
     }
-    return facts | {name: next((found.version for found in distributions(name=name)), None) for name in _PACKAGES}
+    return facts | {
+        name: next((found.version for found in distributions(name=name)), None)
+        for name in _PACKAGES
+    }
 
 
 class PhaseTimer:
     """Cuts monotonic time into named segments, every nanosecond in exactly one. The device is synchronised at each cut alone."""
 
-    def __init__(self, segment: str, synchronize: Callable[[], None], earlier_s: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        segment: str,
+        synchronize: Callable[[], None],
+        earlier_s: Mapping[str, float] | None = None,
+    ) -> None:
         self._synchronize = synchronize
         self._total_ns = {name: round(seconds * 1e9) for name, seconds in (earlier_s or {}).items()}
         self._segment, self._since_ns = segment, time.monotonic_ns()
@@ -50,7 +67,9 @@ class PhaseTimer:
         """End the running segment here and begin another."""
         self._synchronize()
         now_ns = time.monotonic_ns()
-        self._total_ns[self._segment] = self._total_ns.get(self._segment, 0) + now_ns - self._since_ns
+        self._total_ns[self._segment] = (
+            self._total_ns.get(self._segment, 0) + now_ns - self._since_ns
+        )
         self._segment, self._since_ns = segment, now_ns
 
     def read_s(self) -> dict[str, float]:
@@ -61,7 +80,9 @@ class PhaseTimer:
 
 def process_age_s() -> float:
     """Seconds since the kernel started this process, in steps of a hundredth."""
-    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # in clock ticks after boot
+    started = int(
+        Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    )  # in clock ticks after boot
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
@@ -75,5 +96,7 @@ def _commit() -> str | None:
     """The checkout's commit, marked when files differ from it; null outside a git checkout."""
     command, here = ["git", "describe", "--always", "--dirty", "--abbrev=12"], Path(__file__).parent
     with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=here).strip()
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=here
+        ).strip()
     return None

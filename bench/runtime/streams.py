@@ -29,7 +29,12 @@ def philox4x32(counter: npt.ArrayLike, key: tuple[int, int]) -> UInt32Array:
     k0, k1 = key
     for _ in range(10):
         p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
-        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ np.uint64(k0), p1 & _WORD, (p0 >> 32) ^ c3 ^ np.uint64(k1), p0 & _WORD
+        c0, c1, c2, c3 = (
+            (p1 >> 32) ^ c1 ^ np.uint64(k0),
+            p1 & _WORD,
+            (p0 >> 32) ^ c3 ^ np.uint64(k1),
+            p0 & _WORD,
+        )
         k0, k1 = (k0 + 0x9E3779B9) & _WORD, (k1 + 0xBB67AE85) & _WORD
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 

@@ -40,7 +40,9 @@ class Guarded:
                 getattr(tracker, method)(*arguments)
             except Exception as error:
                 del self._trackers[name]
-                with contextlib.suppress(Exception):  # gives back what it holds, such as the terminal's cursor
+                with contextlib.suppress(
+                    Exception
+                ):  # gives back what it holds, such as the terminal's cursor
                     tracker.close()
                 _tell_off(name, error)
 
@@ -70,4 +72,8 @@ def describe(error: Exception) -> str:
 
 def _tell_off(name: str, error: Exception) -> None:
     with contextlib.suppress(OSError, ValueError):  # a closed stderr is no reason to fail either
-        print(f"tracker {name} is off for the rest of this process: {describe(error)}", file=sys.stderr, flush=True)
+        print(
+            f"tracker {name} is off for the rest of this process: {describe(error)}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -21,9 +21,13 @@ class ConsoleTracker:
     def __init__(self, config: dict[str, Any], *, console: Console | None = None) -> None:
         self._config = config
         self._threshold: float = config["primary"]["threshold"]
-        self._blocks = config["primary"]["max_blocks"] if config["until_decided"] else config["blocks"]
+        self._blocks = (
+            config["primary"]["max_blocks"] if config["until_decided"] else config["blocks"]
+        )
         self._latest = dict.fromkeys(config["arms"], "waiting")
-        self._times_s: dict[str, list[float | None]] = {arm: [] for arm in config["arms"]}  # None where it was not reached
+        self._times_s: dict[str, list[float | None]] = {
+            arm: [] for arm in config["arms"]
+        }  # None where it was not reached
         self._run: dict[str, Any] = {}
         self._console = console or Console(force_terminal=sys.stdout.isatty())
         live = self._console.is_terminal and not self._console.is_dumb_terminal
@@ -32,9 +36,13 @@ class ConsoleTracker:
     def start(self, event: Event) -> None:
         """Name the run and what it trains."""
         run = self._run = event.data
-        weights = " ".join(part for part in (run["weights"]["source"], run["weights"]["tag"]) if part)
+        weights = " ".join(
+            part for part in (run["weights"]["source"], run["weights"]["tag"]) if part
+        )
         resumed = f"  resumed at step {run['resumed_step']}" if run["resumed_step"] else ""
-        self._show(f"{run['network']['name']}  {run['network']['parameters']:,} parameters  weights {weights}{resumed}")
+        self._show(
+            f"{run['network']['name']}  {run['network']['parameters']:,} parameters  weights {weights}{resumed}"
+        )
 
     def event(self, event: Event) -> None:
         """Show a look on val; other events tell nothing new."""
@@ -55,7 +63,13 @@ class ConsoleTracker:
         after = "not reached" if time_s is None else f"after {time_s:.1f} s"
         test = "" if result.test_accuracy is None else f"test {result.test_accuracy:.4f}"
         rate = "" if result.images_per_s is None else f"{result.images_per_s:.0f} images/s"
-        told = (result.status, f"{accuracy_label(self._threshold)} {after}", test, rate, result.error)
+        told = (
+            result.status,
+            f"{accuracy_label(self._threshold)} {after}",
+            test,
+            rate,
+            result.error,
+        )
         self._show("  ".join(part for part in told if part))
 
     def close(self) -> None:
@@ -68,13 +82,24 @@ class ConsoleTracker:
         run = self._run
         block = f"block {run['block'] + 1}/{self._blocks}"
         if self._live is None:
-            return self._console.print(Text(f"{block}  {run['arm']} seed {run['seed']}  {line}"), soft_wrap=True)
+            return self._console.print(
+                Text(f"{block}  {run['arm']} seed {run['seed']}  {line}"), soft_wrap=True
+            )
         self._latest[run["arm"]] = f"{block}  seed {run['seed']}  {line}"
-        table = Table("arm", f"to {accuracy_label(self._threshold)}, median", "latest", title=self._config["name"])
+        table = Table(
+            "arm",
+            f"to {accuracy_label(self._threshold)}, median",
+            "latest",
+            title=self._config["name"],
+        )
         for arm, latest in self._latest.items():
             reached = [time_s for time_s in self._times_s[arm] if time_s is not None]
             median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
-            told = f"{median} ({len(reached)}/{len(self._times_s[arm])} runs)" if self._times_s[arm] else "-"
+            told = (
+                f"{median} ({len(reached)}/{len(self._times_s[arm])} runs)"
+                if self._times_s[arm]
+                else "-"
+            )
             table.add_row(arm, told, Text(latest))
         self._live.start()
         return self._live.update(table, refresh=True)

@@ -22,12 +22,18 @@ MODES = ("online", "offline", "disabled")
 AXES = {"val/*": "time/train_s", "so_far/*": "time/train_s", "val_by_epoch/*": "trainer/epoch"}
 
 
-def resolve_mode(configured: str | None, environ: Mapping[str, str], key_present: bool) -> tuple[str, str]:
+def resolve_mode(
+    configured: str | None, environ: Mapping[str, str], key_present: bool
+) -> tuple[str, str]:
     """The W&B mode and why: the config, else WANDB_MODE, else online with an API key and offline without.
 
     Raises ValueError for a mode that does not exist.
     """
-    asked = [(mode, key) for mode, key in ((configured, "wandb.mode"), (environ.get("WANDB_MODE"), "WANDB_MODE")) if mode]
+    asked = [
+        (mode, key)
+        for mode, key in ((configured, "wandb.mode"), (environ.get("WANDB_MODE"), "WANDB_MODE"))
+        if mode
+    ]
     for mode, key in asked:
         registry.require(mode, MODES, f"{key}: {mode!r} is not allowed")
     if asked:
@@ -39,7 +45,11 @@ def find_key() -> bool:
     """Whether wandb has credentials for its server (environment, netrc, settings), good or malformed, without asking anybody."""
     known = set_up()
     with suppress(wandb.errors.AuthenticationError):
-        return bool(known.api_key or known.identity_token_file or wbauth.read_netrc_auth(host=known.base_url))
+        return bool(
+            known.api_key
+            or known.identity_token_file
+            or wbauth.read_netrc_auth(host=known.base_url)
+        )
     return True
 
 
@@ -57,10 +67,16 @@ class WandbTracker:
     Raises ValueError for a mode that does not exist.
     """
 
-    def __init__(self, config: dict[str, Any], *, init_timeout_s: float = 30, finish_timeout_s: float = 30) -> None:
+    def __init__(
+        self, config: dict[str, Any], *, init_timeout_s: float = 30, finish_timeout_s: float = 30
+    ) -> None:
         self._config = config
-        self._mode, self._reason = resolve_mode(config["wandb"]["mode"], os.environ, key_present=True)
-        self._key: bool | None = None  # looked for at the first run, where a fault of wandb's harms nothing
+        self._mode, self._reason = resolve_mode(
+            config["wandb"]["mode"], os.environ, key_present=True
+        )
+        self._key: bool | None = (
+            None  # looked for at the first run, where a fault of wandb's harms nothing
+        )
         self._directory = Path(config["output"]) / config["name"]
         self._how_to_send = f"send later: wandb sync {self._directory / 'wandb'}/*run-*"
         self._init_timeout_s, self._finish_timeout_s = init_timeout_s, finish_timeout_s
@@ -74,7 +90,9 @@ class WandbTracker:
         self._end(exit_code=1)  # a run that raised was never finished
         if self._mode == "online" and self._key is None:
             self._key = find_key()
-            self._mode, self._reason = resolve_mode(self._config["wandb"]["mode"], os.environ, self._key)
+            self._mode, self._reason = resolve_mode(
+                self._config["wandb"]["mode"], os.environ, self._key
+            )
         self._run = self._open(event.data)
         for axis in sorted(set(AXES.values())):
             self._run.define_metric(axis)
@@ -104,7 +122,9 @@ class WandbTracker:
         if self._mode == "online":
             try:
                 if not self._key:
-                    raise wandb.errors.UsageError("no API key")  # before wandb asks for one on the terminal
+                    raise wandb.errors.UsageError(
+                        "no API key"
+                    )  # before wandb asks for one on the terminal
                 return self._init(data)
             except Exception as error:
                 wandb.teardown()  # its service still holds the run's id
@@ -112,7 +132,9 @@ class WandbTracker:
         return self._init(data)
 
     def _init(self, data: dict[str, Any]) -> wandb.Run:
-        self._directory.mkdir(parents=True, exist_ok=True)  # wandb would go to the system's temporary directory instead
+        self._directory.mkdir(
+            parents=True, exist_ok=True
+        )  # wandb would go to the system's temporary directory instead
         set_up()
         asked = self._config["wandb"]
         # Bounded waits, no capture, no sampling thread beside the train clock; machine facts are in the config already.
@@ -152,8 +174,15 @@ class WandbTracker:
         train_s = data["segments_s"].get("train", 0.0)
         values = {"accuracy": data["correct"] / data["total"], "loss": data["loss"]}
         row = {
-            **{f"{axis}/{name}": value for axis in ("val", "val_by_epoch") for name, value in values.items()},
-            **{f"time/{clock}_s": read_clock(clock, data["segments_s"]) for clock in ("train", self._config["clock"])},
+            **{
+                f"{axis}/{name}": value
+                for axis in ("val", "val_by_epoch")
+                for name, value in values.items()
+            },
+            **{
+                f"time/{clock}_s": read_clock(clock, data["segments_s"])
+                for clock in ("train", self._config["clock"])
+            },
             "trainer/epoch": event.epoch,
             "trainer/samples": data["samples"],
             "so_far/images_per_s": data["samples"] / train_s if train_s else None,
@@ -162,8 +191,13 @@ class WandbTracker:
         return {name: value for name, value in row.items() if value is not None}
 
     def _summary(self, result: RunResult) -> dict[str, Any]:
-        values = {name: getattr(result, name) for name in ("status", "images_per_s", "ledger_sha256")}
-        values |= {"compile_s": result.start["compile"]["compile_s"], "test/accuracy": result.test_accuracy}
+        values = {
+            name: getattr(result, name) for name in ("status", "images_per_s", "ledger_sha256")
+        }
+        values |= {
+            "compile_s": result.start["compile"]["compile_s"],
+            "test/accuracy": result.test_accuracy,
+        }
         for threshold in self._config["thresholds"]:
             time_s = time_to_accuracy_s(self._config, result, threshold)
             values[f"reached/{accuracy_label(threshold)}"] = time_s is not None

@@ -15,7 +15,9 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, *, decay: float, every_steps: int) -> None:
         self.statistics = [b for b in network.buffers() if b.is_floating_point()]
-        self.live = [t.detach() for t in (*network.parameters(), *self.statistics)]  # the same memory, without gradients
+        self.live = [
+            t.detach() for t in (*network.parameters(), *self.statistics)
+        ]  # the same memory, without gradients
         self._decay, self._every_steps = decay, every_steps
         self.tensors: list[Tensor] = [torch.empty_like(t) for t in self.live] if decay else []
         self.updates = 0

@@ -21,7 +21,9 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
     """Write `<directory>/step-<n>/` whole or not at all, then delete the older ones. `progress` is JSON."""
     final = directory / f"step-{step:08d}"
     part = directory / f".tmp-{step}-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)  # a killed process had this id: in containers they repeat
+    shutil.rmtree(
+        part, ignore_errors=True
+    )  # a killed process had this id: in containers they repeat
     part.mkdir(parents=True)
     save_file(_tensors(program), part / _TENSORS)
     sync(part / _TENSORS)
@@ -65,7 +67,9 @@ def load_newest(directory: Path, run_id: str) -> tuple[dict[str, Tensor], dict[s
 @torch.no_grad()
 def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Put a freshly reset program where the checkpoint was taken, in place."""
-    program.raw.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    program.raw.load_state_dict(
+        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    )
     state = program.optimizer.state_dict()
     for key, value in tensors.items():
         if key.startswith("optimizer."):
@@ -74,13 +78,23 @@ def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     program.optimizer.load_state_dict(state)
     # Safetensors holds rows in order; a fused step walks memory, so state must lie as its (channels-last) parameter does.
     for parameter, entry in program.optimizer.state.items():
-        like = {name: torch.empty_like(parameter).copy_(value) for name, value in entry.items() if value.shape == parameter.shape}
+        like = {
+            name: torch.empty_like(parameter).copy_(value)
+            for name, value in entry.items()
+            if value.shape == parameter.shape
+        }
         entry.update(like)
     for position, average in enumerate(program.average.tensors):
         average.copy_(tensors[f"average.{position}"])
     program.average.updates = meta["average_updates"]
-    kept = [tensors[f"kept.{position}"] for position in range(sum(key.startswith("kept.") for key in tensors))]
-    program.average.kept = [torch.empty_like(live).copy_(value) for live, value in zip(program.average.live, kept, strict=False)]
+    kept = [
+        tensors[f"kept.{position}"]
+        for position in range(sum(key.startswith("kept.") for key in tensors))
+    ]
+    program.average.kept = [
+        torch.empty_like(live).copy_(value)
+        for live, value in zip(program.average.live, kept, strict=False)
+    ]
     if program.scaler is not None:
         program.scaler.load_state_dict(meta["scaler"])
 
@@ -90,5 +104,12 @@ def _tensors(program: Program) -> dict[str, Tensor]:
     average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
     average |= {f"kept.{i}": value for i, value in enumerate(program.average.kept)}
     state = program.optimizer.state_dict()["state"]
-    optimizer = {f"optimizer.{i}.{name}": value for i, entry in state.items() for name, value in entry.items()}
-    return {key: value.detach().cpu().contiguous().clone() for key, value in (network | average | optimizer).items()}
+    optimizer = {
+        f"optimizer.{i}.{name}": value
+        for i, entry in state.items()
+        for name, value in entry.items()
+    }
+    return {
+        key: value.detach().cpu().contiguous().clone()
+        for key, value in (network | average | optimizer).items()
+    }

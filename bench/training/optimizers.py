@@ -24,9 +24,15 @@ def _common(network: nn.Module, config: OptimConfig) -> dict[str, Any]:
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((parameter.ndim >= 2, scales[name], name.startswith(heads)), []).append(parameter)
+            groups.setdefault(
+                (parameter.ndim >= 2, scales[name], name.startswith(heads)), []
+            ).append(parameter)
     params = [
-        {"params": tensors, "weight_decay": config.weight_decay if decays else 0.0, "lr_scale": scale}
+        {
+            "params": tensors,
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "lr_scale": scale,
+        }
         for (decays, scale, _), tensors in groups.items()
     ]
     return {"params": params, "lr": config.lr, "fused": True}
@@ -44,7 +50,9 @@ def adam(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
 
 def sgd(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum (plain SGD where momentum is 0)."""
-    return torch.optim.SGD(**_common(network, config), momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.SGD(
+        **_common(network, config), momentum=config.momentum, nesterov=config.momentum > 0
+    )
 
 
 def constant(step: int, warmup_steps: int, total_steps: int) -> float:

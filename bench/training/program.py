@@ -32,9 +32,9 @@ class Objective(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of each image in float32, and its most likely class."""
-        logits_NK = self.network(images).float()  # noqa: N806 - shape suffix
+        logits_NK = self.network(images).float()
         smoothing = self.label_smoothing if self.training else 0.0
-        loss_N = F.cross_entropy(logits_NK, labels, reduction="none", label_smoothing=smoothing)  # noqa: N806
+        loss_N = F.cross_entropy(logits_NK, labels, reduction="none", label_smoothing=smoothing)
         return loss_N, logits_NK.argmax(dim=1)
 
 
@@ -48,25 +48,44 @@ class Score(NamedTuple):
 class Program:
     """A network under AMP (and DDP), its optimizer, schedule and average. `raw` is the bare network that state belongs to."""
 
-    def __init__(self, raw: nn.Module, wrapped: nn.Module, config: ExperimentConfig, world: World, classes: int) -> None:
+    def __init__(
+        self,
+        raw: nn.Module,
+        wrapped: nn.Module,
+        config: ExperimentConfig,
+        world: World,
+        classes: int,
+    ) -> None:
         self.raw, self._config, self._world, self._classes = raw, config, world, classes
         raw.to(world.device).to(memory_format=torch.channels_last)
         objective = Objective(wrapped, config.train.label_smoothing).to(world.device)
-        self._body = [p for name, p in raw.named_parameters() if not name.startswith(head_prefixes(raw))]
+        self._body = [
+            p for name, p in raw.named_parameters() if not name.startswith(head_prefixes(raw))
+        ]
         for parameter in self._body if config.finetune.layers == "head" else ():
             parameter.requires_grad_(False)  # before DDP and optimizer see it
-        self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(raw, config.optim)
+        self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(
+            raw, config.optim
+        )
         self._prepared, self._optimizer = world.accelerator.prepare(objective, self.optimizer)
         self._objective = objective
-        self.scaler: torch.amp.GradScaler | None = world.accelerator.scaler  # of fp16; None in other precisions
+        self.scaler: torch.amp.GradScaler | None = (
+            world.accelerator.scaler
+        )  # of fp16; None in other precisions
         self._schedule = registry.resolve("schedule", config.schedule.name)
         self.total_steps = config.train.samples // config.train.global_batch_size
         self.peak_lr, self.lr_scale = config.optim.lr, 1.0
-        self.average = WeightAverage(raw, decay=config.schedule.average_decay, every_steps=config.schedule.average_every_steps)
+        self.average = WeightAverage(
+            raw,
+            decay=config.schedule.average_decay,
+            every_steps=config.schedule.average_every_steps,
+        )
         if config.compile.enabled:
             compile_module(objective, config.compile.mode)
 
-    def warm_up(self, batches: Iterable[Batch], evaluation: Iterable[EvaluationBatch]) -> dict[str, Any]:
+    def warm_up(
+        self, batches: Iterable[Batch], evaluation: Iterable[EvaluationBatch]
+    ) -> dict[str, Any]:
         """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
 
         `batches` has one of each shape, of `evaluation` the first is taken; making them, the loader's compiling too, is counted.
@@ -74,7 +93,10 @@ class Program:
         """
         compiling, world = self._config.compile, self._world
         with compile_record(world.synchronize) as record:
-            made = [dataclasses.replace(batch, labels=torch.randint_like(batch.labels, 2)) for batch in batches]
+            made = [
+                dataclasses.replace(batch, labels=torch.randint_like(batch.labels, 2))
+                for batch in batches
+            ]
             for first in {0, self._config.finetune.head_first_steps}:
                 for batch in made:
                     for step in (first, first + 1):
@@ -113,7 +135,11 @@ class Program:
 
     def step(self, batch: Batch, step: int) -> Tensor:
         """One optimizer step, perhaps of the head alone; the batch's mean loss on this rank, still on the device."""
-        rate = self.peak_lr * self.lr_scale * self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
+        rate = (
+            self.peak_lr
+            * self.lr_scale
+            * self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         finetune = self._config.finetune
@@ -135,7 +161,9 @@ class Program:
         # DDP waits for every gradient it was built for; a head is small enough to be averaged here.
         forward = self._objective if head_only else self._prepared
         mean = torch.zeros((), device=self._world.device)
-        for part, (images, labels) in enumerate(zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True), 1):
+        for part, (images, labels) in enumerate(
+            zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True), 1
+        ):
             with accelerator.no_sync(self._prepared) if part < parts else nullcontext():
                 loss = forward(images, labels)[0].mean() / parts
                 accelerator.backward(loss)
@@ -154,8 +182,10 @@ class Program:
         with self.average.applied():
             self._world.average_(self.average.statistics)
             for batch in batches:
-                loss_N, predictions_N = self._objective(batch.images, batch.labels)  # noqa: N806 - shape suffix
-                confusion.scatter_add_(0, batch.labels * classes + predictions_N, batch.counts.long())
+                loss_N, predictions_N = self._objective(batch.images, batch.labels)
+                confusion.scatter_add_(
+                    0, batch.labels * classes + predictions_N, batch.counts.long()
+                )
                 loss_sum += loss_N.double().where(batch.counts, 0).sum()
         counts = self._world.sums(confusion.tolist())
         rows = [counts[first : first + classes] for first in range(0, len(counts), classes)]

@@ -54,15 +54,23 @@ def augment_kernel(
     inside_row = reflected(row, H)
     inside_column = reflected(column, W)
 
-    written = (y < H)[:, None] & (at < 3 * W)[None, :]  # not x < W: that hides from the compiler that four go together
+    written = (y < H)[:, None] & (at < 3 * W)[
+        None, :
+    ]  # not x < W: that hides from the compiler that four go together
     read = written
     if PAD > 0 and not REFLECT:
         read = written & (row == inside_row)[:, None] & (column == inside_column)[None, :]
     source = images + sample * (H * W * 3)
-    pixel = tl.load(source + ((inside_row * (W * 3))[:, None] + (inside_column * 3 + channel)[None, :]), mask=read, other=0)
+    pixel = tl.load(
+        source + ((inside_row * (W * 3))[:, None] + (inside_column * 3 + channel)[None, :]),
+        mask=read,
+        other=0,
+    )
     shift = tl.where(channel == 0, shift_0, tl.where(channel == 1, shift_1, shift_2))
     scale = tl.where(channel == 0, scale_0, tl.where(channel == 1, scale_1, scale_2))
-    result = (pixel.to(tl.float32) - shift[None, :]) * scale[None, :]  # no product before a sum: nothing that could become an FMA
+    result = (pixel.to(tl.float32) - shift[None, :]) * scale[
+        None, :
+    ]  # no product before a sum: nothing that could become an FMA
     if CUTOUT > 0:
         from_top = y - (((word_3 >> 16) * H >> 16).to(tl.int32) - CUTOUT // 2)
         from_left = x - (((word_3 & 0xFFFF) * W >> 16).to(tl.int32) - CUTOUT // 2)
@@ -70,23 +78,38 @@ def augment_kernel(
         wide = (from_left >= 0) & (from_left < CUTOUT)
         result = tl.where(tall[:, None] & wide[None, :], 0.0, result)
     target = out + image * (H * W * 3)
-    tl.store(target + ((y * (W * 3))[:, None] + at[None, :]), result.to(out.dtype.element_ty), mask=written)
+    tl.store(
+        target + ((y * (W * 3))[:, None] + at[None, :]),
+        result.to(out.dtype.element_ty),
+        mask=written,
+    )
 
 
-def launch(images_NHWC: Tensor, samples: Tensor, out: Tensor, recipe: Recipe, *, seed: int, epoch: int) -> None:
+def launch(
+    images_NHWC: Tensor, samples: Tensor, out: Tensor, recipe: Recipe, *, seed: int, epoch: int
+) -> None:
     """Fill `out`: [B, 3, H, W] in channels-last memory, of the recipe's dtype."""
     height, width = images_NHWC.shape[1:3]
     # As torch has them in float32: a float64 result rounded after each operation.
-    shifts, deviations = (array("f", [255 * value for value in values]) for values in (recipe.mean, recipe.std))
+    shifts, deviations = (
+        array("f", [255 * value for value in values]) for values in (recipe.mean, recipe.std)
+    )
     scales = array("f", [1 / deviation for deviation in deviations])
     fixed = constants(height, width, recipe)
     grid = (len(samples), triton.cdiv(height, fixed["ROWS"]))
-    wrap_triton(augment_kernel)[grid](images_NHWC, samples, out, seed, epoch, *shifts, *scales, **fixed, num_warps=WARPS)
+    wrap_triton(augment_kernel)[grid](
+        images_NHWC, samples, out, seed, epoch, *shifts, *scales, **fixed, num_warps=WARPS
+    )
 
 
 def constants(height: int, width: int, recipe: Recipe) -> dict[str, Any]:
     """What a kernel is compiled for, by name; ROWS of one program and LINE elements of a row are powers of two."""
     line = triton.next_power_of_2(3 * width)
     rows = max(1, min(triton.next_power_of_2(height), TILE // line))
-    how = {"PAD": recipe.pad, "REFLECT": recipe.pad_mode == "reflect", "FLIP": recipe.flip, "CUTOUT": recipe.cutout}
+    how = {
+        "PAD": recipe.pad,
+        "REFLECT": recipe.pad_mode == "reflect",
+        "FLIP": recipe.flip,
+        "CUTOUT": recipe.cutout,
+    }
     return {"H": height, "W": width, "ROWS": rows, "LINE": line, **how}

@@ -38,7 +38,11 @@ def files(*suffixes: str) -> list[Path]:
 
 def _is_ours(folder: Path) -> bool:
     hidden = folder.name.startswith(".") and folder.name not in _SHOWN
-    by_tools = folder.name == "__pycache__" or folder.name.endswith(".egg-info") or (folder / "pyvenv.cfg").exists()
+    by_tools = (
+        folder.name == "__pycache__"
+        or folder.name.endswith(".egg-info")
+        or (folder / "pyvenv.cfg").exists()
+    )
     made = by_tools or folder in {ROOT / name for name in _MADE}
     return not hidden and not made
 
@@ -83,12 +87,19 @@ def _names(node: ast.AST, plug_ins: bool) -> Iterator[str]:
         called = getattr(node.func, "attr", getattr(node.func, "id", None))
         if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
             yield node.args[0].value
-    elif plug_ins and isinstance(node, ast.Constant) and isinstance(node.value, str) and _PLUG_IN.fullmatch(node.value):
+    elif (
+        plug_ins
+        and isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and _PLUG_IN.fullmatch(node.value)
+    ):
         yield node.value.replace(":", ".")
 
 
 def all_imports() -> list[Import]:
     """Every import of bench and kernels. The plug-in table in bench.registry names modules of all floors; it is left out."""
     return [
-        found for module, source in modules().items() for found in imports(source, module, plug_ins=module != "bench.registry")
+        found
+        for module, source in modules().items()
+        for found in imports(source, module, plug_ins=module != "bench.registry")
     ]

@@ -1,4 +1,4 @@
-"""How big the project may get, and that what it asks for is what it locks."""
+"""How long a file and a function may be, how many verbs and dependencies there are, and what is locked."""
 
 import ast
 import re
@@ -14,9 +14,12 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture.reading import ROOT, files
 
-MAX_LINES, MAX_MODULES, MAX_VERBS, MAX_DEPENDENCIES, MAX_MAKEFILE_LINES = 7000, 75, 7, 18, 90
-MAX_FILE_LINES, MAX_TEST_FILE_LINES = 300, 400
-MAX_FUNCTION_LINES, MAX_KERNEL_LINES = 60, 120
+MAX_VERBS = 9
+MAX_DEPENDENCIES = 20
+MAX_FILE_LINES = 350
+MAX_TEST_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_KERNEL_LINES = 120
 LOCK_LINE = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+")
 
 
@@ -45,7 +48,10 @@ def lock_breaches(project: dict, lock: str) -> Iterator[str]:
     """What pyproject.toml's [project] and a lock disagree about, and lines that are no `name==version`."""
     lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
     yield from (f"no name==version: {line!r}" for line in lines if not LOCK_LINE.fullmatch(line))
-    locked = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    locked = {
+        canonicalize_name(name): version
+        for name, _, version in (line.partition("==") for line in lines)
+    }
     if len(locked) != len(lines):
         yield "a package is locked twice"
     for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
@@ -72,20 +78,18 @@ def code() -> dict[Path, str]:
     return {path.relative_to(ROOT): path.read_text() for path in files(".py")}
 
 
-def test_lines_of_python():
-    assert sum(source.count("\n") for path, source in code().items() if not is_test(path)) <= MAX_LINES
-
-
-def test_modules():
-    assert len([path for path in code() if not is_test(path)]) <= MAX_MODULES
-
-
 def test_files_functions_and_docstrings():
     assert [line for path, source in code().items() for line in style_breaches(source, path)] == []
 
 
 def test_verbs_and_that_help_needs_the_standard_library_alone():
-    done = subprocess.run([sys.executable, "-S", "-m", "bench", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "bench", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert "run" in verbs(done.stdout), done.stdout
     assert len(verbs(done.stdout)) <= MAX_VERBS
@@ -95,10 +99,6 @@ def test_direct_dependencies():
     assert len(pyproject()["dependencies"]) <= MAX_DEPENDENCIES
 
 
-def test_makefile():
-    assert (ROOT / "Makefile").read_text().count("\n") <= MAX_MAKEFILE_LINES
-
-
 def test_lock_holds_what_pyproject_asks_for():
     assert list(lock_breaches(pyproject(), (ROOT / "requirements.lock").read_text())) == []
 
@@ -106,11 +106,14 @@ def test_lock_holds_what_pyproject_asks_for():
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("bench/long.py", '"""Long."""\n' + "x = 1\n" * 300),
+        ("bench/long.py", '"""Long."""\n' + "x = 1\n" * 350),
         ("tests/unit/test_long.py", '"""Long."""\n' + "x = 1\n" * 400),
         ("bench/bare.py", "x = 1\n"),
         ("bench/__init__.py", ""),
-        ("bench/deep.py", '"""Deep."""\nclass A:\n    async def f(self):\n' + "        x = 1\n" * 60),
+        (
+            "bench/deep.py",
+            '"""Deep."""\nclass A:\n    async def f(self):\n' + "        x = 1\n" * 60,
+        ),
         ("kernels/pad/kernel.py", '"""Deep."""\ndef f():\n' + "    x = 1\n" * 120),
     ],
 )
@@ -121,7 +124,7 @@ def test_a_file_over_a_limit_is_reported(path: str, source: str):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("bench/full.py", '"""Full."""\n' + "x = 1\n" * 299),
+        ("bench/full.py", '"""Full."""\n' + "x = 1\n" * 349),
         ("bench/deep.py", '"""Deep."""\ndef f():\n' + "    x = 1\n" * 59),
         ("kernels/pad/kernel.py", '"""Deep."""\ndef f():\n' + "    x = 1\n" * 119),
     ],
@@ -144,7 +147,10 @@ def test_a_file_at_a_limit_is_let_be(path: str, source: str):
     ],
 )
 def test_a_wrong_lock_is_reported(lock: str):
-    project = {"dependencies": ["torch==2.14.1", "pyyaml>=6"], "optional-dependencies": {"dev": ["pytest>=8.3"]}}
+    project = {
+        "dependencies": ["torch==2.14.1", "pyyaml>=6"],
+        "optional-dependencies": {"dev": ["pytest>=8.3"]},
+    }
     assert list(lock_breaches(project, lock))
 
 

@@ -24,7 +24,14 @@ DOORS = {
     "markupsafe": {"bench.results"},
     "nvidia": {"bench.data"},
     "safetensors": {"bench.models", "bench.training"},
-    "torch": {"kernels", "bench.runtime", "bench.data", "bench.models", "bench.training", "bench.experiment"},
+    "torch": {
+        "kernels",
+        "bench.runtime",
+        "bench.data",
+        "bench.models",
+        "bench.training",
+        "bench.experiment",
+    },
 }
 KERNELS_MAY_IMPORT = {"torch", "triton"}
 # Where the package index knows a library by another name, or it comes with another one (triton, markupsafe, wandb_workspaces).
@@ -91,7 +98,10 @@ def test_a_second_door_is_reported(module: str, source: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bench.data.builtin", "import json\nfrom sklearn.datasets import load_digits\nfrom PIL import Image"),
+        (
+            "bench.data.builtin",
+            "import json\nfrom sklearn.datasets import load_digits\nfrom PIL import Image",
+        ),
         ("bench.data.dali", "from nvidia.dali import fn\nimport torch"),
         ("kernels.pad.kernel", "import math\nimport torch\nimport triton"),
     ],

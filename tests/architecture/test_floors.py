@@ -53,12 +53,20 @@ def breach(found: Import) -> str | None:
             return f"{found}: {room} has no floor; allowed: {', '.join(FLOORS)}"
     if there == "bench.registry" and FLOORS[here] >= 1:
         return None
-    return None if FLOORS[there] < FLOORS[here] else f"{found}: floor {FLOORS[here]} may not see floor {FLOORS[there]}"
+    return (
+        None
+        if FLOORS[there] < FLOORS[here]
+        else f"{found}: floor {FLOORS[here]} may not see floor {FLOORS[there]}"
+    )
 
 
 def torch_paths(sources: dict[str, str], starts: tuple[str, ...]) -> list[str]:
     """One line for each import of the GPU stack in a start module, even a lazy one, or in what its import runs."""
-    paths = {name: name for name in sources if any(name == start or name.startswith(start + ".") for start in starts)}
+    paths = {
+        name: name
+        for name in sources
+        if any(name == start or name.startswith(start + ".") for start in starts)
+    }
     starting, waiting, lines = set(paths), list(paths), []
     while waiting:
         name = waiting.pop()
@@ -97,7 +105,9 @@ def test_torch_free_modules_import_without_the_gpu_stack():
         f"import sys, importlib\nsys.modules.update(dict.fromkeys({sorted(GPU_STACK)}))\n"
         f"for name in {names}: importlib.import_module(name)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -110,7 +120,10 @@ def test_torch_free_modules_import_without_the_gpu_stack():
         ("bench.results.fold", "import bench.config.schema"),
         ("bench.registry", "from bench.config import load"),
         ("bench.data.dali", "def load():\n    from bench.models import weights"),
-        ("bench.models.stem", "import importlib\nimportlib.import_module('bench.trackers.console')"),
+        (
+            "bench.models.stem",
+            "import importlib\nimportlib.import_module('bench.trackers.console')",
+        ),
         ("bench.trackers.console", "ENTRY = 'bench.data.dali:DaliLoader'"),
         ("bench.runtime.phases", "from ..training import loop"),
         ("bench.experiment.plan", "from bench.cli import main"),
@@ -125,8 +138,14 @@ def test_a_breach_of_floors_is_reported(module: str, source: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bench.config.load", "from bench import registry\nfrom bench.config.schema import ExperimentConfig"),
-        ("bench.trackers.console", "from bench.trackers import Tracker\nfrom bench.results.events import Event"),
+        (
+            "bench.config.load",
+            "from bench import registry\nfrom bench.config.schema import ExperimentConfig",
+        ),
+        (
+            "bench.trackers.console",
+            "from bench.trackers import Tracker\nfrom bench.results.events import Event",
+        ),
         ("bench.data.dali", "from kernels.pad import pad\nimport torch"),
         ("bench.cli", "def main():\n    from bench.experiment import suite"),
     ],

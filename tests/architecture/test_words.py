@@ -22,7 +22,21 @@ BARE_NAMES = {"warmup": "lr_warmup or kernel_warmup"}
 TEXT_WORDS = {"tta": "time_to_accuracy", "variant": "arm", "variants": "arms"}
 # Of the place where it was written, not of the project. In two halves, so that this file does not hold them.
 PLACE_WORDS = ("/wo" + "rk/", "sub" + "agent", "/tmp/" + "dev")
-TEXT_FILES = (".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".lock", ".ipynb", ".j2", ".html", ".json", ".jsonl", ".txt")
+TEXT_FILES = (
+    ".py",
+    ".md",
+    ".yaml",
+    ".yml",
+    ".toml",
+    ".sh",
+    ".lock",
+    ".ipynb",
+    ".j2",
+    ".html",
+    ".json",
+    ".jsonl",
+    ".txt",
+)
 OTHER_FILES = ("Makefile", "Dockerfile", ".dockerignore", ".gitignore", "run")
 
 
@@ -31,7 +45,9 @@ def code_breaches(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         for name in _names(node):
             words = {word.lower() for word in re.split(r"_|(?<=[a-z0-9])(?=[A-Z])", name)}
-            for word, better in {word: CODE_WORDS[word] for word in words & set(CODE_WORDS)}.items():
+            for word, better in {
+                word: CODE_WORDS[word] for word in words & set(CODE_WORDS)
+            }.items():
                 yield f"line {node.lineno}: {name}: say {better}, not {word}"
             if name.lower() in BARE_NAMES:
                 yield f"line {node.lineno}: {name}: say {BARE_NAMES[name.lower()]}"
@@ -67,27 +83,45 @@ def read(*suffixes: str) -> dict[Path, str]:
 
 
 def test_names_in_code():
-    assert [f"{path}: {line}" for path, source in read(".py").items() for line in code_breaches(source)] == []
+    assert [
+        f"{path}: {line}" for path, source in read(".py").items() for line in code_breaches(source)
+    ] == []
 
 
 def test_words_in_text():
-    assert [f"{path}: {line}" for path, text in read(".md", ".yaml").items() for line in text_breaches(text)] == []
+    assert [
+        f"{path}: {line}"
+        for path, text in read(".md", ".yaml").items()
+        for line in text_breaches(text)
+    ] == []
 
 
 def test_no_words_of_a_workplace():
-    assert [f"{path}: {word}" for path, text in read(*TEXT_FILES, *OTHER_FILES).items() for word in place_breaches(text)] == []
+    assert [
+        f"{path}: {word}"
+        for path, text in read(*TEXT_FILES, *OTHER_FILES).items()
+        for word in place_breaches(text)
+    ] == []
 
 
 @pytest.mark.parametrize(
     "source",
-    ["def loss(logits, targets): ...", "variant = 1", "class ArmVariant: ...", "x.tta_s", "f(warmup=3)", "self.warmup"],
+    [
+        "def loss(logits, targets): ...",
+        "variant = 1",
+        "class ArmVariant: ...",
+        "x.tta_s",
+        "f(warmup=3)",
+        "self.warmup",
+    ],
 )
 def test_a_replaced_word_in_code_is_reported(source: str):
     assert list(code_breaches(source))
 
 
 @pytest.mark.parametrize(
-    "source", ["lr_warmup_steps = 20", "target = 'bench.x:y'", "labels = data", "'variant'", "invariant = 1"]
+    "source",
+    ["lr_warmup_steps = 20", "target = 'bench.x:y'", "labels = data", "'variant'", "invariant = 1"],
 )
 def test_good_names_are_let_be(source: str):
     assert list(code_breaches(source)) == []
@@ -98,7 +132,9 @@ def test_a_replaced_word_in_text_is_reported(text: str):
     assert list(text_breaches(text))
 
 
-@pytest.mark.parametrize("text", ['an arm, never "variant"', "`tta` is a flag of theirs", "invariant"])
+@pytest.mark.parametrize(
+    "text", ['an arm, never "variant"', "`tta` is a flag of theirs", "invariant"]
+)
 def test_quoted_words_are_let_be(text: str):
     assert list(text_breaches(text)) == []
 

@@ -42,7 +42,9 @@ def pil(split: Split, spec: LoaderSpec, batch: int) -> Pass:
         transforms.ToTensor(),
         transforms.Normalize(spec.mean, spec.std),
     ])  # fmt: skip
-    return _loaded(_Transformed([Image.fromarray(image) for image in split.images], transform), spec, batch)
+    return _loaded(
+        _Transformed([Image.fromarray(image) for image in split.images], transform), spec, batch
+    )
 
 
 def v2(split: Split, spec: LoaderSpec, batch: int) -> Pass:
@@ -55,7 +57,13 @@ def v2(split: Split, spec: LoaderSpec, batch: int) -> Pass:
         transforms.ToDtype(torch.float32, scale=True),
         transforms.Normalize(spec.mean, spec.std),
     ])  # fmt: skip
-    return _loaded(_Transformed(list(torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()), transform), spec, batch)
+    return _loaded(
+        _Transformed(
+            list(torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()), transform
+        ),
+        spec,
+        batch,
+    )
 
 
 def _loaded(dataset: Dataset, spec: LoaderSpec, batch: int) -> Pass:
@@ -72,7 +80,9 @@ def kornia(split: Split, spec: LoaderSpec, batch: int) -> Pass:
     """Kornia's modules on whole batches, each image with numbers of its own."""
     augmentation = pytest.importorskip("kornia", reason="kornia is not installed").augmentation
     transform = torch.nn.Sequential(
-        augmentation.RandomCrop(split.images.shape[1:3], padding=spec.augmentation.pad, padding_mode="reflect"),
+        augmentation.RandomCrop(
+            split.images.shape[1:3], padding=spec.augmentation.pad, padding_mode="reflect"
+        ),
         augmentation.RandomHorizontalFlip(p=0.5),
         augmentation.Normalize(torch.tensor(spec.mean), torch.tensor(spec.std)),
     )
@@ -99,7 +109,9 @@ def airbench(split: Split, spec: LoaderSpec, batch: int) -> Pass:
     """
     size, pad = split.images.shape[1], spec.augmentation.pad
     normalised = normalize(torch.from_numpy(split.images), spec)
-    wide = functional.pad(normalised, (pad,) * 4, mode="reflect").contiguous(memory_format=torch.channels_last)
+    wide = functional.pad(normalised, (pad,) * 4, mode="reflect").contiguous(
+        memory_format=torch.channels_last
+    )
 
     def one_pass() -> Iterator[Tensor]:
         epoch = _cropped(wide, size)
@@ -130,20 +142,36 @@ def bare_dali(split: Split, spec: LoaderSpec, order: Order) -> Pass:
     """Our DALI graph and nothing around it: images are gathered, all numbers were made before; what the loader may reach."""
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-    size, span, how = split.images.shape[1:3], np.float32(2 * spec.augmentation.pad), spec.augmentation
+    size, span, how = (
+        split.images.shape[1:3],
+        np.float32(2 * spec.augmentation.pad),
+        spec.augmentation,
+    )
     images = padded(torch.from_numpy(split.images), how.pad, how.pad_mode).numpy()
     fed = []
     for step in range(order.steps_per_epoch):
         rows = order.rows(step)
         numbers = draw_numbers(rows.seed, rows.epoch, torch.device("cpu"))
-        drawn = draws(torch.from_numpy(rows.samples), numbers, spec.augmentation.pad, spec.augmentation.flip)
+        drawn = draws(
+            torch.from_numpy(rows.samples), numbers, spec.augmentation.pad, spec.augmentation.flip
+        )
         top, left, mirror, _ = (each.numpy() for each in drawn)
         corner = left.astype(np.float32) / span, top.astype(np.float32) / span
-        fed.append((rows.samples, split.labels[rows.samples], rows.samples, *corner, mirror.astype(np.int32)))
+        fed.append(
+            (
+                rows.samples,
+                split.labels[rows.samples],
+                rows.samples,
+                *corner,
+                mirror.astype(np.int32),
+            )
+        )
 
     def one_pass() -> Iterator[Tensor]:
         feed = ((images[samples], *numbers) for samples, *numbers in fed)
-        pipeline = build_pipeline(feed, spec, batch_size=order.global_batch_size, size=size, device="cpu", device_id=None)
+        pipeline = build_pipeline(
+            feed, spec, batch_size=order.global_batch_size, size=size, device="cpu", device_id=None
+        )
         for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
             yield outputs["images"].permute(0, 3, 1, 2)
 

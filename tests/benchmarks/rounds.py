@@ -87,18 +87,28 @@ class Board:
         if not ours.seconds or not theirs.seconds:
             return None
         speeds = zip(ours.images_per_s, theirs.images_per_s, ours.quiet, theirs.quiet, strict=True)
-        rounds = [(mine / other, quiet_mine and quiet_other) for mine, other, quiet_mine, quiet_other in speeds]
+        rounds = [
+            (mine / other, quiet_mine and quiet_other)
+            for mine, other, quiet_mine, quiet_other in speeds
+        ]
         ratios = [ratio for ratio, quiet in rounds if quiet]
         disturbed = len(ratios) < min(QUIET_ROUNDS, len(rounds))
         if disturbed:
             ratios = [ratio for ratio, _ in rounds]
-        return Ratio(median=statistics.median(ratios), low=min(ratios), high=max(ratios), disturbed=disturbed)
+        return Ratio(
+            median=statistics.median(ratios), low=min(ratios), high=max(ratios), disturbed=disturbed
+        )
 
     def ratios(self, name: str) -> dict[str, dict[str, float | bool]]:
         """A contender's ratios by what they are against, for `extra_info`."""
         found = {pair.against: self.ratio(pair) for pair in self.pairs if pair.name == name}
         return {
-            against: {"ratio": ratio.median, "low": ratio.low, "high": ratio.high, "disturbed": ratio.disturbed}
+            against: {
+                "ratio": ratio.median,
+                "low": ratio.low,
+                "high": ratio.high,
+                "disturbed": ratio.disturbed,
+            }
             for against, ratio in found.items()
             if ratio
         }
@@ -108,18 +118,31 @@ class Board:
         width = max(map(len, self.results))
         passes = sum(len(result.seconds) for result in self.results.values())
         disturbed = sum(result.quiet.count(False) for result in self.results.values())
-        table = [f"{self.title}; medians [lowest, highest] of rounds; others disturbed {disturbed} of {passes} passes"]
+        table = [
+            f"{self.title}; medians [lowest, highest] of rounds; others disturbed {disturbed} of {passes} passes"
+        ]
         for name, result in self.results.items():
             table.append(f"  {name:{width}}  {_speed(result)}")
         for pair in self.pairs:
             ratio = self.ratio(pair)
-            text = f"{ratio.median:8.3g}x [{ratio.low:.3g}, {ratio.high:.3g}]" if ratio else "not measured"
-            table.append(f"  {pair.name:{width}}  / {pair.against:{width}} {text}{_verdict(pair, ratio)}")
+            text = (
+                f"{ratio.median:8.3g}x [{ratio.low:.3g}, {ratio.high:.3g}]"
+                if ratio
+                else "not measured"
+            )
+            table.append(
+                f"  {pair.name:{width}}  / {pair.against:{width}} {text}{_verdict(pair, ratio)}"
+            )
         return table
 
 
 def measure(
-    title: str, makers: Mapping[str, Callable[[], Contender]], pairs: Iterable[Pair], *, rounds: int, patience_s: float
+    title: str,
+    makers: Mapping[str, Callable[[], Contender]],
+    pairs: Iterable[Pair],
+    *,
+    rounds: int,
+    patience_s: float,
 ) -> Board:
     """Make and check every contender, then time one pass of each, round after round. Nothing red or absent is timed.
 
@@ -144,7 +167,9 @@ def measure(
             while others_cpus > QUIET_CPUS and time.monotonic() - start_s < patience_s:
                 if cpus_of_others(lambda: time.sleep(PROBE_S)) < QUIET_CPUS:
                     seconds, others_cpus = _timed(contender)
-            patience_s -= time.monotonic() - start_s - seconds  # of which nothing is spent on what was quiet at once
+            patience_s -= (
+                time.monotonic() - start_s - seconds
+            )  # of which nothing is spent on what was quiet at once
             results[name].seconds.append(seconds)
             results[name].others_cpus.append(others_cpus)
     return Board(title=title, results=results, pairs=tuple(pairs))
@@ -174,14 +199,20 @@ def record(board: Board, name: str, request: pytest.FixtureRequest) -> None:
 
 def check_close(images: torch.Tensor, reference: torch.Tensor) -> None:
     """float32 within FLOAT32_ATOL of a float64 reference, half types within one unit in the last place."""
-    assert images.shape == reference.shape, f"shape {tuple(images.shape)}, not {tuple(reference.shape)}"
+    assert images.shape == reference.shape, (
+        f"shape {tuple(images.shape)}, not {tuple(reference.shape)}"
+    )
     allowed: torch.Tensor | float = FLOAT32_ATOL
     if images.dtype != torch.float32:
         least = torch.finfo(images.dtype).tiny
-        allowed = torch.finfo(images.dtype).eps * reference.abs().clamp(min=least).log2().floor().exp2()
+        allowed = (
+            torch.finfo(images.dtype).eps * reference.abs().clamp(min=least).log2().floor().exp2()
+        )
     error = (images.double() - reference).abs()
     wrong = int((error > allowed).sum())
-    assert not wrong, f"{wrong} of {error.numel()} elements differ from the reference, by up to {error.max():.3g}"
+    assert not wrong, (
+        f"{wrong} of {error.numel()} elements differ from the reference, by up to {error.max():.3g}"
+    )
 
 
 def cpus_of_others(work: Callable[[], None]) -> float:
@@ -193,8 +224,12 @@ def cpus_of_others(work: Callable[[], None]) -> float:
 
 def _busy_s() -> float:
     """CPU seconds of all processes but this one and the children that it has waited for."""
-    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+    user, nice, system, _, _, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(
+        os.times()[:4]
+    )
 
 
 def _lengthened(contender: Contender) -> Contender:

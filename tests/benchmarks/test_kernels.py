@@ -20,7 +20,9 @@ OP, EAGER, COMPILED = "op", "eager torch", "compiled torch"
 PAIRS = (Pair(name=OP, against=EAGER), Pair(name=OP, against=COMPILED))
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}px-{case[1]}-cutout{case[2]}")
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda case: f"{case[0]}px-{case[1]}-cutout{case[2]}"
+)
 def board(request, publish):
     """One size, dtype and cutout; on a GPU where there is one."""
     size, dtype, cutout = request.param
@@ -30,17 +32,30 @@ def board(request, publish):
         dtype=DTYPES[dtype],
     )  # fmt: skip
     generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (IMAGES, size, size, 3), dtype=torch.uint8, generator=generator).to(device)
+    images = torch.randint(
+        0, 256, (IMAGES, size, size, 3), dtype=torch.uint8, generator=generator
+    ).to(device)
     samples = torch.randint(0, IMAGES, (BATCH,), generator=generator).to(device)
     calls = {
         OP: partial(Resident(images, recipe).batch, samples, seed=1, epoch=2),
         EAGER: partial(eager, images, samples, recipe),
-        COMPILED: partial(torch.compile(eager, fullgraph=True, dynamic=False, isolate_recompiles=True), images, samples, recipe),
+        COMPILED: partial(
+            torch.compile(eager, fullgraph=True, dynamic=False, isolate_recompiles=True),
+            images,
+            samples,
+            recipe,
+        ),
     }
     meaning = calls[EAGER]().double()
     makers = {name: partial(make_contender, call, meaning) for name, call in calls.items()}
     return publish(
-        measure(f"augment, {device}, {size} px, {dtype}, cutout {cutout}", makers, PAIRS, rounds=ROUNDS, patience_s=PATIENCE_S)
+        measure(
+            f"augment, {device}, {size} px, {dtype}, cutout {cutout}",
+            makers,
+            PAIRS,
+            rounds=ROUNDS,
+            patience_s=PATIENCE_S,
+        )
     )
 
 
@@ -52,17 +67,28 @@ def test_augment(name, board, request):
 def eager(images: torch.Tensor, samples: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """Byte by byte from images as they are, reflected: what torch.compile makes one pass of, which it cannot of padded images."""
     _, height, width, channels = images.shape
-    y, at = torch.arange(height, device=samples.device), torch.arange(width * channels, device=samples.device)
-    drawn = reference.draws(samples, reference.draw_numbers(1, 2, images.device), recipe.pad, recipe.flip)
+    y, at = (
+        torch.arange(height, device=samples.device),
+        torch.arange(width * channels, device=samples.device),
+    )
+    drawn = reference.draws(
+        samples, reference.draw_numbers(1, 2, images.device), recipe.pad, recipe.flip
+    )
     top, left, mirror, word = (each[:, None] for each in drawn)
     column, shift, scale = reference.along_a_row(width, recipe.mean, recipe.std, samples.device)
     rows = reflected(y + top - recipe.pad, height)
     columns = reflected(torch.where(mirror, width - 1 - column, column) + left - recipe.pad, width)
     lines, bytes_ = samples[:, None] * height + rows, columns * channels + at % channels
-    result = ((images.view(-1, width * channels)[lines[:, :, None], bytes_[:, None, :]].float() - shift) * scale).to(recipe.dtype)
+    result = (
+        (images.view(-1, width * channels)[lines[:, :, None], bytes_[:, None, :]].float() - shift)
+        * scale
+    ).to(recipe.dtype)
     if recipe.cutout:
         middle_y, middle_x = reference.middle(word[:, 0], height, width)
-        tall, wide = reference.covered(y, middle_y, recipe.cutout), reference.covered(column, middle_x, recipe.cutout)
+        tall, wide = (
+            reference.covered(y, middle_y, recipe.cutout),
+            reference.covered(column, middle_x, recipe.cutout),
+        )
         result = result.masked_fill(tall[:, :, None] & wide[:, None, :], 0)
     return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
 

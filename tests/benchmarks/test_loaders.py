@@ -63,9 +63,12 @@ def board(publish):
     """Everything in turns, once a round: whole passes over the train split of CIFAR-10, or of noise where it is not here."""
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
-    dataset = (cifar10.load if os.environ.get("CIFAR10_DIR") else builtin.synthetic)(load("small_cnn").data)
+    dataset = (cifar10.load if os.environ.get("CIFAR10_DIR") else builtin.synthetic)(
+        load("small_cnn").data
+    )
     makers: dict[str, Callable[[], Contender]] = {
-        name: partial(our_contender, dataset, loader, dtype) for name, (loader, dtype) in LOADERS.items()
+        name: partial(our_contender, dataset, loader, dtype)
+        for name, (loader, dtype) in LOADERS.items()
     }
     makers |= {name: partial(rival_contender, dataset, *rival) for name, rival in RIVALS.items()}
     yield publish(
@@ -88,11 +91,25 @@ def test_images_per_s(name, board, request):
 def make_spec(dataset: Dataset, dtype: torch.dtype) -> LoaderSpec:
     how = Augmentation(pad=4, pad_mode="reflect", flip="random", cutout=0)
     device = torch.device("cpu")
-    return LoaderSpec(device=device, dtype=dtype, mean=dataset.mean, std=dataset.std, augmentation=how, threads=THREADS)
+    return LoaderSpec(
+        device=device,
+        dtype=dtype,
+        mean=dataset.mean,
+        std=dataset.std,
+        augmentation=how,
+        threads=THREADS,
+    )
 
 
 def make_order(split: Split) -> Order:
-    return Order(samples=len(split.labels), global_batch_size=BATCH, rank=0, world_size=1, seed=1, last_batch="drop")
+    return Order(
+        samples=len(split.labels),
+        global_batch_size=BATCH,
+        rank=0,
+        world_size=1,
+        seed=1,
+        last_batch="drop",
+    )
 
 
 def our_contender(dataset: Dataset, loader: type[Loader], dtype: torch.dtype) -> Contender:
@@ -107,16 +124,22 @@ def our_contender(dataset: Dataset, loader: type[Loader], dtype: torch.dtype) ->
             check_close(batch.images, torch.from_numpy(expected(dataset.train, spec, order, step)))
             check_form(batch.images, dtype)
             assert np.array_equal(batch.samples, rows.samples), f"wrong samples in step {step}"
-            assert np.array_equal(batch.labels, dataset.train.labels[rows.samples]), f"wrong labels in step {step}"
+            assert np.array_equal(batch.labels, dataset.train.labels[rows.samples]), (
+                f"wrong labels in step {step}"
+            )
 
     def one_pass() -> int:
         epoch = next(epochs)
-        return sum(len(batch.images) for batch in made.batches(order, epoch * steps, (epoch + 1) * steps))
+        return sum(
+            len(batch.images) for batch in made.batches(order, epoch * steps, (epoch + 1) * steps)
+        )
 
     return Contender(images=steps * BATCH, one_pass=one_pass, check=check)
 
 
-def rival_contender(dataset: Dataset, rival: Callable[..., rivals.Pass], dtype: torch.dtype, samples: int | None) -> Contender:
+def rival_contender(
+    dataset: Dataset, rival: Callable[..., rivals.Pass], dtype: torch.dtype, samples: int | None
+) -> Contender:
     """A pass of batches. Its gate: form and dtype, and pixels as many and as bright as they must be."""
     split, spec = dataset.train.take(slice(samples)), make_spec(dataset, dtype)
     batches = rival(split, spec, make_order(split) if rival is rivals.bare_dali else BATCH)
@@ -128,7 +151,9 @@ def rival_contender(dataset: Dataset, rival: Callable[..., rivals.Pass], dtype: 
             check_content(first)
 
     return Contender(
-        images=len(split.labels) // BATCH * BATCH, one_pass=lambda: sum(len(images) for images in batches()), check=check
+        images=len(split.labels) // BATCH * BATCH,
+        one_pass=lambda: sum(len(images) for images in batches()),
+        check=check,
     )
 
 
@@ -143,5 +168,7 @@ def check_content(images: Tensor) -> None:
     """Normalised by the split's own mean and std, so each channel's are about 0 and 1; images differ from each other."""
     channels = images.double().transpose(0, 1).flatten(1)
     assert channels.mean(1).abs().max() < 0.15, f"channels' means {channels.mean(1).tolist()}"
-    assert (channels.std(1) - 1).abs().max() < 0.15, f"channels' standard deviations {channels.std(1).tolist()}"
+    assert (channels.std(1) - 1).abs().max() < 0.15, (
+        f"channels' standard deviations {channels.std(1).tolist()}"
+    )
     assert len(images.flatten(1).unique(dim=0)) > BATCH // 2, "images repeat"

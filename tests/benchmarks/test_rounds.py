@@ -106,7 +106,10 @@ def test_rounds_interleave_and_a_red_gate_is_never_timed(others):
     before_any_round, three_rounds = ["fast", "other"], ["fast", "other"] * 3
     assert made == before_any_round + three_rounds
     assert [len(result.seconds) for result in board.results.values()] == [3, 0, 3, 0]
-    assert (board.results["slow"].fault, board.results["absent"].absent) == ("wrong pixel", "not installed")
+    assert (board.results["slow"].fault, board.results["absent"].absent) == (
+        "wrong pixel",
+        "not installed",
+    )
 
 
 def test_a_pass_that_makes_too_few_images_is_a_red_gate():
@@ -160,12 +163,17 @@ def test_pytest_benchmark_gets_times_and_ratios():
     rounds.record(board, "fast", request)
     assert request.seconds == [1.0, 3.0, 2.0]
     assert request.extra_info["images_per_s"] == 3
-    assert request.extra_info["ratios"] == {"slow": {"ratio": 2, "low": 1, "high": 4, "disturbed": False}}
+    assert request.extra_info["ratios"] == {
+        "slow": {"ratio": 2, "low": 1, "high": 4, "disturbed": False}
+    }
 
 
 @pytest.mark.parametrize(
     ("refused", "outcome"),
-    [(Result(fault="a pixel"), pytest.fail.Exception), (Result(absent="a library"), pytest.skip.Exception)],
+    [
+        (Result(fault="a pixel"), pytest.fail.Exception),
+        (Result(absent="a library"), pytest.skip.Exception),
+    ],
 )
 def test_pytest_benchmark_gets_nothing_of_what_was_refused(refused, outcome):
     request = FakeRequest()
@@ -180,9 +188,15 @@ def test_the_gate_allows_one_rounding_and_no_more(dtype):
     rounded = meaning.to(dtype)
     check_close(rounded, meaning)
     check_close(
-        torch.nextafter(rounded, torch.full_like(rounded, 9)) if dtype != torch.float32 else rounded + 4e-7, rounded.double()
+        torch.nextafter(rounded, torch.full_like(rounded, 9))
+        if dtype != torch.float32
+        else rounded + 4e-7,
+        rounded.double(),
     )
-    for wrong in (rounded + 3 * torch.finfo(dtype).eps if dtype != torch.float32 else rounded + 2e-6, rounded.roll(1)):
+    for wrong in (
+        rounded + 3 * torch.finfo(dtype).eps if dtype != torch.float32 else rounded + 2e-6,
+        rounded.roll(1),
+    ):
         with pytest.raises(AssertionError, match="differ from the reference"):
             check_close(wrong, meaning)
     with pytest.raises(AssertionError, match="shape"):

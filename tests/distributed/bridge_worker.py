@@ -21,8 +21,19 @@ def main(name: str, folder: Path, resume: bool, die: bool) -> None:
     assert accelerator.num_processes == 2
     rank = accelerator.process_index
     network = accelerator.prepare(torch.nn.Linear(1, 1))
-    spec = make_spec(cutout=3, mean=(0.0,) * 3, std=(1 / 255,) * 3)  # bytes as they are, so loaders agree to the last bit
-    loader = EpochLoader(make_split(), spec, batch_size=6, rank=rank, world_size=2, seed=3, loader=name, last_batch="drop")
+    spec = make_spec(
+        cutout=3, mean=(0.0,) * 3, std=(1 / 255,) * 3
+    )  # bytes as they are, so loaders agree to the last bit
+    loader = EpochLoader(
+        make_split(),
+        spec,
+        batch_size=6,
+        rank=rank,
+        world_size=2,
+        seed=3,
+        loader=name,
+        last_batch="drop",
+    )
     accelerator.register_for_checkpointing(loader)
     if resume:
         accelerator.load_state(str(folder / "state"))

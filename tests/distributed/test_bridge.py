@@ -13,14 +13,20 @@ def test_the_example_runs_on_two_ranks(tmp_path):
     (tmp_path / "own_script.py").write_text(code.removesuffix("```\n"))
     done = launch(str(tmp_path / "own_script.py"), env=environment(tmp_path), processes=2)
     assert done.returncode == 0, done.stderr
-    assert [line.partition(", last loss")[0] for line in done.stdout.splitlines()] == ["epoch 0: 4 batches", "epoch 1: 4 batches"]
+    assert [line.partition(", last loss")[0] for line in done.stdout.splitlines()] == [
+        "epoch 0: 4 batches",
+        "epoch 1: 4 batches",
+    ]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The lines that two ranks write down when nothing happens to them."""
     folder = tmp_path_factory.mktemp("whole")
-    assert launch(WORKER, "resident", str(folder), env=environment(folder), processes=2).returncode == 0
+    assert (
+        launch(WORKER, "resident", str(folder), env=environment(folder), processes=2).returncode
+        == 0
+    )
     return [(folder / f"rank{rank}.txt").read_text().splitlines() for rank in range(2)]
 
 
@@ -32,10 +38,14 @@ def test_killed_in_an_epoch_and_resumed_the_batches_that_follow_are_the_same(tmp
     assert done.returncode == 0, done.stderr
     for rank, lines in enumerate(whole):
         assert [line.split()[0] for line in lines] == [str(step) for step in range(1, 22)]
-        order = Order(samples=45, global_batch_size=6, rank=rank, world_size=2, seed=3, last_batch="drop")
+        order = Order(
+            samples=45, global_batch_size=6, rank=rank, world_size=2, seed=3, last_batch="drop"
+        )
         assert lines[8].endswith(str(order.rows(8).samples.tolist()))
         written = (tmp_path / f"rank{rank}.txt").read_text().splitlines()
-        resumed = max(place for place, line in enumerate(written) if line.startswith("15 "))  # the state was saved at step 14
+        resumed = max(
+            place for place, line in enumerate(written) if line.startswith("15 ")
+        )  # the state was saved at step 14
         assert 15 <= resumed <= 17
         assert written[:resumed] == lines[:resumed]
         assert written[resumed:] == lines[14:]

@@ -37,7 +37,12 @@ def ranks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vit_ranks(tmp_path_factory):
-    return _run(VIT, tmp_path_factory.mktemp("vit_ranks"), "--train.accumulate_steps=1", "--model.checkpoint_activations=false")
+    return _run(
+        VIT,
+        tmp_path_factory.mktemp("vit_ranks"),
+        "--train.accumulate_steps=1",
+        "--model.checkpoint_activations=false",
+    )
 
 
 def test_two_ranks_are_two_ranks(ranks):
@@ -63,7 +68,9 @@ def test_evaluation_counts_equal_one_ranks(ranks):
 def test_ranks_hold_the_same_weights_after_steps_and_their_losses_average_to_one_ranks_first(ranks):
     one, (first, second) = ranks
     torch.testing.assert_close(first["weights"], second["weights"], rtol=0, atol=0)
-    assert (first["losses"][0] + second["losses"][0]) / 2 == pytest.approx(one["losses"][0], rel=0.05)
+    assert (first["losses"][0] + second["losses"][0]) / 2 == pytest.approx(
+        one["losses"][0], rel=0.05
+    )
 
 
 def test_a_vit_in_parts_with_its_head_first_is_one_training_at_any_number_of_ranks(vit_ranks):
@@ -117,10 +124,28 @@ def test_one_process_for_two_is_refused(tmp_path):
 
 def test_tuning_on_two_ranks_is_one_tuning(tmp_path):
     asked = [f"--output={tmp_path}", "--tune.trials=3", "--train.samples=256"]
-    done = launch("-m", "bench", "tune", "tests/experiments/rates.yaml", *asked, env=environment(tmp_path), processes=2)
+    done = launch(
+        "-m",
+        "bench",
+        "tune",
+        "tests/experiments/rates.yaml",
+        *asked,
+        env=environment(tmp_path),
+        processes=2,
+    )
     assert done.returncode == 0, done.stderr
-    starts = [json.loads(path.read_text())["start"] for path in tmp_path.glob("rates/tuning/*/result.json")]
-    assert sorted(start["config"]["optim"]["lr"] for start in starts) == [1e-5, 1e-5, 1e-4, 1e-4, 1e-3, 1e-3]
+    starts = [
+        json.loads(path.read_text())["start"]
+        for path in tmp_path.glob("rates/tuning/*/result.json")
+    ]
+    assert sorted(start["config"]["optim"]["lr"] for start in starts) == [
+        1e-5,
+        1e-5,
+        1e-4,
+        1e-4,
+        1e-3,
+        1e-3,
+    ]
     assert {start["world_size"] for start in starts} == {2}
     assert (tmp_path / "rates" / "tuned.yaml").is_file()
     assert done.stdout.count("next:") == 1

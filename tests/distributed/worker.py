@@ -23,7 +23,9 @@ def main(experiment: str, folder: Path, *overrides: str) -> None:
     assembler = Assembler(world, inputs)
     assembly = assembler.assemble(config, inputs.start(config))
     assembler.compile(assembly, config)
-    assembly.program.reset(initial_state(config.model, len(assembly.dataset.classes), 5, assembly.start))
+    assembly.program.reset(
+        initial_state(config.model, len(assembly.dataset.classes), 5, assembly.start)
+    )
     score = assembly.program.evaluate(assembly.val)
     order = make_order(config, assembly.dataset, seed=3, rank=world.rank, world_size=world.size)
     steps = [

@@ -59,7 +59,9 @@ def imported(*arguments: str, env: dict[str, str]) -> set[str]:
         "print(*sys.modules, file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=True
+    )
     return {name.partition(".")[0] for name in done.stderr.split()}
 
 
@@ -125,7 +127,9 @@ def test_build_counts_what_the_table_does_not_hold(verb):
 
 
 def test_iso_flops_tells_what_a_rank_holds_and_the_sizes_to_type(verb):
-    code, out, _ = verb("plan", EMBEDDED, "--iso-flops", "small_cnn", "--arms.random.model.input_size=64")
+    code, out, _ = verb(
+        "plan", EMBEDDED, "--iso-flops", "small_cnn", "--arms.random.model.input_size=64"
+    )
     assert code == 0
     assert out.endswith(
         "\n--arms.pretrained.model.input_size=32: 0.95x the FLOPs an image of small_cnn"
@@ -137,7 +141,10 @@ def test_iso_flops_tells_what_a_rank_holds_and_the_sizes_to_type(verb):
 
 def test_build_needs_a_size(verb):
     code, _, err = verb("plan", EMBEDDED, "--data.source=image_folder", "--build")
-    assert (code, err) == (2, "headstart: --build: the size of 'image_folder' images is not stored; give --model.input_size\n")
+    assert (code, err) == (
+        2,
+        "headstart: --build: the size of 'image_folder' images is not stored; give --model.input_size\n",
+    )
 
 
 def test_fetch_says_in_one_sentence_what_is_missing(verb):
@@ -171,11 +178,20 @@ def test_wrong_input_is_one_line_and_exit_code_2(env, arguments, said):
         (("paln", EMBEDDED), "invalid choice: 'paln'"),
         (("plan",), "required: experiment"),
         (("plan", EMBEDDED, "extra"), "override 'extra': expected --dotted.key=value"),
-        (("plan", EMBEDDED, "--optim.lr", "1"), "override '--optim.lr': expected --dotted.key=value"),
+        (
+            ("plan", EMBEDDED, "--optim.lr", "1"),
+            "override '--optim.lr': expected --dotted.key=value",
+        ),
         (("plan", EMBEDDED, "--clock=trian"), "no clock 'trian'"),
         (("plan", EMBEDDED, "--jsn"), "override '--jsn': expected --dotted.key=value"),
-        (("plan", EMBEDDED, "--build", "--model.name=resnet19"), "no network 'resnet19'; nearest: 'resnet18'"),
-        (("plan", EMBEDDED, "--iso-flops", "smal_cnn"), "--iso-flops: no arm 'smal_cnn'; allowed: "),
+        (
+            ("plan", EMBEDDED, "--build", "--model.name=resnet19"),
+            "no network 'resnet19'; nearest: 'resnet18'",
+        ),
+        (
+            ("plan", EMBEDDED, "--iso-flops", "smal_cnn"),
+            "--iso-flops: no arm 'smal_cnn'; allowed: ",
+        ),
         (("run", EMBEDDED, "--optim.lr=0"), "optim.lr: 0: "),
         (("report",), "required: directory"),
         (("report", "configs"), "configs: no plan.json, so no experiment was started here"),
@@ -224,7 +240,10 @@ def test_the_doctor_shows_the_machine_and_the_table(verb):
 def test_the_doctor_does_not_choose_what_is_named(verb):
     out = verb("doctor", "configs/experiments/small_cnn.yaml")[1]
     assert "is taken" not in out
-    assert "running configs/experiments/small_cnn.yaml with launch/accelerate/cpu.yaml, 1 process" in out
+    assert (
+        "running configs/experiments/small_cnn.yaml with launch/accelerate/cpu.yaml, 1 process"
+        in out
+    )
 
 
 def test_the_doctors_choice_is_one_line_for_the_shell(env):
@@ -240,12 +259,17 @@ def test_the_doctor_chooses_when_nothing_is_named(verb):
 
 
 def test_an_experiment_may_be_named_without_its_folder(verb):
-    assert verb("doctor", "--choose", "embedded")[:2] == (0, "launch/accelerate/cpu.yaml 1 - embedded\n")
+    assert verb("doctor", "--choose", "embedded")[:2] == (
+        0,
+        "launch/accelerate/cpu.yaml 1 - embedded\n",
+    )
     assert verb("plan", "embedded") == verb("plan", EMBEDDED)
     assert f"did you mean '{EMBEDDED}'?" in verb("plan", "embeded")[2]
 
 
-HELD = "arm,run,epoch,seconds,accuracy\n" + "".join(f"{arm},1,{n},{n * 10},0.9{n}\n" for arm in "ab" for n in (1, 2, 3, 4))
+HELD = "arm,run,epoch,seconds,accuracy\n" + "".join(
+    f"{arm},1,{n},{n * 10},0.9{n}\n" for arm in "ab" for n in (1, 2, 3, 4)
+)
 GIVEN = ("--clock", "theirs", "--thresholds", "0.92")
 
 
@@ -293,12 +317,17 @@ def test_rules_of_looks_that_were_not_taken_are_refused(verb, study):
 
 
 def test_curves_from_elsewhere_have_a_report(verb, study, tmp_path):
-    code, out, err = verb("report", str(tmp_path / "new"), "--curves", str(study.parent / "curves.csv"), *GIVEN)
+    code, out, err = verb(
+        "report", str(tmp_path / "new"), "--curves", str(study.parent / "curves.csv"), *GIVEN
+    )
     assert (code, err) == (0, "")
     assert (
-        "a 1.00x sooner to 0.92 on curves of curves.csv than b (theirs clock; sooner in 0 of 1 block; verdict: undecided)" in out
+        "a 1.00x sooner to 0.92 on curves of curves.csv than b (theirs clock; sooner in 0 of 1 block; verdict: undecided)"
+        in out
     )
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {f"report.{kind}" for kind in ("json", "md", "html", "png")}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        f"report.{kind}" for kind in ("json", "md", "html", "png")
+    }
 
 
 @pytest.mark.parametrize(
@@ -330,7 +359,9 @@ def test_curves_from_elsewhere_have_a_report(verb, study, tmp_path):
         (("report", "NEW", "--curves", "CSV", *GIVEN, "--arm", "a", "--baseline", "a"), "--arm: 'a' is the baseline; allowed: b"),
     ],
 )  # fmt: skip
-def test_wrong_arguments_of_report_and_verify_are_one_line_and_write_nothing(verb, study, tmp_path, arguments, said):
+def test_wrong_arguments_of_report_and_verify_are_one_line_and_write_nothing(
+    verb, study, tmp_path, arguments, said
+):
     places = {"STUDY": study, "NEW": tmp_path / "new", "CSV": study.parent / "curves.csv"}
     code, out, err = verb(*(str(places.get(word, word)) for word in arguments))
     assert (code, out) == (2, "")

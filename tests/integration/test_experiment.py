@@ -53,15 +53,26 @@ def test_every_run_has_a_directory_with_its_config_ledger_and_result(study):
     assert sorted(p.name for p in root.iterdir() if p.is_dir()) == sorted(IDS)
     for run_id in IDS:
         result = json.loads((root / run_id / "result.json").read_text())
-        assert (result["run_id"], result["status"], len(result["looks"])) == (run_id, "completed", 8)
-        assert yaml.safe_load((root / run_id / "config.yaml").read_text())["data"]["source"] == "digits"
+        assert (result["run_id"], result["status"], len(result["looks"])) == (
+            run_id,
+            "completed",
+            8,
+        )
+        assert (
+            yaml.safe_load((root / run_id / "config.yaml").read_text())["data"]["source"]
+            == "digits"
+        )
         assert result == RunStore(root).result(run_id).to_dict()  # folded again from the ledger
 
 
 def test_the_arms_learn_and_the_seeds_differ(study):
     _, root, _ = study
     results = RunStore(root).results(IDS)
-    assert all(max(look.accuracy for look in result.looks) > 0.3 for result in results if result.arm == "fast")
+    assert all(
+        max(look.accuracy for look in result.looks) > 0.3
+        for result in results
+        if result.arm == "fast"
+    )
     curves = [tuple(look.correct for look in result.looks) for result in results]
     assert len(set(curves)) == len(curves)
 
@@ -72,7 +83,9 @@ def test_segments_sum_to_the_time_between_start_and_stop(study):
         events = read_events(root / run_id / "events.rank0.jsonl")
         assert segment_gaps(events) == []
         passed_s = (events[-1].mono_ns - events[0].mono_ns) / 1e9
-        told_s = sum(events[-1].data["segments_s"].values()) - sum(events[0].data["segments_s"].values())
+        told_s = sum(events[-1].data["segments_s"].values()) - sum(
+            events[0].data["segments_s"].values()
+        )
         assert told_s == pytest.approx(passed_s, rel=0.01)
 
 
@@ -109,7 +122,9 @@ def _kill_after_looks(looks: int, *arguments: str, env: dict[str, str], root: Pa
     process.wait()
 
 
-def test_killed_in_a_run_it_folds_to_interrupted_and_completes_with_the_same_numbers(study, tmp_path):
+def test_killed_in_a_run_it_folds_to_interrupted_and_completes_with_the_same_numbers(
+    study, tmp_path
+):
     _, whole, env = study
     root = tmp_path / "runs" / "tiny"
     arguments = (f"--output={tmp_path}/runs", "--train.samples=8192")
@@ -140,10 +155,15 @@ def test_a_killed_run_resumes_from_its_checkpoint_bit_for_bit(study, tmp_path):
     assert list((root / ids[0] / "checkpoints").glob("step-*"))
     done = bench("run", TINY, f"--output={tmp_path}/killed", *long, env=env)
     assert done.returncode == 0, done.stderr
-    resumed, whole = RunStore(root).result(ids[0]), RunStore(tmp_path / "straight" / "tiny").result(ids[0])
+    resumed, whole = (
+        RunStore(root).result(ids[0]),
+        RunStore(tmp_path / "straight" / "tiny").result(ids[0]),
+    )
     assert resumed.resumed
     assert resumed.attempts == 2
-    assert [(k.step, k.correct, k.loss) for k in resumed.looks] == [(k.step, k.correct, k.loss) for k in whole.looks]
+    assert [(k.step, k.correct, k.loss) for k in resumed.looks] == [
+        (k.step, k.correct, k.loss) for k in whole.looks
+    ]
     assert (resumed.test_correct, resumed.test_loss) == (whole.test_correct, whole.test_loss)
 
 
@@ -161,7 +181,9 @@ def test_a_killed_run_resumes_from_its_checkpoint_bit_for_bit(study, tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_run_is_one_line_before_any_work(tmp_path, arguments, changes, told):
-    done = bench("run", TINY, f"--output={tmp_path}/runs", *arguments, env=environment(tmp_path, **changes))
+    done = bench(
+        "run", TINY, f"--output={tmp_path}/runs", *arguments, env=environment(tmp_path, **changes)
+    )
     assert done.returncode == 2, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("headstart:")]
     assert len(lines) == 1
@@ -178,7 +200,14 @@ def test_an_output_that_cannot_be_written_is_found_before_any_work(tmp_path):
 
 
 def test_a_killed_launcher_leaves_no_orphan(tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", "launch/accelerate/cpu.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--quiet",
+        "--config_file",
+        "launch/accelerate/cpu.yaml",
+    ]
     launcher = subprocess.Popen(
         [*command, "-m", "bench", "run", TINY, f"--output={tmp_path}/runs", "--train.samples=65536"],
         cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -214,10 +243,16 @@ def test_finished_runs_from_another_weights_file_are_not_mixed_with_todays(tmp_p
     ("pattern", "other", "told"),
     [
         (r'("dataset":.*?"sha256": ?")\w{64}', r"\g<1>" + "0" * 64, "other images"),
-        (r'"world_size": ?1', '"world_size":8', "was made by 8 processes on a CPU, now it is 1 on a CPU"),
+        (
+            r'"world_size": ?1',
+            '"world_size":8',
+            "was made by 8 processes on a CPU, now it is 1 on a CPU",
+        ),
     ],
 )
-def test_finished_runs_on_other_images_or_processes_are_not_mixed_with_todays(study, tmp_path, pattern, other, told):
+def test_finished_runs_on_other_images_or_processes_are_not_mixed_with_todays(
+    study, tmp_path, pattern, other, told
+):
     _, whole, env = study
     root = tmp_path / "runs" / "tiny"
     shutil.copytree(whole, root)

@@ -9,7 +9,9 @@ import pytest
 
 from tests.commands import ROOT, TINY, environment
 
-NOWHERE = "--data.urls=[http://127.0.0.1:9/cifar-10-python.tar.gz]"  # the discard port: refused at once
+NOWHERE = (
+    "--data.urls=[http://127.0.0.1:9/cifar-10-python.tar.gz]"  # the discard port: refused at once
+)
 
 
 @pytest.fixture
@@ -23,25 +25,41 @@ def make_bench(tmp_path):
     python = checkout / ".venv" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    env = environment(tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"), OMP_NUM_THREADS=None)
+    env = environment(
+        tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"), OMP_NUM_THREADS=None
+    )
 
     def run(**given: str) -> subprocess.CompletedProcess[str]:
         script = str(checkout / "launch" / "bench.sh")
         return subprocess.run(
-            ["bash", script], env=env | given, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+            ["bash", script],
+            env=env | given,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
         )
 
     return run
 
 
 def test_a_bare_machine_is_told_what_is_missing_and_gets_embedded(make_bench):
-    done = make_bench(ARGS="--optim.lr=much")  # stopped after the choice: the run itself takes minutes
+    done = make_bench(
+        ARGS="--optim.lr=much"
+    )  # stopped after the choice: the run itself takes minutes
     assert done.returncode == 2
     told = [" ".join(line.split()) for line in done.stderr.splitlines()]
     assert "a GPU no: none for pretrained_vs_random, small_cnn" in told
     assert "resnet18 a1_in1k no: not looked for without a GPU for pretrained_vs_random" in told
-    assert "no EXP given, so the first that lacks nothing is taken of pretrained_vs_random, " in done.stderr
-    assert "running configs/experiments/embedded.yaml with launch/accelerate/cpu.yaml, 1 process" in done.stderr
+    assert (
+        "no EXP given, so the first that lacks nothing is taken of pretrained_vs_random, "
+        in done.stderr
+    )
+    assert (
+        "running configs/experiments/embedded.yaml with launch/accelerate/cpu.yaml, 1 process"
+        in done.stderr
+    )
     assert "optim.lr: 'much'" in done.stderr.splitlines()[-1]
 
 
@@ -57,7 +75,13 @@ def test_the_mission_without_data_or_hub_stops_with_one_sentence(make_bench, tmp
     *_, last = done.stderr.splitlines()
     assert last.startswith("headstart: ")
     assert sum(line.startswith("headstart: ") for line in done.stderr.splitlines()) == 1
-    for way in ("CIFAR-10", "http://127.0.0.1:9/cifar-10-python.tar.gz", "data.dir", "CIFAR10_DIR", "data.urls"):
+    for way in (
+        "CIFAR-10",
+        "http://127.0.0.1:9/cifar-10-python.tar.gz",
+        "data.dir",
+        "CIFAR10_DIR",
+        "data.urls",
+    ):
         assert way in last
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "checkout" / "runs").exists()
@@ -66,7 +90,9 @@ def test_the_mission_without_data_or_hub_stops_with_one_sentence(make_bench, tmp
 @pytest.mark.skipif(not os.environ.get("CIFAR10_DIR"), reason="CIFAR10_DIR is not set")
 def test_the_mission_with_data_and_without_hub_stops_with_one_sentence(make_bench):
     done = make_bench(
-        EXP="pretrained_vs_random", CIFAR10_DIR=os.environ["CIFAR10_DIR"], HEADSTART_CACHE=os.environ.get("HEADSTART_CACHE", "")
+        EXP="pretrained_vs_random",
+        CIFAR10_DIR=os.environ["CIFAR10_DIR"],
+        HEADSTART_CACHE=os.environ.get("HEADSTART_CACHE", ""),
     )
     assert done.returncode == 2
     *_, last = done.stderr.splitlines()
@@ -82,13 +108,21 @@ def test_a_study_runs_to_its_report_on_as_many_processes_as_were_asked_for(make_
     assert (tmp_path / "runs" / "tiny" / "report.html").is_file()
     spaced = tmp_path / "my study.yaml"
     spaced.write_text((ROOT / TINY).read_text())
-    again = make_bench(EXP=str(spaced), ARGS=f"--output={tmp_path}/runs --blocks=1 --thresholds=[0.3,0.5]")
+    again = make_bench(
+        EXP=str(spaced), ARGS=f"--output={tmp_path}/runs --blocks=1 --thresholds=[0.3,0.5]"
+    )
     assert (again.returncode, "0 of 2 runs to do" in again.stdout) == (0, True), again.stderr
     uneven = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=3")
     assert uneven.returncode == 2
     assert "32 does not divide over 3 processes" in uneven.stderr
-    parts = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=2 --train.accumulate_steps=32")
-    assert (parts.returncode, "train.accumulate_steps: 32 does not divide a rank's 16 images" in parts.stderr) == (2, True)
+    parts = make_bench(
+        EXP=TINY,
+        ARGS=f"--output={tmp_path}/other --hardware.world_size=2 --train.accumulate_steps=32",
+    )
+    assert (
+        parts.returncode,
+        "train.accumulate_steps: 32 does not divide a rank's 16 images" in parts.stderr,
+    ) == (2, True)
     refused = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=2")
     assert refused.returncode == 1
     assert "hardware.world_size: 2 processes were asked for, 1 started" in refused.stderr

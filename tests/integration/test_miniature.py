@@ -21,11 +21,15 @@ def test_the_miniature_has_the_missions_arms_and_rules():
 @pytest.mark.slow
 def test_the_miniature_runs_to_its_report_with_all_arms(tmp_path):
     env = environment(tmp_path, HF_HUB_OFFLINE="1", WANDB_MODE="offline")
-    done = bench("run", "miniature", "--blocks=2", f"--output={tmp_path}/runs", env=env, timeout_s=1500)
+    done = bench(
+        "run", "miniature", "--blocks=2", f"--output={tmp_path}/runs", env=env, timeout_s=1500
+    )
     assert done.returncode == 0, done.stderr
     root = tmp_path / "runs" / "miniature"
     results = [json.loads(path.read_text()) for path in root.glob("*/result.json")]
-    assert {(result["arm"], result["seed"]) for result in results} == {(arm, seed) for arm in ARMS for seed in (0, 1)}
+    assert {(result["arm"], result["seed"]) for result in results} == {
+        (arm, seed) for arm in ARMS for seed in (0, 1)
+    }
     assert {result["status"] for result in results} == {"completed"}
     networks = {result["arm"]: result["start"]["network"] for result in results}
     assert {arm: networks[arm]["parameters"] for arm in sorted(ARMS)} == {

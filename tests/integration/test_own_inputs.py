@@ -15,14 +15,20 @@ def study(tmp_path: Path, **sections) -> Path:
     """The tiny study with other keys, as a YAML file of its own."""
     tree = yaml.safe_load((ROOT / TINY).read_text())
     for section, changes in sections.items():
-        tree[section] = {**tree.get(section, {}), **changes} if isinstance(changes, dict) else changes
+        tree[section] = (
+            {**tree.get(section, {}), **changes} if isinstance(changes, dict) else changes
+        )
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(tree | {"name": "mine", "blocks": 1, "output": str(tmp_path / "runs")}))
+    path.write_text(
+        yaml.safe_dump(tree | {"name": "mine", "blocks": 1, "output": str(tmp_path / "runs")})
+    )
     return path
 
 
 def runs(tmp_path: Path) -> list[dict]:
-    return [json.loads(path.read_text()) for path in (tmp_path / "runs" / "mine").glob("*/result.json")]
+    return [
+        json.loads(path.read_text()) for path in (tmp_path / "runs" / "mine").glob("*/result.json")
+    ]
 
 
 @pytest.fixture
@@ -41,7 +47,9 @@ def photos(tmp_path) -> Path:
 
 def test_a_folder_of_images_of_any_size(tmp_path, photos):
     data = {"source": "image_folder", "dir": str(photos), "image_size": 32, "pad": 2}
-    own = study(tmp_path, data=data | dict.fromkeys(("train_samples", "val_samples", "test_samples")))
+    own = study(
+        tmp_path, data=data | dict.fromkeys(("train_samples", "val_samples", "test_samples"))
+    )
     done = bench("run", str(own), env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
     results = runs(tmp_path)
@@ -49,28 +57,46 @@ def test_a_folder_of_images_of_any_size(tmp_path, photos):
     dataset = results[0]["start"]["dataset"]
     assert dataset["name"].startswith("photos:")
     assert [dataset[split] for split in ("train", "val", "test")] == [240, 30, 30]
-    assert max(look["correct"] / look["total"] for result in results for look in result["looks"]) > 0.9
+    assert (
+        max(look["correct"] / look["total"] for result in results for look in result["looks"]) > 0.9
+    )
     assert "photos:" in (tmp_path / "runs" / "mine" / "report.md").read_text()
 
 
 def test_a_small_vision_transformer_of_timm(tmp_path):
-    own = study(tmp_path, model={"name": "test_vit", "input_size": 48}, arms={"slow": {}, "fast": {"optim.lr": 2e-3}})
+    own = study(
+        tmp_path,
+        model={"name": "test_vit", "input_size": 48},
+        arms={"slow": {}, "fast": {"optim.lr": 2e-3}},
+    )
     done = bench("run", str(own), env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
     results = runs(tmp_path)
     assert [result["status"] for result in results] == ["completed", "completed"]
     network = results[0]["start"]["network"]
-    assert (network["name"], network["input_size"], network["normalization_of"]) == ("test_vit", 48, "weights")
+    assert (network["name"], network["input_size"], network["normalization_of"]) == (
+        "test_vit",
+        48,
+        "weights",
+    )
     for result in results:
         assert result["looks"][-1]["loss"] < result["looks"][0]["loss"]
 
 
 def test_from_one_seed_every_loader_gives_the_same_curves(tmp_path):
     """Two epochs with all augmentations, the incomplete last batch trained on too."""
-    data = {"pad_mode": "reflect", "flip": "alternating", "cutout": 6, "last_batch": "partial", "train_samples": 500}
+    data = {
+        "pad_mode": "reflect",
+        "flip": "alternating",
+        "cutout": 6,
+        "last_batch": "partial",
+        "train_samples": 500,
+    }
     arms = {"dali": {}, "resident": {"data.loader": "resident"}, "torch": {"data.loader": "torch"}}
     primary = {"arm": "resident", "threshold": 0.5}
-    own = study(tmp_path, data=data, arms=arms, baseline="dali", factors=["data.loader"], primary=primary)
+    own = study(
+        tmp_path, data=data, arms=arms, baseline="dali", factors=["data.loader"], primary=primary
+    )
     tree = yaml.safe_load(own.read_text())
     own.write_text(yaml.safe_dump(tree | {"arms": arms}))  # no arms of the tiny study
     done = bench("run", str(own), env=environment(tmp_path))
@@ -80,6 +106,10 @@ def test_from_one_seed_every_loader_gives_the_same_curves(tmp_path):
     assert [look["samples"] for look in curves["dali"]] == [128, 256, 384, 500, 628, 756, 884, 1000]
     for arm in ("resident", "torch"):
         for look, other in zip(curves[arm], curves["dali"], strict=True):
-            assert (look["step"], look["epoch"], look["samples"]) == (other["step"], other["epoch"], other["samples"])
+            assert (look["step"], look["epoch"], look["samples"]) == (
+                other["step"],
+                other["epoch"],
+                other["samples"],
+            )
             assert look["loss"] == pytest.approx(other["loss"], rel=1e-3)
             assert abs(look["correct"] - other["correct"]) <= 1

@@ -13,9 +13,15 @@ from bench.results.curves import read_curves
 from bench.results.report import write_report
 from tests.unit.results_factory import make_config, make_plan, make_study
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH: the report is not opened")
-SAMPLE = Path(__file__).parents[2] / "docs" / "sample" / "report.html"  # of the experiment `embedded`
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
+)
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no chromium or google-chrome on PATH: the report is not opened"
+)
+SAMPLE = (
+    Path(__file__).parents[2] / "docs" / "sample" / "report.html"
+)  # of the experiment `embedded`
 NARROW, WIDE = 400, 1200
 SCHEMES = {"light": 1, "dark": 0}  # Blink's numbers
 FIGURES, PICTURES = {"study": 3, "curves": 2, "sample": 4}, {"study": 5, "curves": 2, "sample": 6}
@@ -71,13 +77,29 @@ def browse(tmp_path, url, *options):
 def pages(tmp_path_factory):
     """A study with everything in it, long names included, and curves from elsewhere."""
     root = tmp_path_factory.mktemp("pages")
-    arms = {"pretrained": {"weights.source": "timm"}, "random": {}, "small_cnn_" * 8: {"model.name": "small_cnn"}}
-    config = make_config(arms=arms, thresholds=[0.5, 0.7, 0.8, 0.9, 0.95, 0.99], question="How much sooner, " * 5 + "x" * 90)
+    arms = {
+        "pretrained": {"weights.source": "timm"},
+        "random": {},
+        "small_cnn_" * 8: {"model.name": "small_cnn"},
+    }
+    config = make_config(
+        arms=arms,
+        thresholds=[0.5, 0.7, 0.8, 0.9, 0.95, 0.99],
+        question="How much sooner, " * 5 + "x" * 90,
+    )
     write_report(root / "study", make_plan(config), list(make_study(config, test_looks=True)))
     curves = root / "published.csv"
-    rows = [f"{arm},{run},{n},{n * s},{1 - 0.7**n}" for arm, s in (("a", 1), ("b", 3)) for run in (0, 1) for n in range(1, 12)]
+    rows = [
+        f"{arm},{run},{n},{n * s},{1 - 0.7**n}"
+        for arm, s in (("a", 1), ("b", 3))
+        for run in (0, 1)
+        for n in range(1, 12)
+    ]
     curves.write_text("\n".join(["arm,run,epoch,seconds,accuracy", *rows]))
-    write_report(root / "curves", *read_curves(curves, clock="as published", baseline=None, arm=None, thresholds=[0.8, 0.9]))
+    write_report(
+        root / "curves",
+        *read_curves(curves, clock="as published", baseline=None, arm=None, thresholds=[0.8, 0.9]),
+    )
     return [*(root / name / "report.html" for name in ("study", "curves")), SAMPLE]
 
 
@@ -91,10 +113,14 @@ def test_pages_are_seen_whole_and_read_in_light_and_dark(tmp_path, pages, scheme
     ]
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE % "".join(frames))
-    dom, console = browse(tmp_path, probe, f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}", "--dump-dom")
+    dom, console = browse(
+        tmp_path, probe, f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}", "--dump-dom"
+    )
     assert console == []
     told = json.loads(html.unescape(re.search(r'<pre id="told">(.+?)</pre>', dom, flags=re.S)[1]))
-    assert [(page["page"], page["width"]) for page in told] == [(p, w) for p in FIGURES for w in (NARROW, WIDE)]
+    assert [(page["page"], page["width"]) for page in told] == [
+        (p, w) for p in FIGURES for w in (NARROW, WIDE)
+    ]
     for page in told:
         assert page["scroll"] <= page["width"], page
         assert page["dark"] == (scheme == "dark"), page

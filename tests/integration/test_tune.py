@@ -27,7 +27,9 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     root, env = folder / "rates", environment(folder)
     command = [sys.executable, "-m", "bench", "tune", RATES, f"--output={folder}"]
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         deadline_s = time.monotonic() + 200
         while len(list(root.glob("tuning/*/result.json"))) < 3:
             assert process.poll() is None, "the tuning ended before it could be killed"
@@ -35,7 +37,10 @@ def study(tmp_path_factory):
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
     assert not (root / "tuned.yaml").exists()
-    before = {path.parent.name: path.with_name("events.rank0.jsonl").read_bytes() for path in root.glob("tuning/*/result.json")}
+    before = {
+        path.parent.name: path.with_name("events.rank0.jsonl").read_bytes()
+        for path in root.glob("tuning/*/result.json")
+    }
     tuned = bench("tune", RATES, f"--output={folder}", env=env)
     assert tuned.returncode == 0, tuned.stderr
     done = bench("run", RATES, f"--output={folder}", f"--layer={root}/tuned.yaml", env=env)
@@ -60,7 +65,9 @@ def test_a_killed_tuning_goes_on_from_its_finished_trials(study):
 
 def test_it_goes_on_beyond_the_edge_and_finds_the_rate_that_learns(study):
     _, tuned, root = study
-    assert yaml.safe_load((root / "tuned.yaml").read_text()) == {"arms": {arm: {"optim.lr": 1e-3} for arm in ARMS}}
+    assert yaml.safe_load((root / "tuned.yaml").read_text()) == {
+        "arms": {arm: {"optim.lr": 1e-3} for arm in ARMS}
+    }
     found = json.loads((root / "report.json").read_text())["tuning"]["arms"]
     for arm in ARMS:
         assert [row["lr"] for row in found[arm]["trials"]] == [1e-5, 1e-4, 1e-3, 1e-2]
@@ -79,7 +86,10 @@ def test_the_layers_rates_are_what_runs(study):
 
 
 def test_a_trial_has_its_own_rate_and_seed_on_record(study):
-    starts = [json.loads(path.read_text())["start"] for path in study[2].glob("tuning/still-lr*/result.json")]
+    starts = [
+        json.loads(path.read_text())["start"]
+        for path in study[2].glob("tuning/still-lr*/result.json")
+    ]
     rates = {start["config"]["optim"]["lr"]: start["reality"]["schedule.rates"] for start in starts}
     assert rates[1e-2] == "0.0025, 0.01, 0.01"
     assert {start["seed"] for start in starts} == {1_000_000}
@@ -88,14 +98,30 @@ def test_a_trial_has_its_own_rate_and_seed_on_record(study):
 def test_the_report_adds_the_seconds_of_every_trial(study):
     root = study[2]
     report = json.loads((root / "report.json").read_text())
-    table = (root / "report.md").read_text().partition("## Tuning\n")[2].partition("\n## ")[0].splitlines()
+    table = (
+        (root / "report.md")
+        .read_text()
+        .partition("## Tuning\n")[2]
+        .partition("\n## ")[0]
+        .splitlines()
+    )
     for arm in report["arms"]:
-        runs = [json.loads(path.read_text()) for path in root.glob(f"tuning/{arm['name']}-lr*/result.json")]
-        tuning_s, plain_s = report["tuning"]["arms"][arm["name"]]["seconds"], arm["thresholds"][0]["time_to_accuracy_s"]["median"]
+        runs = [
+            json.loads(path.read_text())
+            for path in root.glob(f"tuning/{arm['name']}-lr*/result.json")
+        ]
+        tuning_s, plain_s = (
+            report["tuning"]["arms"][arm["name"]]["seconds"],
+            arm["thresholds"][0]["time_to_accuracy_s"]["median"],
+        )
         assert tuning_s == pytest.approx(sum(run["segments_s"]["train"] for run in runs))
-        (row,) = (line.strip("| ").split(" | ") for line in table if line.startswith(f"| {arm['name']} |"))
+        (row,) = (
+            line.strip("| ").split(" | ") for line in table if line.startswith(f"| {arm['name']} |")
+        )
         assert row[1] == "1e-05; 0.0001; 0.001 (best); 0.01"
-        assert [float(row[-2]), float(row[-1])] == pytest.approx([tuning_s, plain_s + tuning_s], rel=0.01)
+        assert [float(row[-2]), float(row[-1])] == pytest.approx(
+            [tuning_s, plain_s + tuning_s], rel=0.01
+        )
 
 
 def test_trials_are_verified_with_the_study(copy, capsys):
@@ -104,7 +130,10 @@ def test_trials_are_verified_with_the_study(copy, capsys):
     text = ledger.read_text()
     ledger.write_text(text.replace('"correct":', '"correct":1', 1))
     assert main(("verify", str(copy))) == 1
-    assert f"tuning/{ledger.parent.name}: result.json is not what its ledger folds to" in capsys.readouterr().err
+    assert (
+        f"tuning/{ledger.parent.name}: result.json is not what its ledger folds to"
+        in capsys.readouterr().err
+    )
     ledger.write_text(text)
     shutil.rmtree(ledger.parent)
     assert main(("verify", str(copy))) == 1
@@ -115,7 +144,8 @@ def test_another_config_is_refused_before_it_adds_to_what_is_on_record(study):
     _, _, root = study
     before = set(root.rglob("*"))
     tuner = Tuner(
-        load(ROOT / RATES, [f"--output={root.parent}", "--optim.weight_decay=0.1"]), SimpleNamespace(startup_s=0.0, is_main=True)
+        load(ROOT / RATES, [f"--output={root.parent}", "--optim.weight_decay=0.1"]),
+        SimpleNamespace(startup_s=0.0, is_main=True),
     )
     with pytest.raises(ValueError, match=r"still has 2 runs at one learning rate, 1 allowed"):
         tuner._rounds()
@@ -133,4 +163,7 @@ def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):
     verdict = json.loads((copy / "report.json").read_text())["verdict"]
     assert verdict["verdict"] == "undecided"
     unlike = "arms were not tuned alike: still 4 rates and 2,560 images, flipped 4 rates and 2,048 images"
-    assert verdict["reason"] == f"tuning was not fair: still has 2 runs at one learning rate, 1 allowed; {unlike}"
+    assert (
+        verdict["reason"]
+        == f"tuning was not fair: still has 2 runs at one learning rate, 1 allowed; {unlike}"
+    )

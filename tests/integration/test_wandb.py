@@ -52,8 +52,18 @@ print("the run went on")
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """This process's, without its W&B settings and its owner's keys."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
-    return {**inherited, "HOME": str(home), "NETRC": str(home / "netrc"), "NO_PROXY": "127.0.0.1", **variables}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WANDB_", "NETRC"))
+    }
+    return {
+        **inherited,
+        "HOME": str(home),
+        "NETRC": str(home / "netrc"),
+        "NO_PROXY": "127.0.0.1",
+        **variables,
+    }
 
 
 def begin(home: Path, *, environ: dict[str, str], **options) -> subprocess.Popen[str]:
@@ -82,7 +92,9 @@ def track(home: Path, *, environ: dict[str, str], **options) -> str:
 def records(home: Path, pattern: str = "offline-run-*") -> list[dict]:
     """Every record of the one matching `.wandb` file, as wandb's own CLI reads it."""
     (path,) = (home / "runs" / "probe" / "wandb").glob(f"{pattern}/*.wandb")
-    lines = subprocess.check_output([WANDB, "leet", "inspect", "--json", path], env=environment(home), text=True)
+    lines = subprocess.check_output(
+        [WANDB, "leet", "inspect", "--json", path], env=environment(home), text=True
+    )
     return [json.loads(line) for line in lines.splitlines()]
 
 
@@ -105,9 +117,15 @@ def assert_no_canary(home: Path) -> None:
 
 def assert_is_the_curve(rows: list[dict]) -> None:
     assert [row["_step"] for row in rows] == [5, 10, 15, 20]
-    assert [row["val/accuracy"] for row in rows] == [row["val_by_epoch/accuracy"] for row in rows] == ACCURACIES
+    assert (
+        [row["val/accuracy"] for row in rows]
+        == [row["val_by_epoch/accuracy"] for row in rows]
+        == ACCURACIES
+    )
     assert [row["time/train_s"] for row in rows] == [1, 2, 3, 4]
-    assert [row["trainer/epoch"] for row in rows] == pytest.approx([320 * n / 1200 for n in (1, 2, 3, 4)])
+    assert [row["trainer/epoch"] for row in rows] == pytest.approx(
+        [320 * n / 1200 for n in (1, 2, 3, 4)]
+    )
     assert [row["trainer/samples"] for row in rows] == [320, 640, 960, 1280]
     assert [row["so_far/images_per_s"] for row in rows] == [320] * 4
     assert [row["so_far/data_wait_fraction"] for row in rows] == pytest.approx([0.05] * 4)
@@ -127,7 +145,10 @@ def test_an_offline_run_is_read_back_whole_and_sends_nothing(tmp_path):
     with WandbServer() as server:
         err = track(tmp_path, environ={"WANDB_BASE_URL": server.url})
     assert server.paths == []
-    assert err == f"wandb: offline, no API key; send later: wandb sync {tmp_path}/runs/probe/wandb/*run-*\n"
+    assert (
+        err
+        == f"wandb: offline, no API key; send later: wandb sync {tmp_path}/runs/probe/wandb/*run-*\n"
+    )
     rows = records(tmp_path)
     assert_is_the_curve([history["item"] for history in of_type(rows, "history")])
     summary: dict = {}
@@ -135,12 +156,29 @@ def test_an_offline_run_is_read_back_whole_and_sends_nothing(tmp_path):
         summary |= record["update"]
     assert_is_the_summary(summary)
     (run,) = of_type(rows, "run")
-    assert (run["run_id"], run["run_group"], run["job_type"]) == ("pretrained-s0-1a2b3c4d", "probe", "train")
+    assert (run["run_id"], run["run_group"], run["job_type"]) == (
+        "pretrained-s0-1a2b3c4d",
+        "probe",
+        "train",
+    )
     assert (run["project"], run["tags"]) == ("headstart", ["cpu", "probe"])
     config = run["config"]["update"]
-    assert (config["arm"], config["seed"], config["block"], config["config"]["optim"]["lr"]) == ("pretrained", 0, 0, 1e-3)
-    axes = {metric["glob_name"]: metric["step_metric"] for metric in of_type(rows, "metric") if "glob_name" in metric}
-    assert axes == {"val/*": "time/train_s", "so_far/*": "time/train_s", "val_by_epoch/*": "trainer/epoch"}
+    assert (config["arm"], config["seed"], config["block"], config["config"]["optim"]["lr"]) == (
+        "pretrained",
+        0,
+        0,
+        1e-3,
+    )
+    axes = {
+        metric["glob_name"]: metric["step_metric"]
+        for metric in of_type(rows, "metric")
+        if "glob_name" in metric
+    }
+    assert axes == {
+        "val/*": "time/train_s",
+        "so_far/*": "time/train_s",
+        "val_by_epoch/*": "trainer/epoch",
+    }
     assert exit_codes(rows) == [0]
 
 
@@ -149,7 +187,13 @@ def test_what_is_not_known_is_left_out(tmp_path):
     rows = records(tmp_path)
     first = of_type(rows, "history")[0]["item"]
     names = {name for name in first if not name.startswith("_")}
-    assert names == {"val/accuracy", "val_by_epoch/accuracy", "time/train_s", "trainer/epoch", "trainer/samples"}
+    assert names == {
+        "val/accuracy",
+        "val_by_epoch/accuracy",
+        "time/train_s",
+        "trainer/epoch",
+        "trainer/samples",
+    }
     updates = [record["update"] for record in of_type(rows, "summary")]
     assert any(update.get("reached/0.90") is False for update in updates)
     assert any(update.get("time_to_accuracy_s/0.80") == 2 for update in updates)
@@ -164,14 +208,23 @@ def test_runs_that_were_cut_off_end_as_failed(tmp_path):
 
 def test_disabled_writes_and_sends_nothing(tmp_path):
     with WandbServer() as server:
-        assert track(tmp_path, environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY}, mode="disabled") == ""
+        assert (
+            track(
+                tmp_path,
+                environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY},
+                mode="disabled",
+            )
+            == ""
+        )
     assert server.paths == []
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_server_receives_the_same_run(tmp_path):
     with WandbServer() as server:
-        err = track(tmp_path, environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY}, runs=2)
+        err = track(
+            tmp_path, environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY}, runs=2
+        )
     assert err == f"wandb: online, an API key is there; {server.url}/entity/headstart\n"
     assert_is_the_curve(server.rows[:4])
     assert_is_the_curve(server.rows[4:])
@@ -179,10 +232,18 @@ def test_a_server_receives_the_same_run(tmp_path):
     assert not [path for path in server.paths if "otel" in path]
     assert server.exit_codes == [0, 0]
     first = server.asked("UpsertBucket")[0]
-    assert (first["name"], first["groupName"], first["jobType"]) == ("pretrained-s0-1a2b3c4d", "probe", "train")
+    assert (first["name"], first["groupName"], first["jobType"]) == (
+        "pretrained-s0-1a2b3c4d",
+        "probe",
+        "train",
+    )
     assert (first["project"], first["tags"]) == ("headstart", ["cpu", "probe"])
     config = json.loads(first["config"])
-    assert (config["arm"]["value"], config["seed"]["value"], config["block"]["value"]) == ("pretrained", 0, 0)
+    assert (config["arm"]["value"], config["seed"]["value"], config["block"]["value"]) == (
+        "pretrained",
+        0,
+        0,
+    )
     assert config["config"]["value"]["optim"]["lr"] == 1e-3
     assert server.asked("RunResumeStatus") == []
     assert_no_canary(tmp_path)
@@ -190,8 +251,14 @@ def test_a_server_receives_the_same_run(tmp_path):
 
 def test_a_resumed_run_goes_on_where_the_server_has_it(tmp_path):
     with WandbServer() as server:
-        track(tmp_path, environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY}, resumed_step=4)
-    assert [asked["name"] for asked in server.asked("RunResumeStatus")] == ["pretrained-s0-1a2b3c4d"]
+        track(
+            tmp_path,
+            environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY},
+            resumed_step=4,
+        )
+    assert [asked["name"] for asked in server.asked("RunResumeStatus")] == [
+        "pretrained-s0-1a2b3c4d"
+    ]
     assert_is_the_curve(server.rows)
 
 
@@ -203,16 +270,27 @@ def test_a_server_that_refuses_is_told_loudly_once_and_the_runs_can_be_sent_late
     for run in ("pretrained-s0-1a2b3c4d", "pretrained-s1-1a2b3c4d"):
         rows = records(tmp_path, f"offline-run-*-{run}")
         assert_is_the_curve([history["item"] for history in of_type(rows, "history")])
-        assert of_type(rows, "run")[0]["config"]["update"]["tracking"].startswith("offline: online failed: CommError")
+        assert of_type(rows, "run")[0]["config"]["update"]["tracking"].startswith(
+            "offline: online failed: CommError"
+        )
     assert_no_canary(tmp_path)
     with WandbServer() as server:
         paths = (tmp_path / "runs" / "probe" / "wandb").glob("*run-*")
         environ = environment(tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=CANARY)
-        subprocess.run([WANDB, "sync", "--yes", *sorted(paths)], cwd=tmp_path, env=environ, check=True, capture_output=True)
+        subprocess.run(
+            [WANDB, "sync", "--yes", *sorted(paths)],
+            cwd=tmp_path,
+            env=environ,
+            check=True,
+            capture_output=True,
+        )
     assert [row["val/accuracy"] for row in server.rows if "val/accuracy" in row] == ACCURACIES * 2
 
 
-@pytest.mark.parametrize(("key", "cause"), [("", "UsageError: no API key"), ("short-" + CANARY[:30], "AuthenticationError")])
+@pytest.mark.parametrize(
+    ("key", "cause"),
+    [("", "UsageError: no API key"), ("short-" + CANARY[:30], "AuthenticationError")],
+)
 def test_asked_to_be_online_without_a_good_key_it_goes_offline_loudly(tmp_path, key, cause):
     err = track(tmp_path, environ={"WANDB_BASE_URL": NOWHERE, "WANDB_API_KEY": key}, mode="online")
     assert err.startswith(f"wandb: WARNING: OFFLINE from here on ({cause}")
@@ -222,7 +300,9 @@ def test_asked_to_be_online_without_a_good_key_it_goes_offline_loudly(tmp_path, 
 
 def test_a_server_that_dies_during_a_run_does_not_hold_it_up(tmp_path):
     with WandbServer() as server:
-        process = begin(tmp_path, environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY}, ask=True)
+        process = begin(
+            tmp_path, environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY}, ask=True
+        )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     began = time.monotonic()

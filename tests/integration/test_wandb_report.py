@@ -91,7 +91,14 @@ def made_config(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def publish(home: Path, url: str, config: dict[str, Any], *, environ: dict[str, str] | None = None, **options: Any) -> str:
+def publish(
+    home: Path,
+    url: str,
+    config: dict[str, Any],
+    *,
+    environ: dict[str, str] | None = None,
+    **options: Any,
+) -> str:
     """The one line that publishing ends in, a URL or a sentence; within the bound, and without the key."""
     asked = json.dumps({"report": made_report(), "markdown": MARKDOWN, "config": config, **options})
     variables = {"WANDB_BASE_URL": url, "WANDB_API_KEY": CANARY, **(environ or {})}
@@ -120,7 +127,9 @@ def text(block: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, dict[str, Any], list[dict[str, Any]]]:
+def published(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, str, dict[str, Any], list[dict[str, Any]]]:
     with WandbServer() as server:
         url = publish(tmp_path_factory.mktemp("home"), server.url, made_config())
     assert set(server.paths) == {"/graphql"}  # no telemetry
@@ -129,7 +138,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, dict[
 
 def test_a_report_has_the_question_the_answer_and_the_facts(published):
     server_url, url, view, blocks = published
-    assert (view["entityName"], view["projectName"], view["type"]) == ("entity", "headstart", "runs")
+    assert (view["entityName"], view["projectName"], view["type"]) == (
+        "entity",
+        "headstart",
+        "runs",
+    )
     assert (view["displayName"], view["description"]) == (MARKUP, ANSWER)
     first = next(block for block in blocks if block["type"] == "markdown-block")
     assert first["content"] == MARKDOWN.partition("\n\n![")[0]
@@ -142,7 +155,9 @@ def test_every_table_is_there_as_in_the_page_and_markup_stays_text(published):
     contents = [block["content"] for block in blocks if block["type"] == "markdown-block"]
     whole = MARKDOWN.replace("\n\n![curves](report.png)\n\nOne thin line a run.", "").strip("\n")
     kinds = [block["type"] for block in blocks]
-    assert kinds.index("markdown-block") < kinds.index("panel-grid")  # the warning stands above all figures
+    assert kinds.index("markdown-block") < kinds.index(
+        "panel-grid"
+    )  # the warning stands above all figures
     assert "\n\n".join(contents) == whole  # with the backslashes that keep a name from being markup
 
 
@@ -151,35 +166,58 @@ def test_the_panels_show_the_runs_of_the_experiment_by_arm(published):
     (grid,) = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
     (runs,) = grid["runSets"]
     (shown,) = runs["filters"]["filters"]
-    assert (shown["key"], shown["op"], shown["value"]) == ({"section": "run", "name": "group"}, "=", "probe")
+    assert (shown["key"], shown["op"], shown["value"]) == (
+        {"section": "run", "name": "group"},
+        "=",
+        "probe",
+    )
     assert [(key["section"], key["name"]) for key in runs["grouping"]] == [("config", "arm.value")]
     assert (runs["project"]["entityName"], runs["project"]["name"]) == ("entity", "headstart")
     panels = grid["panelBankSectionConfig"]["panels"]
     for panel in panels:
         config = panel["config"]
-        assert (config["groupBy"], config["groupAgg"], config["groupArea"]) == ("arm.value", "median", "minmax")
+        assert (config["groupBy"], config["groupAgg"], config["groupArea"]) == (
+            "arm.value",
+            "median",
+            "minmax",
+        )
         assert config["aggregate"] is True
         assert config["limit"] == 14
     curves = [panel["config"] for panel in panels if panel["viewType"] == "Run History Line Plot"]
-    assert [curve["xAxis"] for curve in curves] == ["time/process_s", "trainer/epoch", "trainer/samples"]
+    assert [curve["xAxis"] for curve in curves] == [
+        "time/process_s",
+        "trainer/epoch",
+        "trainer/samples",
+    ]
     assert all(curve["metrics"] == ["val/accuracy"] for curve in curves)
     bars = [panel["config"]["metrics"] for panel in panels if panel["viewType"] == "Bar Chart"]
     times = [[f"time_to_accuracy_s/{label}"] for label in ("0.90", "0.80", "0.95")]
     assert bars == [*times, ["images_per_s"]]
-    assert len({(panel["layout"]["x"], panel["layout"]["y"]) for panel in panels}) == len(panels) == 7
+    assert (
+        len({(panel["layout"]["x"], panel["layout"]["y"]) for panel in panels}) == len(panels) == 7
+    )
 
 
 def test_a_long_question_is_cut_in_the_title_only(tmp_path):
     question = "How much sooner? " * 20
     with WandbServer() as server:
-        publish(tmp_path, server.url, made_config(question=question), markdown=MARKDOWN.replace("Is", question, 1))
+        publish(
+            tmp_path,
+            server.url,
+            made_config(question=question),
+            markdown=MARKDOWN.replace("Is", question, 1),
+        )
     view, blocks = saved(server)
     assert len(view["displayName"]) == 128
     assert any(question in block.get("content", "") for block in blocks)
 
 
-def test_the_entity_of_the_config_is_taken_and_a_mode_of_now_goes_before_the_mode_of_the_runs(tmp_path):
-    config = made_config(question=None, wandb={"mode": "offline", "project": "headstart", "entity": "team"})
+def test_the_entity_of_the_config_is_taken_and_a_mode_of_now_goes_before_the_mode_of_the_runs(
+    tmp_path,
+):
+    config = made_config(
+        question=None, wandb={"mode": "offline", "project": "headstart", "entity": "team"}
+    )
     with WandbServer() as server:
         url = publish(tmp_path, server.url, config, environ={"WANDB_MODE": "online"})
     assert url == f"{server.url}/team/headstart/reports/probe--Vmlldzox"
@@ -189,16 +227,41 @@ def test_the_entity_of_the_config_is_taken_and_a_mode_of_now_goes_before_the_mod
 @pytest.mark.parametrize(
     ("mode", "environ", "why"),
     [
-        (None, {"WANDB_API_KEY": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
-        (None, {"WANDB_API_KEY": "", "WANDB_MODE": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
-        ("online", {"WANDB_API_KEY": ""}, "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)"),
-        ("offline", {}, "offline, wandb.mode asks for it: send the runs with `wandb sync`, and set WANDB_MODE=online)"),
-        ("online", {"WANDB_MODE": "disabled"}, "disabled, WANDB_MODE asks for it: send the runs with `wandb sync`, and set"),
+        (
+            None,
+            {"WANDB_API_KEY": ""},
+            "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)",
+        ),
+        (
+            None,
+            {"WANDB_API_KEY": "", "WANDB_MODE": ""},
+            "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)",
+        ),
+        (
+            "online",
+            {"WANDB_API_KEY": ""},
+            "no API key: send the runs with `wandb sync`, and set WANDB_API_KEY)",
+        ),
+        (
+            "offline",
+            {},
+            "offline, wandb.mode asks for it: send the runs with `wandb sync`, and set WANDB_MODE=online)",
+        ),
+        (
+            "online",
+            {"WANDB_MODE": "disabled"},
+            "disabled, WANDB_MODE asks for it: send the runs with `wandb sync`, and set",
+        ),
     ],
 )
 def test_without_leave_to_go_online_nothing_is_asked_for(tmp_path, mode, environ, why):
     with WandbServer() as server:
-        line = publish(tmp_path, server.url, made_config(wandb={"mode": mode, "project": "headstart"}), environ=environ)
+        line = publish(
+            tmp_path,
+            server.url,
+            made_config(wandb={"mode": mode, "project": "headstart"}),
+            environ=environ,
+        )
     assert line.startswith(f"ValueError: no W&B Report is made ({why}")
     assert line.endswith("; the report itself is in runs/probe/report.html")
     assert server.paths == []
@@ -223,7 +286,11 @@ def test_a_mode_that_does_not_exist_is_named(tmp_path):
             "permission denied; check the key's rights to wandb.entity and wandb.project)",
             "upsertView",
         ),
-        ({"denied": ("Viewer",)}, "permission denied; check WANDB_BASE_URL, WANDB_API_KEY and the network)", "Viewer"),
+        (
+            {"denied": ("Viewer",)},
+            "permission denied; check WANDB_BASE_URL, WANDB_API_KEY and the network)",
+            "Viewer",
+        ),
         ({"status": 401}, "check WANDB_BASE_URL, WANDB_API_KEY and the network)", "Viewer"),
         ({"status": 500}, "check WANDB_BASE_URL, WANDB_API_KEY and the network)", "Viewer"),
     ],
@@ -238,14 +305,20 @@ def test_a_server_that_will_not_is_told_in_one_sentence(tmp_path, faults, why, a
 
 def test_a_server_that_is_not_there_is_told_in_one_sentence(tmp_path):
     line = publish(tmp_path, NOWHERE, made_config())
-    assert line.startswith(f"ValueError: no W&B Report is made (AuthenticationError: Failed to verify credentials with {NOWHERE}")
-    assert line.endswith("check WANDB_BASE_URL, WANDB_API_KEY and the network); the report itself is in runs/probe/report.html")
+    assert line.startswith(
+        f"ValueError: no W&B Report is made (AuthenticationError: Failed to verify credentials with {NOWHERE}"
+    )
+    assert line.endswith(
+        "check WANDB_BASE_URL, WANDB_API_KEY and the network); the report itself is in runs/probe/report.html"
+    )
 
 
 def test_a_server_slow_at_every_answer_is_waited_for_no_longer_than_told(tmp_path):
     with WandbServer(delay_s=1.5) as server:
         line = publish(tmp_path, server.url, made_config(), deadline_s=4)
-    assert line.startswith("ValueError: no W&B Report is made (not done within 4 s; check WANDB_BASE_URL")
+    assert line.startswith(
+        "ValueError: no W&B Report is made (not done within 4 s; check WANDB_BASE_URL"
+    )
     assert server.asked("upsertView") == []
 
 

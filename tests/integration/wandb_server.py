@@ -16,7 +16,12 @@ class WandbServer(LocalServer):
     """
 
     def __init__(
-        self, *, status: int = 200, project: str = "headstart", denied: tuple[str, ...] = (), delay_s: float = 0.0
+        self,
+        *,
+        status: int = 200,
+        project: str = "headstart",
+        denied: tuple[str, ...] = (),
+        delay_s: float = 0.0,
     ) -> None:
         self.status, self.project, self.denied, self.delay_s = status, project, denied, delay_s
         self.operations: list[tuple[str, dict[str, Any]]] = []
@@ -37,7 +42,11 @@ class WandbServer(LocalServer):
         if path == "/graphql":
             data = self._graphql(json.loads(body))
             name = self.operations[-1][0]
-            return {"errors": [{"message": "permission denied", "path": [name]}]} if name in self.denied else {"data": data}
+            return (
+                {"errors": [{"message": "permission denied", "path": [name]}]}
+                if name in self.denied
+                else {"data": data}
+            )
         if path.endswith("/file_stream"):
             self._file_stream(json.loads(body))
         return {}
@@ -52,13 +61,26 @@ class WandbServer(LocalServer):
             "id": "b", "name": variables.get("name"), "displayName": variables.get("displayName"), "description": None,
             "config": "{}", "sweepName": None, "historyLineCount": 0, "project": project,
         }  # fmt: skip
-        files = [{"name": file, "uploadUrl": f"{self.url}/upload/{file}"} for file in variables.get("files", [])]
+        files = [
+            {"name": file, "uploadUrl": f"{self.url}/upload/{file}"}
+            for file in variables.get("files", [])
+        ]
         answers: dict[str, dict[str, Any]] = {
-            "Viewer": {"viewer": {"id": "u", "entity": "entity", "username": "user", "email": "", "flags": "{}"}},
+            "Viewer": {
+                "viewer": {
+                    "id": "u",
+                    "entity": "entity",
+                    "username": "user",
+                    "email": "",
+                    "flags": "{}",
+                }
+            },
             "ServerFeaturesQuery": {"serverInfo": {"features": []}},
             "RunResumeStatus": {"model": None},
             "UpsertBucket": {"upsertBucket": {"bucket": bucket, "inserted": True}},
-            "CreateRunFiles": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}},
+            "CreateRunFiles": {
+                "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}
+            },
         }
         return answers.get(name) or self._report(name, variables)
 
@@ -70,13 +92,22 @@ class WandbServer(LocalServer):
         here = variables.get("projectName") == self.project
         page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
         names = ("name", "displayName", "description", "spec", "type")
-        project = {"id": "p", "name": variables.get("projectName"), "entityName": variables.get("entityName")}
+        project = {
+            "id": "p",
+            "name": variables.get("projectName"),
+            "entityName": variables.get("entityName"),
+        }
         view = {"id": "Vmlldzox=", "updatedAt": "2026-01-01T00:00:00", "project": project}
         answers: dict[str, dict[str, Any]] = {
             "GetDefaultEntity": {"viewer": {"id": "u", "entity": "entity"}},
             "GetProjects": {"models": {"pageInfo": page, "edges": [{"node": known}]}},
             "ProjectInternalId": {"project": {"id": "p", "internalId": "i"} if here else None},
-            "upsertView": {"upsertView": {"view": {**view, **{key: variables.get(key) for key in names}}, "inserted": True}},
+            "upsertView": {
+                "upsertView": {
+                    "view": {**view, **{key: variables.get(key) for key in names}},
+                    "inserted": True,
+                }
+            },
         }
         return answers.get(name)
 

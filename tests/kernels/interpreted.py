@@ -32,17 +32,30 @@ def run(images, samples=SAMPLES, *, seed=BIG_SEED, epoch=3, **recipe):
 
 
 def test_sizes_cover_whole_and_parts():
-    programs = {(height, width): -(-height // constants(height, width, Recipe(**CIFAR))["ROWS"]) for height, width, _ in SIZES}
+    programs = {
+        (height, width): -(-height // constants(height, width, Recipe(**CIFAR))["ROWS"])
+        for height, width, _ in SIZES
+    }
     assert programs == {(32, 32): 1, (9, 6): 1, (150, 10): 2, (5, 1): 1, (2, 700): 2}
 
 
 @pytest.mark.parametrize("dtype", BITS)
 @pytest.mark.parametrize(("pad_mode", "flip", "cutout"), MODES)
 def test_it_is_the_slow_meaning(pad_mode, flip, cutout, dtype):
-    recipe = {"pad": 3, "pad_mode": pad_mode, "flip": flip, "cutout": cutout, "dtype": dtype, **IMAGENET}
+    recipe = {
+        "pad": 3,
+        "pad_mode": pad_mode,
+        "flip": flip,
+        "cutout": cutout,
+        "dtype": dtype,
+        **IMAGENET,
+    }
     images = make_images(11, 9, 6)
     for epoch in (0, 5):
-        check_images(run(images, epoch=epoch, **recipe), expected(images, SAMPLES, seed=BIG_SEED, epoch=epoch, **recipe))
+        check_images(
+            run(images, epoch=epoch, **recipe),
+            expected(images, SAMPLES, seed=BIG_SEED, epoch=epoch, **recipe),
+        )
 
 
 @pytest.mark.parametrize("pad_mode", ["zero", "reflect"])
@@ -53,12 +66,16 @@ def test_it_is_the_reference_to_the_bit(height, width, pad, pad_mode):
     for dtype in (torch.float32, torch.float16):
         recipe = {**CIFAR, "pad": pad, "pad_mode": pad_mode, "cutout": 3, "dtype": dtype}
         for seed in (0, 1, 2**32, BIG_SEED):
-            meant = reference(images, SAMPLES, draw_numbers(seed, 1, images.device), Recipe(**recipe))
+            meant = reference(
+                images, SAMPLES, draw_numbers(seed, 1, images.device), Recipe(**recipe)
+            )
             assert torch.equal(run(images, seed=seed, epoch=1, **recipe), meant)
 
 
 def test_bytes_past_two_to_the_31():
-    images = torch.empty(700_001, 32, 32, 3, dtype=torch.uint8)  # 2.15 GB that stay untouched, but for one image
+    images = torch.empty(
+        700_001, 32, 32, 3, dtype=torch.uint8
+    )  # 2.15 GB that stay untouched, but for one image
     images[-1] = make_images(3, 32, 32)[1]
     last = run(images, torch.tensor([700_000]), **CIFAR)
     check_images(last, expected(images, torch.tensor([700_000]), seed=BIG_SEED, epoch=3, **CIFAR))

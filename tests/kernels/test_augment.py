@@ -18,7 +18,17 @@ from bench.runtime.streams import Stream, words
 from kernels.augment import reference
 from kernels.augment.op import Resident, augment, augment_op
 from kernels.augment.reference import Recipe
-from tests.kernels.augment_cases import BIG_SEED, BITS, CIFAR, IMAGENET, MODES, RAW, check_images, expected, make_images
+from tests.kernels.augment_cases import (
+    BIG_SEED,
+    BITS,
+    CIFAR,
+    IMAGENET,
+    MODES,
+    RAW,
+    check_images,
+    expected,
+    make_images,
+)
 
 SAMPLES = torch.tensor([3, 0, 10, 3])
 
@@ -40,7 +50,9 @@ def test_it_is_the_slow_meaning(pad_mode, flip, cutout, dtype):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_size_seed_and_epoch(data):
-    height, width, n = (data.draw(st.integers(1, most), label) for label, most in (("H", 20), ("W", 20), ("N", 6)))
+    height, width, n = (
+        data.draw(st.integers(1, most), label) for label, most in (("H", 20), ("W", 20), ("N", 6))
+    )
     pad_mode, flip, _ = data.draw(st.sampled_from(MODES))
     recipe = {
         "pad": data.draw(st.integers(0, min(height, width) - 1)),
@@ -55,11 +67,16 @@ def test_any_size_seed_and_epoch(data):
     images = make_images(n, height, width)
     result = eager(images, samples, seed=seed, epoch=epoch, **recipe)
     with torch.compiler.set_stance("force_eager"):  # what is compiled on a CPU, line by line
-        held = Resident(images, Recipe(**recipe, dtype=torch.float32)).batch(samples, seed=seed, epoch=epoch)
+        held = Resident(images, Recipe(**recipe, dtype=torch.float32)).batch(
+            samples, seed=seed, epoch=epoch
+        )
     assert torch.equal(held, result)
     # A mean near a byte leaves a difference near 0, where only the absolute error counts.
     torch.testing.assert_close(
-        result.double(), torch.from_numpy(expected(images, samples, seed=seed, epoch=epoch, **recipe)), rtol=0, atol=1e-6
+        result.double(),
+        torch.from_numpy(expected(images, samples, seed=seed, epoch=epoch, **recipe)),
+        rtol=0,
+        atol=1e-6,
     )
 
 
@@ -69,19 +86,25 @@ def test_before_normalisation_pixels_are_exact(pad_mode, dtype):
     images = make_images(11, 9, 12)
     result = eager(images, pad_mode=pad_mode, dtype=dtype, **RAW)
     recipe = {**CIFAR, **RAW, "pad_mode": pad_mode}
-    assert np.array_equal(result.double().numpy(), expected(images, SAMPLES, seed=BIG_SEED, epoch=5, **recipe).round())
+    assert np.array_equal(
+        result.double().numpy(), expected(images, SAMPLES, seed=BIG_SEED, epoch=5, **recipe).round()
+    )
 
 
 def test_random_words_are_the_streams():
     samples = torch.tensor([0, 1, 49_999, 2**32 - 1])
     for seed, epoch in ((0, 0), (BIG_SEED, 7), (2**32, 2**31 - 1)):
         drawn = reference.philox4x32(samples, reference.draw_numbers(seed, epoch, samples.device))
-        assert np.array_equal(torch.stack(drawn, 1).numpy(), words(seed, Stream.AUGMENT, samples.numpy(), epoch))
+        assert np.array_equal(
+            torch.stack(drawn, 1).numpy(), words(seed, Stream.AUGMENT, samples.numpy(), epoch)
+        )
 
 
 def test_alternating_mirrors_every_other_epoch():
     images, samples = make_images(40, 4, 4), torch.arange(40)
-    first, second, third = (eager(images, samples, epoch=epoch, pad=0, flip="alternating") for epoch in (0, 1, 2))
+    first, second, third = (
+        eager(images, samples, epoch=epoch, pad=0, flip="alternating") for epoch in (0, 1, 2)
+    )
     assert torch.equal(first, second.flip(3))
     assert torch.equal(first, third)
     mirrored = (first != eager(images, samples, pad=0, flip="none")).flatten(1).any(1).sum()
@@ -99,7 +122,11 @@ def test_memory_and_dtype(batch):
     images = make_images(11, 9, 6)
     before = images.clone()
     result = eager(images, torch.arange(batch), dtype=torch.float16)
-    assert (result.shape, result.dtype, result.stride()) == ((batch, 3, 9, 6), torch.float16, (162, 1, 18, 3))
+    assert (result.shape, result.dtype, result.stride()) == (
+        (batch, 3, 9, 6),
+        torch.float16,
+        (162, 1, 18, 3),
+    )
     assert torch.equal(images, before)
 
 
@@ -107,7 +134,11 @@ def test_memory_and_dtype(batch):
 @torch._dynamo.config.patch(recompile_limit=1)  # one recipe's graph is no recompile of another's
 def test_one_compilation_serves_every_seed_epoch_and_size():
     images, others = make_images(32, 32, 32), make_images(7, 32, 32)
-    for changes in ({}, {"pad_mode": "zero", "flip": "alternating", "cutout": 5, "dtype": torch.bfloat16}, {"flip": "none"}):
+    for changes in (
+        {},
+        {"pad_mode": "zero", "flip": "alternating", "cutout": 5, "dtype": torch.bfloat16},
+        {"flip": "none"},
+    ):
         recipe = {**CIFAR, **changes}
         held = {of: Resident(of, Recipe(**recipe)) for of in (images, others)}
         held[images].batch(torch.tensor([4]), seed=0, epoch=0)
@@ -127,9 +158,14 @@ def test_one_compilation_serves_every_seed_epoch_and_size():
                 assert result.stride() == plain.stride()
 
 
-@pytest.mark.parametrize("changes", [{}, {"pad_mode": "zero", "flip": "alternating", "cutout": 3, "dtype": torch.float16}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"pad_mode": "zero", "flip": "alternating", "cutout": 3, "dtype": torch.float16}],
+)
 def test_opcheck(changes):
-    torch.library.opcheck(augment_op, (make_images(11, 9, 6), SAMPLES, BIG_SEED, 3), {**CIFAR, **changes})
+    torch.library.opcheck(
+        augment_op, (make_images(11, 9, 6), SAMPLES, BIG_SEED, 3), {**CIFAR, **changes}
+    )
 
 
 def test_inside_anothers_compile_only_the_first_epoch_recompiles():
@@ -148,7 +184,11 @@ def test_inside_anothers_compile_only_the_first_epoch_recompiles():
 
 def test_inside_anothers_compile_for_a_gpu_nothing_is_cloned(monkeypatch):
     """Traced without a GPU: torch finds from the kernel's own code that it writes nothing but its result."""
-    monkeypatch.setattr(triton.runtime.driver, "_active", SimpleNamespace(get_current_target=lambda: GPUTarget("cuda", 90, 32)))
+    monkeypatch.setattr(
+        triton.runtime.driver,
+        "_active",
+        SimpleNamespace(get_current_target=lambda: GPUTarget("cuda", 90, 32)),
+    )
     graphs = []
 
     def keep(graph, _):
@@ -163,7 +203,11 @@ def test_inside_anothers_compile_for_a_gpu_nothing_is_cloned(monkeypatch):
     with FakeTensorMode():
         images = torch.empty((7, 9, 6, 3), dtype=torch.uint8, device="cuda")
         result = model(images, torch.empty(4, dtype=torch.int64, device="cuda"))
-    assert (result.shape, result.stride(), result.device.type) == ((4, 3, 9, 6), (162, 1, 18, 3), "cuda")
+    assert (result.shape, result.stride(), result.device.type) == (
+        (4, 3, 9, 6),
+        (162, 1, 18, 3),
+        "cuda",
+    )
     kernels = [node for node in graphs[0].graph.nodes if "triton" in node.name]
     assert [node.kwargs["tensors_to_clone"] for node in kernels] == [["out"]]
 
@@ -188,9 +232,13 @@ def test_a_wrong_word_or_number_is_refused(changes, error, text):
     with pytest.raises(error, match=text):
         eager(make_images(11, 9, 6), **changes)
     counters = {key: changes[key] for key in ("seed", "epoch") if key in changes}
-    recipe = Recipe(**{**CIFAR, **{key: value for key, value in changes.items() if key not in counters}})
+    recipe = Recipe(
+        **{**CIFAR, **{key: value for key, value in changes.items() if key not in counters}}
+    )
     with pytest.raises(error, match=text):
-        Resident(make_images(11, 9, 6), recipe).batch(SAMPLES, **{"seed": 0, "epoch": 0, **counters})
+        Resident(make_images(11, 9, 6), recipe).batch(
+            SAMPLES, **{"seed": 0, "epoch": 0, **counters}
+        )
 
 
 @pytest.mark.parametrize(

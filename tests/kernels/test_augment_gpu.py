@@ -19,7 +19,10 @@ from tests.kernels.augment_cases import (
     make_images,
 )
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"),
+]
 SAMPLES = torch.tensor([3, 0, 10, 3])
 
 
@@ -30,10 +33,18 @@ def on_gpu(images, samples=SAMPLES, *, seed=BIG_SEED, epoch=3, **recipe):
 @pytest.mark.parametrize("dtype", BITS)
 @pytest.mark.parametrize(("pad_mode", "flip", "cutout"), MODES)
 @pytest.mark.parametrize(
-    ("height", "width", "pad"), [(32, 32, 4), (9, 6, 3), (150, 10, 4), (5, 1, 0), (2, 700, 1), (224, 224, 28)]
+    ("height", "width", "pad"),
+    [(32, 32, 4), (9, 6, 3), (150, 10, 4), (5, 1, 0), (2, 700, 1), (224, 224, 28)],
 )
 def test_it_is_the_reference(height, width, pad, pad_mode, flip, cutout, dtype):
-    recipe = {"pad": pad, "pad_mode": pad_mode, "flip": flip, "cutout": cutout, "dtype": dtype, **IMAGENET}
+    recipe = {
+        "pad": pad,
+        "pad_mode": pad_mode,
+        "flip": flip,
+        "cutout": cutout,
+        "dtype": dtype,
+        **IMAGENET,
+    }
     images = make_images(11, height, width)
     for seed, epoch in ((BIG_SEED, 0), (1, 1)):
         result = on_gpu(images, seed=seed, epoch=epoch, **recipe)
@@ -56,7 +67,12 @@ def test_bytes_past_two_to_the_31():
     images[-1] = make_images(3, 32, 32)[1].cuda()
     samples = torch.tensor([700_000])
     result = augment(images, samples.cuda(), Recipe(**CIFAR), seed=BIG_SEED, epoch=3)
-    check_images(result, expected(images[-1:].cpu().expand(700_001, -1, -1, -1), samples, seed=BIG_SEED, epoch=3, **CIFAR))
+    check_images(
+        result,
+        expected(
+            images[-1:].cpu().expand(700_001, -1, -1, -1), samples, seed=BIG_SEED, epoch=3, **CIFAR
+        ),
+    )
 
 
 def test_no_host_sync():
@@ -77,8 +93,11 @@ def test_opcheck():
 def test_inside_anothers_compile():
     images, samples = make_images(11, 32, 32).cuda(), SAMPLES.cuda()
     model = torch.compile(
-        lambda x, rows, epoch: augment(x, rows, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu(), fullgraph=True
+        lambda x, rows, epoch: augment(x, rows, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu(),
+        fullgraph=True,
     )
     for epoch in (0, 1, 2, 3, 4, 9):  # three compilations: 0 and 1 are constants to torch
         result = model(images, samples, epoch)
-        assert torch.equal(result, augment(images, samples, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu())
+        assert torch.equal(
+            result, augment(images, samples, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu()
+        )

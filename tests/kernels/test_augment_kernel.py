@@ -29,34 +29,62 @@ def compiled(size: int, dtype: torch.dtype, arch: int, *, seed="i64", epoch="i32
     """The kernel for images of size x size, compiled as a launch on aligned tensors would; seed and epoch: a type, or 1."""
     recipe = Recipe(**{**CIFAR, "dtype": dtype, **changes})
     constexprs = constants(size, size, recipe)
-    types = ["*u8", "*i64", f"*{NAMES[dtype]}", seed, epoch, *["fp32"] * 6, *["constexpr"] * len(constexprs)]
+    types = [
+        "*u8",
+        "*i64",
+        f"*{NAMES[dtype]}",
+        seed,
+        epoch,
+        *["fp32"] * 6,
+        *["constexpr"] * len(constexprs),
+    ]
     signature = dict(zip(augment_kernel.arg_names, types, strict=True))
     ones = {name: 1 for name, kind in signature.items() if kind == 1}
     signature |= dict.fromkeys(ones, "constexpr")
     aligned = {(place,): [["tt.divisibility", 16]] for place in range(3)}
-    source = ASTSource(augment_kernel, signature=signature, constexprs=constexprs | ones, attrs=aligned)
-    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": WARPS}), constexprs
+    source = ASTSource(
+        augment_kernel, signature=signature, constexprs=constexprs | ones, attrs=aligned
+    )
+    return triton.compile(
+        source, target=GPUTarget("cuda", arch, 32), options={"num_warps": WARPS}
+    ), constexprs
 
 
 def resources(cubin: bytes, folder: Path) -> dict[str, int]:
     """REG, STACK, LOCAL and others, as cuobjdump counts them."""
     path = folder / "kernel.cubin"
     path.write_bytes(cubin)
-    done = subprocess.run([CUOBJDUMP, "-res-usage", path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [CUOBJDUMP, "-res-usage", path], capture_output=True, text=True, check=True
+    )
     return {name: int(count) for name, count in re.findall(r"(\w+):(\d+)", done.stdout)}
 
 
 def test_interpreted():
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/kernels/interpreted.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "tests/kernels/interpreted.py",
+    ]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=300
+        command,
+        cwd=ROOT,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\b66 passed", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("arch", [80, 90, 100])
-@pytest.mark.parametrize(("size", "changes"), [(32, PLAIN), (32, ALL), (224, PLAIN), (224, ALL), (1024, ALL)])
+@pytest.mark.parametrize(
+    ("size", "changes"), [(32, PLAIN), (32, ALL), (224, PLAIN), (224, ALL), (1024, ALL)]
+)
 def test_compiled(size, changes, arch, tmp_path):
     for dtype in NAMES:
         kernel, constexprs = compiled(size, dtype, arch, **changes)
@@ -74,7 +102,9 @@ def test_compiled(size, changes, arch, tmp_path):
         }
         assert not re.findall(r"\b(?:fma|div|rem|bar|shfl)\.[\w.]*", ptx)
         if dtype != torch.float32:
-            assert f"cvt.rn.{NAMES[dtype].replace('fp', 'f')}" in ptx  # to the nearest, ties to even
+            assert (
+                f"cvt.rn.{NAMES[dtype].replace('fp', 'f')}" in ptx
+            )  # to the nearest, ties to even
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [("i32", "i32"), ("i64", "i64"), (1, 1)])

@@ -59,13 +59,17 @@ def test_an_unknown_name_lists_what_exists(kind):
     message = rf"^data\.x: no {kind} '{known[0]}_'; allowed: {', '.join(known)}; did you mean '{known[0]}'\?$"
     with pytest.raises(ValueError, match=message):
         registry.check(kind, known[0] + "_", "data.x")
-    with pytest.raises(ValueError, match=rf"^{kind}: no {kind} 'quux'; allowed: {', '.join(known)}"):
+    with pytest.raises(
+        ValueError, match=rf"^{kind}: no {kind} 'quux'; allowed: {', '.join(known)}"
+    ):
         registry.resolve(kind, "quux")
 
 
 def test_nothing_near_is_no_hint():
     assert registry.nearest("zzz", ["beta", "alpha"]) == "allowed: alpha, beta"
-    assert registry.nearest("beto", ["beta", "alpha"]) == "allowed: alpha, beta; did you mean 'beta'?"
+    assert (
+        registry.nearest("beto", ["beta", "alpha"]) == "allowed: alpha, beta; did you mean 'beta'?"
+    )
 
 
 def test_an_unknown_plug_in_point_is_refused():
@@ -79,7 +83,9 @@ def test_a_name_is_registered_once_with_one_meaning():
     assert "mine" in registry.names("loader")
     with pytest.raises(ValueError, match="loader 'mine' is already registered as third_party:Mine"):
         registry.register("loader", "mine", "third_party:Other")
-    with pytest.raises(ValueError, match=r"loader 'dali' is already registered as bench\.data\.dali:DaliLoader"):
+    with pytest.raises(
+        ValueError, match=r"loader 'dali' is already registered as bench\.data\.dali:DaliLoader"
+    ):
         registry.register("loader", "dali", "third_party:Mine")
     assert registry._ENTRIES["loader"]["mine"] == "third_party:Mine"
 
@@ -108,7 +114,13 @@ def test_a_config_imports_modules_before_its_names_are_checked(third_party):
         def thing():
             return 42
     """)
-    overrides = ["--data.source=mine", "--data.loader=mine", "--optim.name=mine", "--schedule.name=mine", "--trackers=[mine]"]
+    overrides = [
+        "--data.source=mine",
+        "--data.loader=mine",
+        "--optim.name=mine",
+        "--schedule.name=mine",
+        "--trackers=[mine]",
+    ]
     with pytest.raises(ValueError, match="no tracker 'mine'"):
         load(EMBEDDED, overrides)
     config = load(EMBEDDED, [*overrides, f"--imports=[{module}]"])
@@ -121,7 +133,10 @@ def test_a_config_imports_modules_before_its_names_are_checked(third_party):
         ("def (", "SyntaxError: invalid syntax"),
         ("import third_party_absent", "ModuleNotFoundError: No module named 'third_party_absent'"),
         ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
-        ("from bench import registry\nregistry.register('loader', 'dali', 'x:y')", "ValueError: loader 'dali' is already"),
+        (
+            "from bench import registry\nregistry.register('loader', 'dali', 'x:y')",
+            "ValueError: loader 'dali' is already",
+        ),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_named(third_party, source, said):

@@ -10,15 +10,28 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.config.load import PLACES, RUN_ROOTS, arm_config, as_dict, dump, known_keys, load, run_digest
+from bench.config.load import (
+    PLACES,
+    RUN_ROOTS,
+    arm_config,
+    as_dict,
+    dump,
+    known_keys,
+    load,
+    run_digest,
+)
 from bench.config.schema import ExperimentConfig
 
 ROOT = Path(__file__).parents[3]
 EMBEDDED = "configs/experiments/embedded.yaml"
 EXPERIMENTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("configs/experiments/*.yaml"))
 RECIPES = sorted(path.relative_to(ROOT) for path in ROOT.glob("configs/weights/*.yaml"))
-SECTIONS = {f.name: f.type for f in dataclasses.fields(ExperimentConfig) if dataclasses.is_dataclass(f.type)}
-LEAVES = [(root, leaf.name) for root, section in SECTIONS.items() for leaf in dataclasses.fields(section)]
+SECTIONS = {
+    f.name: f.type for f in dataclasses.fields(ExperimentConfig) if dataclasses.is_dataclass(f.type)
+}
+LEAVES = [
+    (root, leaf.name) for root, section in SECTIONS.items() for leaf in dataclasses.fields(section)
+]
 # Named, judged or stored by these; what a run computes depends on none of them (the seed stands in the run's id).
 NOT_DECISIVE = {
     "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds", "confirm_looks",
@@ -32,7 +45,9 @@ STUDY: dict[str, Any] = {
     "data": {"source": "digits"}, "schedule": {"lr_warmup_steps": 4},
     "train": {"global_batch_size": 32, "samples": 1024}, "evaluation": {"every_samples": 128},
 }  # fmt: skip
-MANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +58,9 @@ def in_the_root(monkeypatch):
 
 def write(folder: Path, **changes: Any) -> Path:
     path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump({**STUDY, **changes}, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({**STUDY, **changes}, allow_unicode=True, sort_keys=False), encoding="utf-8"
+    )
     return path
 
 
@@ -62,7 +79,9 @@ def leaves(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(config: ExperimentConfig, root: str, leaf: str | None = None) -> ExperimentConfig:
-    value: Any = dataclasses.replace(getattr(config, root), **{leaf: "changed"}) if leaf else "changed"
+    value: Any = (
+        dataclasses.replace(getattr(config, root), **{leaf: "changed"}) if leaf else "changed"
+    )
     return dataclasses.replace(config, **{root: value})
 
 
@@ -78,11 +97,23 @@ def test_layers_base_below_experiment_below_override(tmp_path):
 
 def test_base_documents_every_key_that_has_a_default():
     base = yaml.safe_load(Path("configs/base.yaml").read_text())
-    no_default = {"name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "thresholds"}
+    no_default = {
+        "name",
+        "question",
+        "cost",
+        "command",
+        "expected",
+        "arms",
+        "baseline",
+        "factors",
+        "thresholds",
+    }
     assert set(base) == set(known_keys()) - no_default
     for section in set(SECTIONS) - no_default:
         own = {"arm", "threshold"} if section == "primary" else set()
-        assert set(base[section]) == {f.name for f in dataclasses.fields(SECTIONS[section])} - own, section
+        assert (
+            set(base[section]) == {f.name for f in dataclasses.fields(SECTIONS[section])} - own
+        ), section
 
 
 @pytest.mark.parametrize(
@@ -108,7 +139,11 @@ def test_an_override_is_typed(tmp_path, override, key, value):
 
 def test_overrides_of_lists_and_of_whole_sections(tmp_path):
     config = load(write(tmp_path), ["--thresholds=[0.5, 0.8]", "--primary.threshold=0.8"])
-    assert (config.thresholds, config.primary.threshold, config.primary.alpha) == ((0.5, 0.8), 0.8, 0.05)
+    assert (config.thresholds, config.primary.threshold, config.primary.alpha) == (
+        (0.5, 0.8),
+        0.8,
+        0.05,
+    )
 
 
 def test_the_last_override_holds(tmp_path):
@@ -205,7 +240,9 @@ def test_what_is_wrong_is_refused_in_one_line(tmp_path, override, said):
     assert re.search(said, refusal(write(tmp_path), override))
 
 
-@pytest.mark.parametrize("budgets", ["[1024, 512]", "[512, 512, 1024]", "[100, 1024]", "[128, 512]", "[1024, 2048]"])
+@pytest.mark.parametrize(
+    "budgets", ["[1024, 512]", "[512, 512, 1024]", "[100, 1024]", "[128, 512]", "[1024, 2048]"]
+)
 def test_budgets_are_looks_that_rise_to_the_whole_run(tmp_path, budgets):
     path = write(tmp_path, kind="annealed")
     said = f"budgets: {budgets} must be multiples of evaluation.every_samples 128 that rise to train.samples 1024"
@@ -214,7 +251,9 @@ def test_budgets_are_looks_that_rise_to_the_whole_run(tmp_path, budgets):
 
 
 def test_a_factor_that_starts_alike_does_not_cover_another_key(tmp_path):
-    path = write(tmp_path, factors=["data.pad"], arms={"slow": {}, "fast": {"data.pad_mode": "zero"}})
+    path = write(
+        tmp_path, factors=["data.pad"], arms={"slow": {}, "fast": {"data.pad_mode": "zero"}}
+    )
     assert "arm fast: 'data.pad_mode' is not a declared factor" in refusal(path)
 
 
@@ -227,18 +266,30 @@ def test_an_arm_is_checked_as_a_run(tmp_path):
 
 @pytest.mark.parametrize("steps", [0, 31])
 def test_an_lr_warmup_may_leave_one_step(tmp_path, steps):
-    assert load(write(tmp_path), [f"--schedule.lr_warmup_steps={steps}"]).schedule.lr_warmup_steps == steps
+    assert (
+        load(write(tmp_path), [f"--schedule.lr_warmup_steps={steps}"]).schedule.lr_warmup_steps
+        == steps
+    )
 
 
 @MANY
 @given(batch=st.integers(1, 200), every=st.integers(1, 500), samples=st.integers(1, 3000))
-def test_the_grid_that_a_refusal_names_is_the_nearest_and_is_accepted(tmp_path, batch, every, samples):
+def test_the_grid_that_a_refusal_names_is_the_nearest_and_is_accepted(
+    tmp_path, batch, every, samples
+):
     wanted = {"evaluation.every_samples": (every, batch), "train.samples": (samples, None)}
-    asked = {"train.global_batch_size": batch, "evaluation.every_samples": every, "train.samples": samples}
+    asked = {
+        "train.global_batch_size": batch,
+        "evaluation.every_samples": every,
+        "train.samples": samples,
+    }
     for key, (value, unit) in wanted.items():
         unit = unit or asked["evaluation.every_samples"]
         if value % unit:
-            message = refusal(write(tmp_path, schedule={"lr_warmup_steps": 0}), *(f"--{k}={v}" for k, v in asked.items()))
+            message = refusal(
+                write(tmp_path, schedule={"lr_warmup_steps": 0}),
+                *(f"--{k}={v}" for k, v in asked.items()),
+            )
             assert f"{key}: {value} is no multiple of " in message
             asked[key] = int(re.findall(r"nearest: (\d+)$", message)[0])
             multiples = [unit * n for n in range(1, value // unit + 2)]
@@ -319,14 +370,21 @@ def test_an_arm_is_the_shared_config_with_its_overrides_and_nothing_else():
     before = as_dict(config)
     for arm, overrides in config.arms.items():
         own, shared = as_dict(arm_config(config, arm)), as_dict(config)
-        different = {key: value for key, value in leaves(own).items() if value != leaves(shared)[key]}
+        different = {
+            key: value for key, value in leaves(own).items() if value != leaves(shared)[key]
+        }
         assert different == overrides
-        assert {key: own[key] for key in own if key not in SECTIONS} == {key: shared[key] for key in own if key not in SECTIONS}
+        assert {key: own[key] for key in own if key not in SECTIONS} == {
+            key: shared[key] for key in own if key not in SECTIONS
+        }
     assert as_dict(config) == before
 
 
 def test_yaml_round_trips(tmp_path):
-    for config in (load(EMBEDDED), load(write(tmp_path, question="Größer als π?"), ["--optim.lr=1e-7", "--wandb.tags=['1']"])):
+    for config in (
+        load(EMBEDDED),
+        load(write(tmp_path, question="Größer als π?"), ["--optim.lr=1e-7", "--wandb.tags=['1']"]),
+    ):
         text = dump(as_dict(config))
         assert yaml.safe_load(text) == as_dict(config)
         again = tmp_path / "again.yaml"
@@ -341,7 +399,10 @@ def test_every_key_is_decisive_or_known_not_to_be():
     assert not NOT_DECISIVE & set(RUN_ROOTS)
 
 
-@pytest.mark.parametrize(("root", "leaf"), [leaf for leaf in LEAVES if leaf[0] in RUN_ROOTS and ".".join(leaf) not in PLACES])
+@pytest.mark.parametrize(
+    ("root", "leaf"),
+    [leaf for leaf in LEAVES if leaf[0] in RUN_ROOTS and ".".join(leaf) not in PLACES],
+)
 def test_the_digest_changes_with_every_decisive_key(root, leaf):
     config = load(EMBEDDED)
     assert run_digest(changed(config, root, leaf)) != run_digest(config)
@@ -353,7 +414,9 @@ def test_the_digest_changes_with_every_decisive_value(root):
     assert run_digest(changed(config, root)) != run_digest(config)
 
 
-@pytest.mark.parametrize("key", [*sorted(NOT_DECISIVE), *PLACES, "hardware.loader_threads", "wandb.tags"])
+@pytest.mark.parametrize(
+    "key", [*sorted(NOT_DECISIVE), *PLACES, "hardware.loader_threads", "wandb.tags"]
+)
 def test_the_digest_does_not_change_with_names_and_places(key):
     config = load(EMBEDDED)
     other = changed(config, *key.split("."))
@@ -362,7 +425,10 @@ def test_the_digest_does_not_change_with_names_and_places(key):
 
 
 def test_a_digest_is_of_values_not_of_how_they_are_written():
-    written = [run_digest(load(EMBEDDED, [f"--optim.lr={lr}"])) for lr in ("1e-2", "0.01", "1.0e-2", "'0.01'", "10e-3")]
+    written = [
+        run_digest(load(EMBEDDED, [f"--optim.lr={lr}"]))
+        for lr in ("1e-2", "0.01", "1.0e-2", "'0.01'", "10e-3")
+    ]
     assert len(set(written)) == 1
     assert re.fullmatch(r"[0-9a-f]{8}", written[0])
     assert run_digest(load(EMBEDDED), "0.1") != run_digest(load(EMBEDDED), "0.2")

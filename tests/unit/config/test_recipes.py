@@ -12,10 +12,22 @@ from tests.unit.config.test_load import refusal, write
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["--finetune.layers=head", "--finetune.head_first_steps=2"], "2 of 32 steps leave nothing for finetune.layers head"),
-        (["--train.accumulate_steps=2", "--data.last_batch=partial"], "data.last_batch: .* cannot be cut into 2 equal parts"),
-        (["--weights.stem=crop"], "weights.stem: 'crop' makes a 3x3 stem, model.stem is 'stock'; allowed: null"),
-        (["--train.stop_patience=3", "--kind=annealed"], "train.stop_patience: 3 would end an annealed run before its schedule"),
+        (
+            ["--finetune.layers=head", "--finetune.head_first_steps=2"],
+            "2 of 32 steps leave nothing for finetune.layers head",
+        ),
+        (
+            ["--train.accumulate_steps=2", "--data.last_batch=partial"],
+            "data.last_batch: .* cannot be cut into 2 equal parts",
+        ),
+        (
+            ["--weights.stem=crop"],
+            "weights.stem: 'crop' makes a 3x3 stem, model.stem is 'stock'; allowed: null",
+        ),
+        (
+            ["--train.stop_patience=3", "--kind=annealed"],
+            "train.stop_patience: 3 would end an annealed run before its schedule",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(tmp_path, overrides, said):
@@ -24,25 +36,40 @@ def test_keys_that_contradict_each_other_are_refused(tmp_path, overrides, said):
 
 def test_a_layer_of_learning_rates_is_for_the_arms_that_there_are(tmp_path):
     """As `bench tune` writes it, under the experiment; references were stored of other rates."""
-    study, layer = write(tmp_path, reference={"slow": [1.0]}, arms={"slow": {}, "fast": {}}), tmp_path / "tuned.yaml"
+    study, layer = (
+        write(tmp_path, reference={"slow": [1.0]}, arms={"slow": {}, "fast": {}}),
+        tmp_path / "tuned.yaml",
+    )
     layer.write_text("arms:\n  fast: {optim.lr: 0.01}\n")
     config = load(study, [f"--layer={layer}"])
     assert (config.arms, config.reference) == ({"slow": {}, "fast": {"optim.lr": 0.01}}, {})
     assert load(study).reference == {"slow": (1.0,)}
     layer.write_text("arms:\n  fsat: {optim.lr: 0.01}\n")
-    assert "no arm 'fsat'; allowed: fast, slow; did you mean 'fast'?" in refusal(study, f"--layer={layer}")
+    assert "no arm 'fsat'; allowed: fast, slow; did you mean 'fast'?" in refusal(
+        study, f"--layer={layer}"
+    )
     layer.write_text("arms:\n  fast: {optim.lr: 0.01}\n")
     arms = "--arms={slow: {}, fast: {}}"
-    assert refusal(study, f"--layer={layer}", arms) == f"--arms: would hide the arms of layer {layer}; give one of the two"
+    assert (
+        refusal(study, f"--layer={layer}", arms)
+        == f"--arms: would hide the arms of layer {layer}; give one of the two"
+    )
     assert load(study, [arms]).arms == {"slow": {}, "fast": {}}
 
 
 def test_weights_of_a_stock_stem_serve_a_3x3_one_that_says_how(tmp_path):
     (tmp_path / "of_weights").mkdir()
     recipe = write(tmp_path / "of_weights", model={"name": "resnet18"})
-    own = {"weights.source": "self", "weights.recipe": str(recipe), "model.name": "resnet18", "model.stem": "3x3"}
+    own = {
+        "weights.source": "self",
+        "weights.recipe": str(recipe),
+        "model.name": "resnet18",
+        "model.stem": "3x3",
+    }
     arms = {"slow": {}, "fast": {**own, "weights.stem": "resample"}, "lost": own}
     config = load(write(tmp_path, arms=arms, factors=["weights", "model", "optim.lr"]))
     assert recipe_run(arm_config(config, "fast")).config.model.stem == "stock"
-    with pytest.raises(ValueError, match=r"trains 'resnet18' \(stock stem\), the arm needs 'resnet18' \(3x3 stem\)"):
+    with pytest.raises(
+        ValueError, match=r"trains 'resnet18' \(stock stem\), the arm needs 'resnet18' \(3x3 stem\)"
+    ):
         recipe_run(arm_config(config, "lost"))

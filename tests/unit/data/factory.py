@@ -54,7 +54,9 @@ def shuffled(split: Split, seed: int) -> Split:
 
 def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, fractions of 255, from exact counts of the 256 values."""
-    counts = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)])
+    counts = np.stack(
+        [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]
+    )
     values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ values
     return mean, np.sqrt(shares @ values**2 - mean**2)
@@ -70,7 +72,9 @@ def write_parquet(path: Path, encoded: list[bytes | None], labels: list[int | No
     path.parent.mkdir(parents=True, exist_ok=True)
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     rows = [{"bytes": file, "path": None} for file in encoded]
-    pq.write_table(pa.table({"img": pa.array(rows, image), "label": pa.array(labels, pa.int64())}), path)
+    pq.write_table(
+        pa.table({"img": pa.array(rows, image), "label": pa.array(labels, pa.int64())}), path
+    )
 
 
 def write_hugging_face(folder: Path, train: Split, test: Split) -> None:
@@ -82,14 +86,21 @@ def write_hugging_face(folder: Path, train: Split, test: Split) -> None:
 def in_batches(train: Split, test: Split) -> dict[str, Split]:
     """The six files' contents by their names."""
     rows = np.array_split(np.arange(len(train.labels)), 5)
-    return {f"data_batch_{i}": train.take(held) for i, held in enumerate(rows, start=1)} | {"test_batch": test}
+    return {f"data_batch_{i}": train.take(held) for i, held in enumerate(rows, start=1)} | {
+        "test_batch": test
+    }
 
 
 def write_batches(folder: Path, train: Split, test: Split) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in in_batches(train, test).items():
         names = [f"image_{i:06d}.png".encode() for i in range(len(split.labels))]
-        batch = {b"batch_label": name.encode(), b"labels": split.labels.tolist(), b"data": planes(split), b"filenames": names}
+        batch = {
+            b"batch_label": name.encode(),
+            b"labels": split.labels.tolist(),
+            b"data": planes(split),
+            b"filenames": names,
+        }
         with (folder / name).open("wb") as file:
             Python2Pickler(file, protocol=2).dump(batch)
 
@@ -113,10 +124,15 @@ def write_records(folder: Path, train: Split, test: Split) -> None:
         (folder / f"{name}.bin").write_bytes(records.tobytes())
 
 
-def write_archive(path: Path, folder: str, write: Callable[[Path, Split, Split], None], train: Split, test: Split) -> None:
+def write_archive(
+    path: Path, folder: str, write: Callable[[Path, Split, Split], None], train: Split, test: Split
+) -> None:
     """A tar.gz of what `write` writes, below `folder`, with the originals' extra files, as tarfile does it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as held, tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
+    with (
+        TemporaryDirectory() as held,
+        tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive,
+    ):
         write(Path(held) / folder, train, test)
         (Path(held) / folder / "readme.html").write_text("<a>")
         (Path(held) / folder / "batches.meta").write_bytes(b"")
@@ -130,7 +146,9 @@ class Python2Pickler(pickle._Pickler):
 
     def save_bytes(self, text):
         short = len(text) < 256
-        self.write((b"U" + bytes([len(text)]) if short else b"T" + struct.pack("<i", len(text))) + text)
+        self.write(
+            (b"U" + bytes([len(text)]) if short else b"T" + struct.pack("<i", len(text))) + text
+        )
         self.memoize(text)
 
     def save_text(self, text):

@@ -18,7 +18,9 @@ class Site:
     ranges: bool = True  # False: Range is ignored
     chunked: bool = False  # no Content-Length
     content_range: str | None = None  # a wrong one, answered to a Range
-    cuts: list[int] = field(default_factory=list)  # so many bytes of the first, second, ... answer, then it breaks off
+    cuts: list[int] = field(
+        default_factory=list
+    )  # so many bytes of the first, second, ... answer, then it breaks off
     hang_after: int | None = None  # so many bytes; -1: before the headers
     drip: tuple[int, float] | None = None  # so many bytes at a time, so many seconds apart
     endless: bool = False  # the content over and over
@@ -85,15 +87,30 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(site.status, {"Content-Length": 3})
             self.wfile.write(b"no\n")
         else:
-            self._content(site, int(re.match(r"bytes=(\d+)-$", self.asked.range)[1]) if self.asked.range and site.ranges else 0)
+            self._content(
+                site,
+                int(re.match(r"bytes=(\d+)-$", self.asked.range)[1])
+                if self.asked.range and site.ranges
+                else 0,
+            )
 
     def _content(self, site: Site, start: int) -> None:
         total, body = len(site.content), site.content[start:]
         if start and start >= total:
             self._head(416, {"Content-Range": f"bytes */{total}", "Content-Length": 0})
             return
-        length = {"Transfer-Encoding": "chunked"} if site.chunked else {} if site.endless else {"Content-Length": len(body)}
-        spans = {"Content-Range": site.content_range or f"bytes {start}-{total - 1}/{total}"} if start else {}
+        length = (
+            {"Transfer-Encoding": "chunked"}
+            if site.chunked
+            else {}
+            if site.endless
+            else {"Content-Length": len(body)}
+        )
+        spans = (
+            {"Content-Range": site.content_range or f"bytes {start}-{total - 1}/{total}"}
+            if start
+            else {}
+        )
         self._head(206 if start else 200, length | spans)
         while site.endless:
             self._send(body, site)

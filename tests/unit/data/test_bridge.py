@@ -25,7 +25,9 @@ def test_each_for_is_an_epoch(name):
         assert len(loader) == 7
         epochs = [[batch.samples.tolist() for batch in loader] for _ in range(3)]
     assert [len(epoch) for epoch in epochs] == [7, 7, 7]
-    assert list(itertools.chain(*epochs)) == [make_order().rows(step).samples.tolist() for step in range(21)]
+    assert list(itertools.chain(*epochs)) == [
+        make_order().rows(step).samples.tolist() for step in range(21)
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +79,9 @@ def test_closing_ends_the_worker_processes():
 def kill_workers_and_go_on(loader: EpochLoader) -> None:
     """torch raises in its signal's handler, wherever that strikes, or when it misses the worker."""
     next(iter(loader))
-    worker = multiprocessing.active_children()[0]  # one, so that no second signal strikes after the test
+    worker = multiprocessing.active_children()[
+        0
+    ]  # one, so that no second signal strikes after the test
     worker.kill()
     worker.join()
     for _ in range(99):
@@ -98,7 +102,11 @@ def test_a_worker_that_dies_is_an_error_within_seconds():
         ("dali", {"batch_size": 7, "world_size": 2}, "7 does not divide over 2 processes"),
         ("dali", {"cutout": 9}, "data.cutout: 9 is too much for images of 8x10"),
         ("dali", {"batch_size": 46}, "46 is more than the 45 training images"),
-        ("torch", {"batch_size": 8, "world_size": 2, "last_batch": "partial"}, "leaves 5 of 45 images"),
+        (
+            "torch",
+            {"batch_size": 8, "world_size": 2, "last_batch": "partial"},
+            "leaves 5 of 45 images",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(name, changes, told):

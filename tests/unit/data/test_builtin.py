@@ -30,7 +30,9 @@ def test_splits(data):
 
 def test_splits_share_no_image(data):
     """No two of the 1,797 images are equal, neither as published nor enlarged."""
-    seen = [image.tobytes() for split in (data.train, data.val, data.test) for image in split.images]
+    seen = [
+        image.tobytes() for split in (data.train, data.val, data.test) for image in split.images
+    ]
     assert len(set(seen)) == len(seen) == 1797
 
 
@@ -59,7 +61,8 @@ def test_labels_belong_to_their_images(data):
 
     published = load_digits()
     label_of = {
-        builtin.enlarge(image[None]).tobytes(): label for image, label in zip(published.images, published.target, strict=True)
+        builtin.enlarge(image[None]).tobytes(): label
+        for image, label in zip(published.images, published.target, strict=True)
     }
     for split in (data.train, data.val, data.test):
         assert [label_of[image.tobytes()] for image in split.images] == split.labels.tolist()

@@ -70,7 +70,11 @@ def test_files_sha256_is_of_names_bytes_and_order_not_of_the_place(tmp_path):
     (tmp_path / "b" / "y").write_text("other")
     digests += [cache.files_sha256([tmp_path / "b" / "x", tmp_path / "b" / "y"])]
     digests += [cache.files_sha256([tmp_path / "a" / "x", tmp_path / "a" / "y"], tmp_path)]
-    assert digests[0] == digests[1] == cache.files_sha256([tmp_path / "a" / "x", tmp_path / "a" / "y"], tmp_path / "a")
+    assert (
+        digests[0]
+        == digests[1]
+        == cache.files_sha256([tmp_path / "a" / "x", tmp_path / "a" / "y"], tmp_path / "a")
+    )
     assert len(set(digests)) == 4
 
 
@@ -119,7 +123,9 @@ DAMAGE = {
     "no images": lambda at: repack(at, test_images=None),
     "no digest": lambda at: repack(at, sha256=None),
     "fewer pools": lambda at: repack(at, test_images=None, test_labels=None),
-    "no pools": lambda at: repack(at, **dict.fromkeys(("train_images", "train_labels", "test_images", "test_labels"))),
+    "no pools": lambda at: repack(
+        at, **dict.fromkeys(("train_images", "train_labels", "test_images", "test_labels"))
+    ),
     "another format": lambda at: np.save(at.open("wb"), build().train.images),
     "no file": Path.unlink,
 }
@@ -152,7 +158,9 @@ def test_a_failed_write_leaves_nothing(root, monkeypatch):
 def test_everything_is_synced_before_it_is_named(root, monkeypatch):
     steps = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (steps.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (steps.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file))
+    )
     monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(f"-> {b}"), replace(a, b)))
     cache.load(SOURCE, build)
     building, named, folder = steps
@@ -188,7 +196,9 @@ def race(root: str, locks: bool, barrier, answers) -> None:
 def test_two_processes_at_once(root, locks):
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(2), context.Queue()
-    both = [context.Process(target=race, args=(str(root), locks, barrier, answers)) for _ in range(2)]
+    both = [
+        context.Process(target=race, args=(str(root), locks, barrier, answers)) for _ in range(2)
+    ]
     for process in both:
         process.start()
     digests, built = zip(*(answers.get(timeout=60) for _ in both), strict=True)

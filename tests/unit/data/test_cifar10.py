@@ -86,17 +86,25 @@ def test_every_layout_gives_the_same_dataset(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     data = load(tmp_path / "data")
     pools = gather(TRAIN, TEST)
-    assert same(data, cifar10.Dataset(**{**vars(data), "sha256": pools.sha256, **cifar10.cut(pools, val=4)}))
+    assert same(
+        data, cifar10.Dataset(**{**vars(data), "sha256": pools.sha256, **cifar10.cut(pools, val=4)})
+    )
     assert [len(s.labels) for s in (data.train, data.val, data.test)] == [36, 4, 8]
-    assert data.name == ("cifar10" if layout in PROVEN else f"cifar10-unverified:{content_sha256(TRAIN, TEST)[:12]}")
+    assert data.name == (
+        "cifar10" if layout in PROVEN else f"cifar10-unverified:{content_sha256(TRAIN, TEST)[:12]}"
+    )
     assert (data.train.images.dtype, data.train.labels.dtype) == (np.uint8, np.int64)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.sampled_from(sorted(LAYOUTS)), st.permutations(range(40)), st.permutations(range(8)))
 def test_row_order_makes_no_difference_in_any_layout(layout, train_rows, test_rows):
     with TemporaryDirectory() as folder:
-        LAYOUTS[layout](Path(folder), TRAIN.take(np.array(train_rows)), TEST.take(np.array(test_rows)))
+        LAYOUTS[layout](
+            Path(folder), TRAIN.take(np.array(train_rows)), TEST.take(np.array(test_rows))
+        )
         assert load(Path(folder)).sha256 == content_sha256(TRAIN, TEST)
 
 
@@ -116,14 +124,19 @@ def test_shards_of_too_many_images_in_all(tmp_path, monkeypatch):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     monkeypatch.setattr(cifar10, "MAX_IMAGES", 47)
     with pytest.raises(
-        ValueError, match=rf"{TEST_FILE} is damaged or no file of CIFAR-10: with it there are 48 images; at most 47; accepted: "
+        ValueError,
+        match=rf"{TEST_FILE} is damaged or no file of CIFAR-10: with it there are 48 images; at most 47; accepted: ",
     ):
         load(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
     ("below", "write"),
-    [("plain_text", write_hugging_face), (PYTHON.folder, write_original_batches), (BINARY.folder, write_records)],
+    [
+        ("plain_text", write_hugging_face),
+        (PYTHON.folder, write_original_batches),
+        (BINARY.folder, write_records),
+    ],
 )
 def test_files_may_lie_one_folder_below(tmp_path, monkeypatch, below, write):
     write(tmp_path / "data" / below, TRAIN, TEST)
@@ -131,7 +144,9 @@ def test_files_may_lie_one_folder_below(tmp_path, monkeypatch, below, write):
     assert cifar10.load(data_config()).sha256 == content_sha256(TRAIN, TEST)
 
 
-@pytest.mark.parametrize(("packed", "write"), [(PYTHON, write_python_archive), (BINARY, write_binary_archive)])
+@pytest.mark.parametrize(
+    ("packed", "write"), [(PYTHON, write_python_archive), (BINARY, write_binary_archive)]
+)
 def test_an_archive_may_be_named_itself(tmp_path, monkeypatch, packed, write):
     write(tmp_path, TRAIN, TEST)
     assert load(tmp_path / packed.archive).sha256 == content_sha256(TRAIN, TEST)
@@ -153,7 +168,9 @@ def test_of_several_layouts_the_one_that_proves_most_is_read(tmp_path, first):
     assert load(tmp_path / "data").sha256 == content_sha256(TRAIN, TEST)
 
 
-@pytest.mark.parametrize(("layout", "reader"), [("parquet", "decode_image"), ("python archive", "tarfile")])
+@pytest.mark.parametrize(
+    ("layout", "reader"), [("parquet", "decode_image"), ("python archive", "tarfile")]
+)
 def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     first = load(tmp_path / "data")
@@ -168,11 +185,15 @@ def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
 def test_known_md5s_prove_the_original_and_nothing_else_is_read(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     known = dict(cifar10.KNOWN_MD5)
-    flipped = Split(images=TRAIN.images ^ (np.arange(40) == 7).astype(np.uint8)[:, None, None, None], labels=TRAIN.labels)
+    flipped = Split(
+        images=TRAIN.images ^ (np.arange(40) == 7).astype(np.uint8)[:, None, None, None],
+        labels=TRAIN.labels,
+    )
     LAYOUTS[layout](tmp_path / "other", flipped, TEST)
     cifar10.KNOWN_MD5.update(known)
     with pytest.raises(
-        ValueError, match=r"its md5 is [0-9a-f]{32}, not [0-9a-f]{32} as published, so it was not opened; accepted: "
+        ValueError,
+        match=r"its md5 is [0-9a-f]{32}, not [0-9a-f]{32} as published, so it was not opened; accepted: ",
     ):
         load(tmp_path / "other")
     assert load(tmp_path / "data").name == "cifar10"
@@ -215,7 +236,11 @@ def test_a_download_is_kept_and_read_again(tmp_path, network):
 
 
 def test_what_is_fetched_is_the_archive_that_is_proven():
-    assert cifar10.ARCHIVE.md5 == cifar10.KNOWN_MD5[cifar10.ARCHIVE.name] == "c58f30108f718f92721af3b95e74349a"
+    assert (
+        cifar10.ARCHIVE.md5
+        == cifar10.KNOWN_MD5[cifar10.ARCHIVE.name]
+        == "c58f30108f718f92721af3b95e74349a"
+    )
     assert cifar10.ARCHIVE.size_bytes == 170_498_071
 
 
@@ -225,9 +250,15 @@ def test_a_named_folder_is_never_replaced_by_a_download(tmp_path, monkeypatch, n
     (tmp_path / "empty").mkdir()
     for name in ("nowhere", "empty"):
         monkeypatch.setenv("CIFAR10_DIR", str(tmp_path / name))
-        with pytest.raises(ValueError, match=f"{name} .data.dir or CIFAR10_DIR. holds no CIFAR-10: found nothing"):
+        with pytest.raises(
+            ValueError, match=f"{name} .data.dir or CIFAR10_DIR. holds no CIFAR-10: found nothing"
+        ):
             cifar10.load(
-                data_config(dir=str(tmp_path / name) if named == "data.dir" else None, download=True, urls=("http://a",))
+                data_config(
+                    dir=str(tmp_path / name) if named == "data.dir" else None,
+                    download=True,
+                    urls=("http://a",),
+                )
             )
     assert network == []
 
@@ -238,7 +269,9 @@ def test_neither_here_nor_to_be_fetched(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cifar10, "fetch", fetch)
     ways = r": name its folder or archive in data\.dir or CIFAR10_DIR, or a mirror of cifar-10-python\.tar\.gz in data\.urls"
-    with pytest.raises(ValueError, match=rf"not here \(http://a: no route; http://b: HTTP 404\){ways}") as failed:
+    with pytest.raises(
+        ValueError, match=rf"not here \(http://a: no route; http://b: HTTP 404\){ways}"
+    ) as failed:
         cifar10.load(data_config(download=True, urls=("http://a", "http://b")))
     assert "\n" not in str(failed.value)
     with pytest.raises(ValueError, match=rf"not here \(data\.download is false\){ways}"):
@@ -246,11 +279,16 @@ def test_neither_here_nor_to_be_fetched(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("name", ["file", "cifar-10.tar.gz", "cifar-10-matlab.tar.gz", "data_batch_1"])
+@pytest.mark.parametrize(
+    "name", ["file", "cifar-10.tar.gz", "cifar-10-matlab.tar.gz", "data_batch_1"]
+)
 def test_a_file_of_another_name(tmp_path, monkeypatch, name):
     (tmp_path / name).write_text("")
     monkeypatch.setenv("CIFAR10_DIR", str(tmp_path / name))
-    with pytest.raises(ValueError, match=rf"{name} .data.dir or CIFAR10_DIR. holds no CIFAR-10: found nothing; accepted: "):
+    with pytest.raises(
+        ValueError,
+        match=rf"{name} .data.dir or CIFAR10_DIR. holds no CIFAR-10: found nothing; accepted: ",
+    ):
         cifar10.load(data_config())
 
 
@@ -263,7 +301,10 @@ def test_folder_with_something_else(tmp_path):
         load(tmp_path / "data")
 
 
-@pytest.mark.parametrize(("name", "write"), [(x, write_batches) for x in BATCHES] + [(x, write_records) for x in BINARY.files])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [(x, write_batches) for x in BATCHES] + [(x, write_records) for x in BINARY.files],
+)
 def test_a_batch_is_missing(tmp_path, name, write):
     write(tmp_path / "data", TRAIN, TEST)
     (tmp_path / "data" / name).unlink()
@@ -290,7 +331,9 @@ def test_a_huge_file_is_not_even_hashed(tmp_path, monkeypatch, name):
         file.truncate(1 << 40)  # takes no space
     monkeypatch.setattr(cifar10.cache, "files_sha256", lambda _: pytest.fail("hashed"))
     most = {PYTHON.archive: 256 << 20, TRAIN_FILE: 1 << 30, BATCHES[0]: 32 << 20}[name]
-    with pytest.raises(ValueError, match=rf"{name} has {1 << 40} bytes; at most {most}; accepted: "):
+    with pytest.raises(
+        ValueError, match=rf"{name} has {1 << 40} bytes; at most {most}; accepted: "
+    ):
         load(tmp_path)
 
 
@@ -299,23 +342,37 @@ def test_a_truncated_parquet(tmp_path, keep):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     path = tmp_path / "data" / TRAIN_FILE
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=f"{TRAIN_FILE} is damaged or no file of CIFAR-10: .*; accepted: "):
+    with pytest.raises(
+        ValueError, match=f"{TRAIN_FILE} is damaged or no file of CIFAR-10: .*; accepted: "
+    ):
         load(tmp_path / "data")
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert not [
+        path
+        for path in (tmp_path / "cache").rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    ]
 
 
 @pytest.mark.parametrize(
-    "content", [{"image": [1], "label": [1]}, {"img": [b"x"], "label": [1]}, {"img": [{"a": b""}], "label": [1]}]
+    "content",
+    [
+        {"image": [1], "label": [1]},
+        {"img": [b"x"], "label": [1]},
+        {"img": [{"a": b""}], "label": [1]},
+    ],
 )
 def test_a_parquet_of_something_else(tmp_path, content):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     pq.write_table(pa.table(content), tmp_path / "data" / TEST_FILE)
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*; accepted: "):
+    with pytest.raises(
+        ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*; accepted: "
+    ):
         load(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"), [("MAX_IMAGES", "60001 rows"), ("MAX_PARQUET_BYTES", "in [0-9]+ bytes; at most .* in 1000")]
+    ("limit", "told"),
+    [("MAX_IMAGES", "60001 rows"), ("MAX_PARQUET_BYTES", "in [0-9]+ bytes; at most .* in 1000")],
 )
 def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
@@ -324,7 +381,9 @@ def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told)
         monkeypatch.setattr(cifar10, "decode_image", lambda _: pytest.fail("read"))
     else:
         monkeypatch.setattr(cifar10, limit, 1000)
-    with pytest.raises(ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{told}.*; accepted: "):
+    with pytest.raises(
+        ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{told}.*; accepted: "
+    ):
         load(tmp_path / "data")
 
 
@@ -332,18 +391,29 @@ def test_a_parquet_that_repeats_a_large_value(tmp_path):
     """50,000 times 8 MB from a file of 0.4 MB."""
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     images = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000), pa.array([bytes(8_000_000)]))
-    held = pa.StructArray.from_arrays([images.cast(pa.dictionary(pa.int32(), pa.binary()))], names=["bytes"])
+    held = pa.StructArray.from_arrays(
+        [images.cast(pa.dictionary(pa.int32(), pa.binary()))], names=["bytes"]
+    )
     table = pa.table({"img": held, "label": [0] * 50_000})
     pq.write_table(table, tmp_path / "data" / TEST_FILE, store_schema=False)
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: an image of 8000000 bytes; accepted: "):
+    with pytest.raises(
+        ValueError, match=f"{TEST_FILE} is .*: an image of 8000000 bytes; accepted: "
+    ):
         load(tmp_path / "data")
     assert pa.default_memory_pool().max_memory() < 500_000_000
 
 
 def claimed_png(side: int) -> bytes:
     """A PNG whose header claims an image of side x side RGB pixels, and which holds none."""
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
-    packed = [struct.pack(">I", len(raw)) + name + raw + struct.pack(">I", zlib.crc32(name + raw)) for name, raw in chunks]
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    )
+    packed = [
+        struct.pack(">I", len(raw)) + name + raw + struct.pack(">I", zlib.crc32(name + raw))
+        for name, raw in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
@@ -377,7 +447,9 @@ def test_a_wrong_label(tmp_path, label):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     files = [encode(image) for image in TEST.images[:2]]
     write_parquet(tmp_path / "data" / TEST_FILE, files, [0, label])
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*label.*; accepted: "):
+    with pytest.raises(
+        ValueError, match=f"{TEST_FILE} is damaged or no file of CIFAR-10: .*label.*; accepted: "
+    ):
         load(tmp_path / "data")
 
 
@@ -389,9 +461,17 @@ def test_real_images(capsys):
         data = cifar10.load(data_config(dir=REAL))
         seconds.append(time.perf_counter() - start)
     with capsys.disabled():
-        print(f"\nCIFAR-10: decoded in {seconds[0]:.1f} s, from the cache in {seconds[1]:.2f} s, {data.name}")
-    assert [len(split.labels) for split in (data.train, data.val, data.test)] == [45_000, 5_000, 10_000]
-    assert np.bincount(np.concatenate([data.train.labels, data.val.labels])).tolist() == [5_000] * 10
+        print(
+            f"\nCIFAR-10: decoded in {seconds[0]:.1f} s, from the cache in {seconds[1]:.2f} s, {data.name}"
+        )
+    assert [len(split.labels) for split in (data.train, data.val, data.test)] == [
+        45_000,
+        5_000,
+        10_000,
+    ]
+    assert (
+        np.bincount(np.concatenate([data.train.labels, data.val.labels])).tolist() == [5_000] * 10
+    )
     assert np.bincount(data.test.labels).tolist() == [1_000] * 10
     assert data.name in ("cifar10", f"cifar10-unverified:{data.sha256[:12]}")
     mean, std = moments(data.train.images)

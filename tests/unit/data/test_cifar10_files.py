@@ -40,7 +40,11 @@ def refused(tmp_path):
     """Load tmp_path/data and match the sentence; all of tmp_path, with the cache (its empty locks apart), stays as it was."""
 
     def tree():
-        return {p: p.lstat().st_mtime_ns for p in tmp_path.rglob("*") if not (p.is_dir() or p.suffix == ".lock")}
+        return {
+            p: p.lstat().st_mtime_ns
+            for p in tmp_path.rglob("*")
+            if not (p.is_dir() or p.suffix == ".lock")
+        }
 
     def check(match: str) -> None:
         before, start = tree(), time.monotonic()
@@ -82,7 +86,9 @@ def write_python_archive(folder: Path, train: Split, test: Split) -> None:
 
 def write_tar(tmp_path: Path, parts: list[bytes]) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / PYTHON.archive).write_bytes(gzip.compress(b"".join(parts) + bytes(1024), 1))
+    (tmp_path / "data" / PYTHON.archive).write_bytes(
+        gzip.compress(b"".join(parts) + bytes(1024), 1)
+    )
 
 
 # Files whose published md5 is known
@@ -95,8 +101,14 @@ def unopened(tmp_path, refused, monkeypatch):
     def check(name: str) -> None:
         raw, loads = (tmp_path / "data" / name).read_bytes(), pickle.loads
         monkeypatch.setattr(tarfile, "open", lambda **_: pytest.fail("opened"))
-        monkeypatch.setattr(pickle, "loads", lambda held, **how: pytest.fail("opened") if held == raw else loads(held, **how))
-        refused(rf"{name} is damaged or no file of CIFAR-10: its md5 is [0-9a-f]{{32}}, not [0-9a-f]{{32}} as published, so ")
+        monkeypatch.setattr(
+            pickle,
+            "loads",
+            lambda held, **how: pytest.fail("opened") if held == raw else loads(held, **how),
+        )
+        refused(
+            rf"{name} is damaged or no file of CIFAR-10: its md5 is [0-9a-f]{{32}}, not [0-9a-f]{{32}} as published, so "
+        )
 
     return check
 
@@ -174,13 +186,18 @@ def test_what_is_opened_are_the_bytes_whose_md5_was_taken(tmp_path, monkeypatch,
         return raw
 
     monkeypatch.setattr(Path, "read_bytes", read_once)
-    assert cifar10.load(data_config(dir=str(tmp_path / "data"))).sha256 == content_sha256(TRAIN, TEST)
+    assert cifar10.load(data_config(dir=str(tmp_path / "data"))).sha256 == content_sha256(
+        TRAIN, TEST
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_what_an_earlier_reader_kept_proves_nothing(tmp_path, unopened):
     write_batches(tmp_path / "data", TRAIN, TEST)
-    cache.load(cache.files_sha256([tmp_path / "data" / name for name in PYTHON.files]), lambda: gather(TRAIN, TEST))
+    cache.load(
+        cache.files_sha256([tmp_path / "data" / name for name in PYTHON.files]),
+        lambda: gather(TRAIN, TEST),
+    )
     unopened("data_batch_1")
 
 

@@ -9,7 +9,14 @@ from tests.unit.data.test_loaders import HEIGHT, WIDTH, make_spec
 
 def serialized(device: str, **how) -> bytes:
     """The graph for a device, built where there is no GPU and never run."""
-    pipeline = build_pipeline(iter(()), make_spec(**how), batch_size=4, size=(HEIGHT, WIDTH), device=device, device_id=None)
+    pipeline = build_pipeline(
+        iter(()),
+        make_spec(**how),
+        batch_size=4,
+        size=(HEIGHT, WIDTH),
+        device=device,
+        device_id=None,
+    )
     return pipeline.serialize()
 
 
@@ -30,5 +37,8 @@ def test_the_gpu_graph_is_the_cpu_graph_with_transfers(dtype, cutout):
 
 
 def test_a_dtype_that_dali_does_not_give_is_refused():
-    with pytest.raises(ValueError, match=r"data.loader: dali gives torch.float32, torch.float16, not torch.bfloat16"):
+    with pytest.raises(
+        ValueError,
+        match=r"data.loader: dali gives torch.float32, torch.float16, not torch.bfloat16",
+    ):
         serialized("cpu", dtype=torch.bfloat16)

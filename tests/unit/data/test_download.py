@@ -117,15 +117,28 @@ def test_a_cut_transfer_is_gone_on_with(tmp_path, server, capsys, chunked):
 
 
 def test_another_mirror_goes_on(tmp_path, server):
-    get(tmp_path, server.add(CONTENT, cuts=[100_000]), server.add(CONTENT, hang_after=50_000), server.add(CONTENT))
+    get(
+        tmp_path,
+        server.add(CONTENT, cuts=[100_000]),
+        server.add(CONTENT, hang_after=50_000),
+        server.add(CONTENT),
+    )
     assert ranges(server) == [None, "bytes=100000-", "bytes=150000-"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.integers(0, len(CONTENT)), max_size=5), st.lists(st.booleans(), min_size=6, max_size=6))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.integers(0, len(CONTENT)), max_size=5),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+)
 def test_wherever_it_is_cut_the_result_is_the_file(tmp_path_factory, server, cuts, with_ranges):
     folder = tmp_path_factory.mktemp("cut")
-    urls = [server.add(CONTENT, cuts=[cut], ranges=ranges) for cut, ranges in zip(cuts, with_ranges, strict=False)]
+    urls = [
+        server.add(CONTENT, cuts=[cut], ranges=ranges)
+        for cut, ranges in zip(cuts, with_ranges, strict=False)
+    ]
     for url in urls[::2]:
         with suppress(ValueError):
             fetch(FILE, [url], folder)
@@ -155,7 +168,10 @@ def test_a_killed_process_is_gone_on_with(tmp_path, server):
 
 def test_of_processes_that_start_together_one_downloads(tmp_path, server):
     url = server.add(CONTENT, drip=(30_000, 0.1))
-    children = [multiprocessing.get_context("spawn").Process(target=fetch_one, args=(url, tmp_path)) for _ in range(2)]
+    children = [
+        multiprocessing.get_context("spawn").Process(target=fetch_one, args=(url, tmp_path))
+        for _ in range(2)
+    ]
     for child in children:
         child.start()
     for child in children:
@@ -199,7 +215,9 @@ def test_what_earlier_bytes_lead_to(tmp_path, server, part, begun, behaviour, as
     assert ranges(server) == asked
 
 
-@pytest.mark.parametrize("span", ["bytes 0-299999/300000", "bytes 999-299999/300000", "bytes 1000-299999/*", "nonsense"])
+@pytest.mark.parametrize(
+    "span", ["bytes 0-299999/300000", "bytes 999-299999/300000", "bytes 1000-299999/*", "nonsense"]
+)
 def test_another_range_than_asked_for_gives_way_to_the_next(tmp_path, server, part, span):
     part(CONTENT[:1000])
     other = server.add(CONTENT, content_range=span)
@@ -211,7 +229,9 @@ def test_another_range_than_asked_for_gives_way_to_the_next(tmp_path, server, pa
 def test_a_refused_range_is_of_a_shorter_file(tmp_path, server, part):
     part(CONTENT[:-1])
     assert "HTTP 416" in fails(tmp_path, server.add(CONTENT[:-1]))
-    assert (tmp_path / "file.tar.gz.part").stat().st_size == len(CONTENT) - 1  # another mirror may need the last byte only
+    assert (tmp_path / "file.tar.gz.part").stat().st_size == len(
+        CONTENT
+    ) - 1  # another mirror may need the last byte only
 
 
 @pytest.mark.parametrize("begun", [b"", CONTENT[:1000]])
@@ -221,9 +241,14 @@ def test_a_file_of_another_size_is_not_read(tmp_path, server, part, wrong, begun
     part(begun)
     sentence = fails(tmp_path, server.add(wrong, hang_after=0, ranges=with_ranges))
     status, sent = (206, len(wrong) - len(begun)) if begun and with_ranges else (200, len(wrong))
-    assert f"HTTP {status}, {sent} bytes, not the file's {len(CONTENT)} from byte {len(begun)} on" in sentence
+    assert (
+        f"HTTP {status}, {sent} bytes, not the file's {len(CONTENT)} from byte {len(begun)} on"
+        in sentence
+    )
     if begun:
-        assert (tmp_path / "file.tar.gz.part").read_bytes() == begun  # another mirror goes on with it
+        assert (
+            tmp_path / "file.tar.gz.part"
+        ).read_bytes() == begun  # another mirror goes on with it
 
 
 def test_wrong_bytes_give_way_to_the_next(tmp_path, server, capsys):
@@ -281,7 +306,11 @@ def test_a_slow_source_is_waited_for_and_tells_how_far_it_is(tmp_path, server, c
 
 def test_the_first_server_that_answers(server):
     """No body is waited for, and a query is not shown."""
-    hanging, missing, there = server.add(hang_after=-1), server.add(status=404), server.add(CONTENT, hang_after=10)
+    hanging, missing, there = (
+        server.add(hang_after=-1),
+        server.add(status=404),
+        server.add(CONTENT, hang_after=10),
+    )
     assert answering(["ftp://x/y", refused_url(), hanging, missing, there, missing], 0.2) == there
     assert answering([there.replace("//", "//me:secret@"), there + "?token=secret"]) == there
     assert answering([missing, hanging], 0.2) is None
@@ -302,7 +331,10 @@ def test_a_login_is_refused_and_no_secret_is_ever_shown(tmp_path, server, capsys
     assert [part.rpartition(": ")[2].split(" (")[0] for part in sentence.split("; ")] == [
         reason.replace("valid url", "valid url or answer") for reason in reasons.values()
     ]
-    assert not any(secret in sentence + capsys.readouterr().err for secret in ("password", "pass", "word", "rd@"))
+    assert not any(
+        secret in sentence + capsys.readouterr().err
+        for secret in ("password", "pass", "word", "rd@")
+    )
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

@@ -14,19 +14,29 @@ from bench.data.source import Split
 def make_spec(**changes) -> LoaderSpec:
     """Unit statistics: a normalised pixel is the byte itself."""
     how = Augmentation(pad=4, pad_mode="zero", flip="random", cutout=0)
-    base = {"device": torch.device("cpu"), "dtype": torch.float32, "augmentation": how, "threads": 1}
+    base = {
+        "device": torch.device("cpu"),
+        "dtype": torch.float32,
+        "augmentation": how,
+        "threads": 1,
+    }
     return LoaderSpec(**{**base, "mean": (0.0,) * 3, "std": (1 / 255,) * 3, **changes})
 
 
 def numbered(n: int, height: int = 2, width: int = 3) -> Split:
     """Images whose every pixel is their own number (below 256), labels 1,000 more."""
-    images = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, height, width, 3))
+    images = np.broadcast_to(
+        np.arange(n, dtype=np.uint8)[:, None, None, None], (n, height, width, 3)
+    )
     return Split(images=images, labels=np.arange(n) + 1000)
 
 
 def ranks(split: Split, batch_size: int, world_size: int, **changes) -> list[list[EvaluationBatch]]:
     spec = make_spec(**changes)
-    return [list(EvaluationSet(split, spec, batch_size=batch_size, rank=r, world_size=world_size)) for r in range(world_size)]
+    return [
+        list(EvaluationSet(split, spec, batch_size=batch_size, rank=r, world_size=world_size))
+        for r in range(world_size)
+    ]
 
 
 @settings(deadline=None, max_examples=80)
@@ -51,7 +61,11 @@ def test_every_image_counts_exactly_once(n, batch_size, world_size):
 def test_one_shape_and_as_many_batches_on_every_rank(n, batch_size, world_size):
     batches = ranks(numbered(n), batch_size, world_size)
     size = -(-batch_size // world_size)
-    shapes = {(b.images.shape, b.labels.shape, b.counts.shape, b.images.stride()) for rank in batches for b in rank}
+    shapes = {
+        (b.images.shape, b.labels.shape, b.counts.shape, b.images.stride())
+        for rank in batches
+        for b in rank
+    }
     assert shapes == {((size, 3, 2, 3), (size,), (size,), (18, 1, 9, 3))}
     assert {len(rank) for rank in batches} == {-(-n // (world_size * size))}
 
@@ -59,7 +73,11 @@ def test_one_shape_and_as_many_batches_on_every_rank(n, batch_size, world_size):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_dtypes(dtype):
     ((batch,),) = ranks(numbered(3), 4, 1, dtype=dtype)
-    assert (batch.images.dtype, batch.labels.dtype, batch.counts.dtype) == (dtype, torch.int64, torch.bool)
+    assert (batch.images.dtype, batch.labels.dtype, batch.counts.dtype) == (
+        dtype,
+        torch.int64,
+        torch.bool,
+    )
     assert batch.counts.tolist() == [True, True, True, False]
 
 

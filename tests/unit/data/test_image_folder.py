@@ -19,11 +19,15 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
 
 
-def write(folder: Path, count: int, seed: int, size: tuple[int, int] = (16, 16), suffix: str = ".png") -> None:
+def write(
+    folder: Path, count: int, seed: int, size: tuple[int, int] = (16, 16), suffix: str = ".png"
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for number in range(count):
-        Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(folder / f"{seed}_{number}{suffix}")
+        Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(
+            folder / f"{seed}_{number}{suffix}"
+        )
 
 
 @pytest.fixture
@@ -42,8 +46,16 @@ def load(root: Path, **changes) -> Dataset:
 def test_folders_are_classes_and_every_image_is_in_one_split(root):
     dataset = load(root)
     assert dataset.classes == ("cats", "dogs")
-    assert [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)] == [36, 4, 10]
-    held = {image.tobytes(): label for s in (dataset.train, dataset.val) for image, label in zip(s.images, s.labels, strict=True)}
+    assert [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)] == [
+        36,
+        4,
+        10,
+    ]
+    held = {
+        image.tobytes(): label
+        for s in (dataset.train, dataset.val)
+        for image, label in zip(s.images, s.labels, strict=True)
+    }
     assert len(held) == 40
     for path in (root / "train").rglob("*.png"):
         assert dataset.classes[held[np.asarray(Image.open(path)).tobytes()]] == path.parent.name
@@ -54,7 +66,9 @@ def test_without_a_test_folder_a_tenth_is_held_out(root):
     shutil.rmtree(root / "test")
     dataset = load(root)
     assert [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)] == [32, 4, 4]
-    pixels = [image.tobytes() for s in (dataset.train, dataset.val, dataset.test) for image in s.images]
+    pixels = [
+        image.tobytes() for s in (dataset.train, dataset.val, dataset.test) for image in s.images
+    ]
     assert len(set(pixels)) == 40
 
 
@@ -83,8 +97,14 @@ def test_another_size_is_torchvisions_crop_and_resize(tmp_path, width, height):
     square, expected = min(width, height), set()
     for path in (tmp_path / "x").rglob("*.png"):
         middle = transforms.center_crop(Image.open(path), [square, square])
-        expected.add(np.asarray(transforms.resize(middle, [24, 24], interpolation=InterpolationMode.BICUBIC)).tobytes())
-    assert {image.tobytes() for s in (dataset.train, dataset.val, dataset.test) for image in s.images} == expected
+        expected.add(
+            np.asarray(
+                transforms.resize(middle, [24, 24], interpolation=InterpolationMode.BICUBIC)
+            ).tobytes()
+        )
+    assert {
+        image.tobytes() for s in (dataset.train, dataset.val, dataset.test) for image in s.images
+    } == expected
 
 
 def test_formats_and_modes_become_rgb(tmp_path):
@@ -92,7 +112,9 @@ def test_formats_and_modes_become_rgb(tmp_path):
         write(tmp_path / "x" / "train" / name, 10, ord(name))
     grey = tmp_path / "x" / "train" / "a" / "grey.JPG"
     Image.new("L", (16, 16), 100).save(grey)
-    Image.new("RGBA", (16, 16), (1, 2, 3, 255)).save(tmp_path / "x" / "train" / "b" / "deeper.webp", lossless=True)
+    Image.new("RGBA", (16, 16), (1, 2, 3, 255)).save(
+        tmp_path / "x" / "train" / "b" / "deeper.webp", lossless=True
+    )
     (tmp_path / "x" / "train" / "a" / "notes.txt").write_text("no image")
     dataset = load(tmp_path / "x")
     images = np.concatenate([dataset.train.images, dataset.val.images, dataset.test.images])
@@ -156,18 +178,30 @@ def oblong(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (break_class, r"train: found 1 classes, at least 2 are needed; expected data.dir/train/<class>/"),
+        (
+            break_class,
+            r"train: found 1 classes, at least 2 are needed; expected data.dir/train/<class>/",
+        ),
         (
             empty_class,
             r"train: .*no valid file for the classes dogs.* extensions are: .jpg, .*; expected data.dir/train/<class>/",
         ),
-        (lambda root: shutil.rmtree(root / "train"), r"train: No such file or directory; expected data.dir/train/<class>/"),
+        (
+            lambda root: shutil.rmtree(root / "train"),
+            r"train: No such file or directory; expected data.dir/train/<class>/",
+        ),
         (
             lambda root: (root / "test" / "cats").rename(root / "test" / "fish"),
             r"test has the classes dogs, fish, train has cats, dogs",
         ),
-        (lambda root: (root / "train" / "cats" / "0_3.png").write_bytes(b"\x89PNG"), r"0_3.png cannot be read as an image: "),
-        (deep_values, r"deep.png cannot be read as an image: its values are of mode I;16; accepted: 8 bits"),
+        (
+            lambda root: (root / "train" / "cats" / "0_3.png").write_bytes(b"\x89PNG"),
+            r"0_3.png cannot be read as an image: ",
+        ),
+        (
+            deep_values,
+            r"deep.png cannot be read as an image: its values are of mode I;16; accepted: 8 bits",
+        ),
         (oblong, r"z.png: 16x17 px; without data.image_size all must be 16x16, as the first"),
     ],
 )

@@ -36,7 +36,9 @@ def data(home):
 
 def test_splits(data):
     splits = (data.train, data.val, data.test)
-    assert [split.images.shape for split in splits] == [(n, 32, 32, 3) for n in (10_400, 1_040, 1_040)]
+    assert [split.images.shape for split in splits] == [
+        (n, 32, 32, 3) for n in (10_400, 1_040, 1_040)
+    ]
     labels = np.concatenate([split.labels for split in splits])
     assert np.bincount(labels).tolist() == [240] * 52
     assert len(data.classes) == 52
@@ -44,13 +46,17 @@ def test_splits(data):
 
 
 def test_splits_share_no_image(data):
-    seen = [image.tobytes() for split in (data.train, data.val, data.test) for image in split.images]
+    seen = [
+        image.tobytes() for split in (data.train, data.val, data.test) for image in split.images
+    ]
     assert len(set(seen)) == len(seen) == 12_480
 
 
 def test_mean_and_std_are_the_train_splits(data):
     mean, std = moments(data.train.images)
-    assert np.allclose(mean, data.mean, atol=0.001)  # another FreeType may draw a little differently
+    assert np.allclose(
+        mean, data.mean, atol=0.001
+    )  # another FreeType may draw a little differently
     assert np.allclose(std, data.std, atol=0.001)
 
 
@@ -77,7 +83,9 @@ def test_another_process_draws_the_same():
         "assert 'matplotlib' not in sys.modules\n"
         "print(hashlib.sha256(images.tobytes()).hexdigest())\n"
     )
-    drawn = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    drawn = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert drawn == hashlib.sha256(letters.render(SOME).images.tobytes()).hexdigest()
 
 

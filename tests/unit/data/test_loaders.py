@@ -38,12 +38,25 @@ def make_spec(**changes) -> LoaderSpec:
     """Fields of the spec, or of its augmentation."""
     how = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
     how |= {key: changes.pop(key) for key in how if key in changes}
-    base = {"device": torch.device("cpu"), "dtype": torch.float32, "threads": 1, "compiled": False, **IMAGENET}
+    base = {
+        "device": torch.device("cpu"),
+        "dtype": torch.float32,
+        "threads": 1,
+        "compiled": False,
+        **IMAGENET,
+    }
     return LoaderSpec(**{**base, **changes}, augmentation=Augmentation(**how))
 
 
 def make_order(**changes) -> Order:
-    base = {"samples": SAMPLES, "global_batch_size": BATCH, "rank": 0, "world_size": 1, "seed": 3, "last_batch": "drop"}
+    base = {
+        "samples": SAMPLES,
+        "global_batch_size": BATCH,
+        "rank": 0,
+        "world_size": 1,
+        "seed": 3,
+        "last_batch": "drop",
+    }
     return Order(**{**base, **changes})
 
 
@@ -51,7 +64,11 @@ def expected(split: Split, spec: LoaderSpec, order: Order, step: int) -> np.ndar
     """The images of a step in float64, [B, 3, H, W], by the slow meaning."""
     rows, recipe = order.rows(step), {**vars(spec.augmentation), "mean": spec.mean, "std": spec.std}
     return slow_meaning(
-        torch.from_numpy(split.images), torch.from_numpy(rows.samples), seed=rows.seed, epoch=rows.epoch, **recipe
+        torch.from_numpy(split.images),
+        torch.from_numpy(rows.samples),
+        seed=rows.seed,
+        epoch=rows.epoch,
+        **recipe,
     )
 
 
@@ -59,7 +76,9 @@ def check_images(images: torch.Tensor, reference: np.ndarray) -> None:
     """float32 within FLOAT32_ATOL, float16 within one unit in the last place."""
     error = np.abs(images.cpu().double().numpy() - reference)
     half = images.dtype == torch.float16
-    assert (error <= (np.spacing(np.abs(reference).astype(np.float16)) if half else FLOAT32_ATOL)).all(), error.max()
+    assert (
+        error <= (np.spacing(np.abs(reference).astype(np.float16)) if half else FLOAT32_ATOL)
+    ).all(), error.max()
 
 
 def same(a: Batch, b: Batch, **tolerance: float) -> None:
@@ -73,7 +92,11 @@ def same(a: Batch, b: Batch, **tolerance: float) -> None:
 @pytest.mark.parametrize("pad_mode", ["zero", "reflect"])
 @pytest.mark.parametrize(("pad", "cutout"), [(0, 0), (2, 5), (3, 0), (4, 8)])
 def test_images_are_the_references(loader, dtype, pad_mode, pad, cutout):
-    split, spec, order = make_split(), make_spec(dtype=dtype, pad=pad, pad_mode=pad_mode, cutout=cutout), make_order()
+    split, spec, order = (
+        make_split(),
+        make_spec(dtype=dtype, pad=pad, pad_mode=pad_mode, cutout=cutout),
+        make_order(),
+    )
     batches = list(loader(split, spec).batches(order, 0, order.steps_per_epoch))
     assert len(batches) == order.steps_per_epoch == 7
     mirrored = 0
@@ -119,7 +142,9 @@ def test_all_loaders_give_the_same_bytes_in_the_same_order_on_every_rank(case):
     for rank in range(asked["world_size"]):
         order = make_order(**asked, rank=rank)
         passes = [
-            loader(split, replace(spec, threads=loader is DaliLoader)).batches(order, start, (epoch + 1) * steps)
+            loader(split, replace(spec, threads=loader is DaliLoader)).batches(
+                order, start, (epoch + 1) * steps
+            )
             for loader in LOADERS
         ]
         for step, batches in enumerate(zip(*passes, strict=True), start):
@@ -129,8 +154,12 @@ def test_all_loaders_give_the_same_bytes_in_the_same_order_on_every_rank(case):
                 assert np.array_equal(batch.samples, order.rows(step).samples)
                 assert np.array_equal(batch.labels, split.labels[batch.samples.numpy()])
             seen.append((step, rank, batches[0].samples.tolist()))
-    kept = asked["samples"] - (asked["samples"] % asked["global_batch_size"] if asked["last_batch"] == "drop" else 0)
-    whole = permutation(asked["samples"], asked["seed"], Stream.ORDER, epoch)[first * asked["global_batch_size"] : kept]
+    kept = asked["samples"] - (
+        asked["samples"] % asked["global_batch_size"] if asked["last_batch"] == "drop" else 0
+    )
+    whole = permutation(asked["samples"], asked["seed"], Stream.ORDER, epoch)[
+        first * asked["global_batch_size"] : kept
+    ]
     assert [sample for _, _, part in sorted(seen) for sample in part] == whole.tolist()
 
 
@@ -162,7 +191,10 @@ def test_loaders_are_interchangeable(flip, compiled):
 @pytest.mark.parametrize("allowed", [False, True])
 def test_resident_compiles_where_it_is_allowed_to(monkeypatch, allowed):
     asked = []
-    monkeypatch.setattr("kernels.augment.op.compiled_batch", lambda height, recipe: asked.append((height, recipe.cutout)))
+    monkeypatch.setattr(
+        "kernels.augment.op.compiled_batch",
+        lambda height, recipe: asked.append((height, recipe.cutout)),
+    )
     ResidentLoader(make_split(), make_spec(cutout=3, compiled=allowed))
     assert asked == ([(HEIGHT, 3)] if allowed else [])
 
@@ -180,10 +212,15 @@ def test_a_start_in_the_middle_of_an_epoch(loader):
 def test_ranks_share_a_batch(loader):
     split, spec = make_split(), make_spec()
     alone = list(loader(split, spec).batches(make_order(), 5, 9))
-    parts = [list(loader(split, spec).batches(make_order(rank=r, world_size=2), 5, 9)) for r in range(2)]
+    parts = [
+        list(loader(split, spec).batches(make_order(rank=r, world_size=2), 5, 9)) for r in range(2)
+    ]
     for first, second, whole in zip(*parts, alone, strict=True):
         assert len(first.samples) == len(second.samples) == BATCH // 2
-        joined = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in ("images", "labels", "samples")}
+        joined = {
+            name: torch.cat([getattr(first, name), getattr(second, name)])
+            for name in ("images", "labels", "samples")
+        }
         same(Batch(**joined), whole)
 
 
@@ -192,7 +229,10 @@ class Watched:
 
     def __init__(self) -> None:
         self._order = make_order()
-        self.global_batch_size, self.world_size = self._order.global_batch_size, self._order.world_size
+        self.global_batch_size, self.world_size = (
+            self._order.global_batch_size,
+            self._order.world_size,
+        )
         self.asked: list[int] = []
 
     def rows(self, step: int):
@@ -200,11 +240,17 @@ class Watched:
         return self._order.rows(step)
 
 
-@pytest.mark.parametrize(("loader", "ahead"), [(ResidentLoader, 0), (DaliLoader, 2)])  # of workers no order is seen
+@pytest.mark.parametrize(
+    ("loader", "ahead"), [(ResidentLoader, 0), (DaliLoader, 2)]
+)  # of workers no order is seen
 def test_epochs_follow_without_a_pause(loader, ahead, monkeypatch):
     """DALI stays its queue's length ahead across the end of an epoch: one pipeline, nothing drained; no step twice."""
     built = []
-    monkeypatch.setattr(dali, "build_pipeline", lambda *args, **named: built.append(1) or build_pipeline(*args, **named))
+    monkeypatch.setattr(
+        dali,
+        "build_pipeline",
+        lambda *args, **named: built.append(1) or build_pipeline(*args, **named),
+    )
     order = Watched()
     for step, batch in enumerate(loader(make_split(), make_spec()).batches(order, 0, 21)):
         assert np.array_equal(batch.samples, make_order().rows(step).samples)
@@ -219,7 +265,13 @@ def test_batches_are_not_overwritten_by_later_ones(loader):
     batches, copies = [], []
     for batch in loader(make_split(), make_spec()).batches(make_order(), 0, 14):
         batches.append(batch)
-        copies.append(Batch(images=batch.images.clone(), labels=batch.labels.clone(), samples=batch.samples.clone()))
+        copies.append(
+            Batch(
+                images=batch.images.clone(),
+                labels=batch.labels.clone(),
+                samples=batch.samples.clone(),
+            )
+        )
     for batch, copy in zip(batches, copies, strict=True):
         same(batch, copy)
 
@@ -239,7 +291,9 @@ def test_giving_up_early_leaves_nothing_hanging(loader):
     thread.start()
     thread.join(timeout=60)
     assert not thread.is_alive()
-    assert [batch.samples.tolist() for batch in results] == [make_order().rows(step).samples.tolist() for step in range(14)]
+    assert [batch.samples.tolist() for batch in results] == [
+        make_order().rows(step).samples.tolist() for step in range(14)
+    ]
 
 
 @pytest.mark.gpu
@@ -249,7 +303,9 @@ def test_giving_up_early_leaves_nothing_hanging(loader):
 def test_on_a_gpu_every_loader_gives_what_dali_gives_on_the_cpu(dtype, pad_mode, pad, cutout):
     split, order, gpu = make_split(), make_order(), torch.device("cuda", 0)
     how = {"dtype": dtype, "pad": pad, "pad_mode": pad_mode, "cutout": cutout}
-    passes = [loader(split, make_spec(**how, device=gpu)).batches(order, 0, 14) for loader in LOADERS]
+    passes = [
+        loader(split, make_spec(**how, device=gpu)).batches(order, 0, 14) for loader in LOADERS
+    ]
     on_cpu = DaliLoader(split, make_spec(**how)).batches(make_order(), 0, 14)
     for step, (twin, *batches) in enumerate(zip(on_cpu, *passes, strict=True)):
         for batch in batches:

@@ -18,14 +18,25 @@ SIZE = (32, 48)
 
 
 def make_order(**changes) -> Order:
-    base = {"samples": 50, "global_batch_size": 8, "rank": 0, "world_size": 1, "seed": 0, "last_batch": "drop"}
+    base = {
+        "samples": 50,
+        "global_batch_size": 8,
+        "rank": 0,
+        "world_size": 1,
+        "seed": 0,
+        "last_batch": "drop",
+    }
     return Order(**{**base, **changes})
 
 
 def draws_of(rows: Rows, pad: int = 4, flip: str = "random") -> SimpleNamespace:
     numbers = draw_numbers(rows.seed, rows.epoch, torch.device("cpu"))
-    top, left, mirror, word = (each.numpy() for each in draws(torch.from_numpy(rows.samples), numbers, pad, flip))
-    return SimpleNamespace(top=top, left=left, mirror=mirror, middle=np.stack(middle(word, *SIZE), axis=1))
+    top, left, mirror, word = (
+        each.numpy() for each in draws(torch.from_numpy(rows.samples), numbers, pad, flip)
+    )
+    return SimpleNamespace(
+        top=top, left=left, mirror=mirror, middle=np.stack(middle(word, *SIZE), axis=1)
+    )
 
 
 def equal(a: Rows, b: Rows) -> bool:
@@ -33,7 +44,11 @@ def equal(a: Rows, b: Rows) -> bool:
 
 
 def side_by_side(parts: list[Rows]) -> Rows:
-    return Rows(seed=parts[0].seed, epoch=parts[0].epoch, samples=np.concatenate([part.samples for part in parts]))
+    return Rows(
+        seed=parts[0].seed,
+        epoch=parts[0].epoch,
+        samples=np.concatenate([part.samples for part in parts]),
+    )
 
 
 @st.composite
@@ -55,7 +70,10 @@ def test_ranks_side_by_side_are_one_rank(asked, world_size, step):
     size = max(asked["global_batch_size"] // world_size, 1) * world_size
     assume(asked["last_batch"] == "drop" or asked["samples"] % size % world_size == 0)
     alone = make_order(**{**asked, "global_batch_size": size})
-    ranks = [make_order(**{**asked, "global_batch_size": size, "world_size": world_size, "rank": r}) for r in range(world_size)]
+    ranks = [
+        make_order(**{**asked, "global_batch_size": size, "world_size": world_size, "rank": r})
+        for r in range(world_size)
+    ]
     for at in (step, step + 1):
         parts = [rank.rows(at) for rank in ranks]
         assert len({len(part.samples) for part in parts}) == 1
@@ -72,7 +90,9 @@ def test_an_epoch_is_the_permutation_with_or_without_its_last_incomplete_batch(a
     assert {len(rows.samples) for rows in seen[:-1]} <= {asked["global_batch_size"]}
     whole = permutation(asked["samples"], asked["seed"], Stream.ORDER, epoch)
     dropped = asked["samples"] % asked["global_batch_size"] if asked["last_batch"] == "drop" else 0
-    assert np.array_equal(np.concatenate([rows.samples for rows in seen]), whole[: asked["samples"] - dropped])
+    assert np.array_equal(
+        np.concatenate([rows.samples for rows in seen]), whole[: asked["samples"] - dropped]
+    )
 
 
 @few
@@ -83,7 +103,10 @@ def test_samples_seen_are_those_of_the_steps_so_far(asked, step):
 
 
 def test_a_partial_batch_that_the_ranks_cannot_share_is_refused():
-    with pytest.raises(ValueError, match=r"data.last_batch: 'partial' leaves 2 of 50 images, which 4 processes cannot share"):
+    with pytest.raises(
+        ValueError,
+        match=r"data.last_batch: 'partial' leaves 2 of 50 images, which 4 processes cannot share",
+    ):
         make_order(world_size=4, last_batch="partial")
     assert make_order(world_size=2, last_batch="partial").steps_per_epoch == 7
 
@@ -104,7 +127,9 @@ def test_augmentation_belongs_to_the_sample_and_the_epoch_not_to_the_batch(asked
     """Another batch size, the same epoch: a sample that both reach is cropped and mirrored alike."""
     order = make_order(**asked)
     rows = order.rows(step)
-    every = Rows(seed=asked["seed"], epoch=step // order.steps_per_epoch, samples=np.arange(asked["samples"]))
+    every = Rows(
+        seed=asked["seed"], epoch=step // order.steps_per_epoch, samples=np.arange(asked["samples"])
+    )
     for flip in ("random", "alternating"):
         alone, together = draws_of(rows, flip=flip), draws_of(every, flip=flip)
         for name in ("top", "left", "mirror", "middle"):
@@ -130,7 +155,10 @@ def test_every_pixel_is_as_likely_to_be_a_cutouts_middle():
     (height, width), (y, x) = SIZE, many().middle.T
     assert (y.min(), y.max(), x.min(), x.max()) == (0, height - 1, 0, width - 1)
     for place, extent in ((y, height), (x, width)):
-        assert np.abs(np.bincount(place, minlength=extent) - 4000 / extent).max() <= 5 * (4000 / extent) ** 0.5
+        assert (
+            np.abs(np.bincount(place, minlength=extent) - 4000 / extent).max()
+            <= 5 * (4000 / extent) ** 0.5
+        )
     assert abs(np.corrcoef(y, x)[0, 1]) < 5 / 4000**0.5
 
 
@@ -151,14 +179,19 @@ def test_alternating_mirrors_a_random_half_and_then_the_other():
 def test_flip_does_not_move_the_corners():
     ways = [many(1, flip=flip) for flip in ("none", "random", "alternating")]
     for other in ways[1:]:
-        assert all(np.array_equal(getattr(ways[0], name), getattr(other, name)) for name in ("top", "left", "middle"))
+        assert all(
+            np.array_equal(getattr(ways[0], name), getattr(other, name))
+            for name in ("top", "left", "middle")
+        )
 
 
 @pytest.mark.parametrize(("key", "value", "most"), [("pad", 32, 31), ("cutout", 33, 32)])
 def test_what_an_image_is_too_small_for_is_refused(key, value, most):
     how = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
     Augmentation(**{**how, key: most}).check(SIZE)
-    with pytest.raises(ValueError, match=f"data.{key}: {value} is too much for images of 48x32; at most {most}"):
+    with pytest.raises(
+        ValueError, match=f"data.{key}: {value} is too much for images of 48x32; at most {most}"
+    ):
         Augmentation(**{**how, key: value}).check(SIZE)
 
 
@@ -167,14 +200,18 @@ def test_epochs_and_seeds_have_their_own_order_and_augmentation():
     other = make_order(seed=1).rows(0)
     assert not np.array_equal(first.samples, again.samples)
     assert not np.array_equal(first.samples, other.samples)
-    drawn = [words(seed, Stream.AUGMENT, [3], epoch).tolist() for seed in (0, 1) for epoch in (0, 1)]
+    drawn = [
+        words(seed, Stream.AUGMENT, [3], epoch).tolist() for seed in (0, 1) for epoch in (0, 1)
+    ]
     assert len({str(each) for each in drawn}) == 4
 
 
 @given(size=st.integers(1, 500), world_size=st.integers(2, 16))
 def test_a_batch_that_does_not_divide_names_the_nearest_that_does(size, world_size):
     assume(size % world_size)
-    with pytest.raises(ValueError, match=rf"global_batch_size: {size} .* {world_size} processes") as error:
+    with pytest.raises(
+        ValueError, match=rf"global_batch_size: {size} .* {world_size} processes"
+    ) as error:
         make_order(samples=1000, global_batch_size=size, world_size=world_size)
     near = int(re.search(r"nearest: (\d+)$", str(error.value)).group(1))
     divisible = range(world_size, 1000, world_size)
@@ -183,7 +220,9 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_does(size, world_si
 
 
 def test_a_batch_larger_than_the_epoch_is_refused():
-    with pytest.raises(ValueError, match=r"global_batch_size: 51 is more than the 50 training images"):
+    with pytest.raises(
+        ValueError, match=r"global_batch_size: 51 is more than the 50 training images"
+    ):
         make_order(global_batch_size=51)
     assert make_order(global_batch_size=50).steps_per_epoch == 1
 

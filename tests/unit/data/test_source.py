@@ -33,8 +33,17 @@ def dataset(train: Split, test: Split) -> Dataset:
 
 def test_gathered_images_are_in_the_order_of_pixel_hash_then_label():
     split = random_split(50, seed=0, size=4)
-    twice = Split(images=np.concatenate([split.images] * 2), labels=np.concatenate([split.labels + 1, split.labels]))
-    expected = sorted(range(100), key=lambda row: (hashlib.sha256(twice.images[row].tobytes()).digest(), int(twice.labels[row])))
+    twice = Split(
+        images=np.concatenate([split.images] * 2),
+        labels=np.concatenate([split.labels + 1, split.labels]),
+    )
+    expected = sorted(
+        range(100),
+        key=lambda row: (
+            hashlib.sha256(twice.images[row].tobytes()).digest(),
+            int(twice.labels[row]),
+        ),
+    )
     assert same(gather(twice).train, twice.take(np.array(expected)))
 
 
@@ -56,7 +65,10 @@ def test_row_order_of_a_test_pool_changes_nothing(train, test, seed):
 def test_a_cut_keeps_every_image_once(split, val, test):
     parts = list(cut(gather(split), val=val, test=test).values())
     assert [len(part.labels) for part in parts] == [len(split.labels) - val - test, val, test]
-    joined = Split(images=np.concatenate([p.images for p in parts]), labels=np.concatenate([p.labels for p in parts]))
+    joined = Split(
+        images=np.concatenate([p.images for p in parts]),
+        labels=np.concatenate([p.labels for p in parts]),
+    )
     assert content_sha256(joined) == content_sha256(split)
 
 
@@ -71,7 +83,11 @@ def test_the_permutation_is_fixed():
     images = np.zeros((12, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0] = np.arange(12)
     splits = cut(gather(Split(images=images, labels=np.arange(12))), val=3, test=2)
-    assert [splits[name].labels.tolist() for name in ("train", "val", "test")] == [[5, 6, 7, 10, 11, 9, 1], [8, 0, 3], [4, 2]]
+    assert [splits[name].labels.tolist() for name in ("train", "val", "test")] == [
+        [5, 6, 7, 10, 11, 9, 1],
+        [8, 0, 3],
+        [4, 2],
+    ]
 
 
 def test_digest_sees_pixels_labels_shape_and_which_pool():
@@ -98,7 +114,9 @@ def test_digest_sees_which_image_a_label_belongs_to():
     assert content_sha256(a) != content_sha256(Split(images=split.images, labels=np.array([1, 0])))
 
 
-@pytest.mark.parametrize(("images", "val", "test"), [(5, 5, 0), (5, 0, 1), (5, 1, 0), (5, 2, 3), (0, 0, 0)])
+@pytest.mark.parametrize(
+    ("images", "val", "test"), [(5, 5, 0), (5, 0, 1), (5, 1, 0), (5, 2, 3), (0, 0, 0)]
+)
 def test_an_empty_split_is_refused(images, val, test):
     with pytest.raises(ValueError, match=f"{images} images cannot be cut .* one is empty"):
         cut(gather(random_split(images, seed=6)), val=val, test=test)

@@ -53,9 +53,14 @@ def test_arms_that_differ_in_what_they_declare_alone_pass(world):
 
 def test_arms_of_one_program_have_rates_of_their_own(world):
     config, assembler = load(ROOT / TINY), Assembler(world, Inputs())
-    slow, fast = (assembler.assemble(arm_config(config, arm), random_start()) for arm in ("slow", "fast"))
+    slow, fast = (
+        assembler.assemble(arm_config(config, arm), random_start()) for arm in ("slow", "fast")
+    )
     assert slow.program is fast.program
-    assert (slow.reality["schedule.rates"], fast.reality["schedule.rates"]) == ("0.00025, 0.001, 0.001", "0.00075, 0.003, 0.003")
+    assert (slow.reality["schedule.rates"], fast.reality["schedule.rates"]) == (
+        "0.00025, 0.001, 0.001",
+        "0.00075, 0.003, 0.003",
+    )
     check_declared(as_dict(config), {"slow": slow.reality, "fast": fast.reality})
     undeclared = as_dict(config) | {"arms": {"slow": {}, "fast": {"train.label_smoothing": 0.2}}}
     with pytest.raises(ValueError, match=r"differ in schedule\.rates"):
@@ -77,7 +82,9 @@ def wider(classes: int) -> nn.Module:
 
 
 def no_decay(network, config):
-    return torch.optim.AdamW([{"params": [*network.parameters()], "weight_decay": 0.0}], lr=config.lr)
+    return torch.optim.AdamW(
+        [{"params": [*network.parameters()], "weight_decay": 0.0}], lr=config.lr
+    )
 
 
 def replaced(kind, name, target):
@@ -125,7 +132,9 @@ def test_a_planted_difference_is_caught_and_named(world, fact):
         config, found = realities(world, lambda: PLANTS[fact](patch))
     different = {key for key in found["plain"] if found["plain"][key] != found["other"][key]}
     assert fact in different
-    with pytest.raises(ValueError, match=r"arm other and baseline plain differ in .*train\.label_smoothing"):
+    with pytest.raises(
+        ValueError, match=r"arm other and baseline plain differ in .*train\.label_smoothing"
+    ):
         check_declared(config, {arm: {fact: reality[fact]} for arm, reality in found.items()})
     with pytest.raises(ValueError, match="differ in"):
         check_declared(config, found)

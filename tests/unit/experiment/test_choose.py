@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from bench.config.load import load
-from bench.experiment.choose import CIFAR10, GPU, HUB, LITE0, TABLE, Seen, choose, describe, launch, look
+from bench.experiment.choose import (
+    CIFAR10,
+    GPU,
+    HUB,
+    LITE0,
+    TABLE,
+    Seen,
+    choose,
+    describe,
+    launch,
+    look,
+)
 
 ROOT = Path(__file__).parents[3]
 NEEDS = (GPU, CIFAR10, HUB, LITE0)
@@ -20,7 +31,9 @@ CHOSEN = {
     (CIFAR10, HUB, LITE0): "efficientnet_lite0_cpu",
     (GPU, CIFAR10): "small_cnn",
 }
-COMBINATIONS = [has for size in range(len(NEEDS) + 1) for has in itertools.combinations(NEEDS, size)]
+COMBINATIONS = [
+    has for size in range(len(NEEDS) + 1) for has in itertools.combinations(NEEDS, size)
+]
 
 
 def machine(*has: str) -> Seen:
@@ -54,9 +67,12 @@ def test_every_row_names_an_experiment_and_the_last_needs_nothing():
 
 
 @pytest.mark.parametrize(
-    ("gpus", "processes", "layer"), [(0, 1, ""), (1, 1, "gpu_1"), (8, 1, "gpu_1"), (2, 2, "gpu_8"), (8, 8, "gpu_8")]
+    ("gpus", "processes", "layer"),
+    [(0, 1, ""), (1, 1, "gpu_1"), (8, 1, "gpu_1"), (2, 2, "gpu_8"), (8, 8, "gpu_8")],
 )
-def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_it(launched, gpus, processes, layer):
+def test_the_hardware_layer_fits_the_processes_and_every_experiment_loads_over_it(
+    launched, gpus, processes, layer
+):
     assert launched(gpus, processes if gpus else None)[1:] == (processes, layer)
     for experiment in TABLE if layer else ():
         config = load(experiment, [f"--layer={layer}", f"--hardware.world_size={processes}"])
@@ -84,13 +100,17 @@ def test_the_launch_file_fits_the_gpus(launched, there, asked, file, processes):
 
 @pytest.mark.parametrize(("there", "asked"), [(0, 1), (0, 3), (1, 2), (2, 3), (2, 0), (2, -1)])
 def test_gpus_that_are_not_there_are_refused(launched, there, asked):
-    with pytest.raises(ValueError, match=f"^GPUS={asked}: this machine has {there} CUDA GPUs; allowed: "):
+    with pytest.raises(
+        ValueError, match=f"^GPUS={asked}: this machine has {there} CUDA GPUs; allowed: "
+    ):
         launched(there, asked)
 
 
 def test_what_was_found_and_what_is_missing_is_described():
     rich, poor = describe(machine(*NEEDS)), describe(machine())
-    assert re.search(r"^  a GPU +no: a GPU is not +for pretrained_vs_random, small_cnn$", poor, re.MULTILINE)
+    assert re.search(
+        r"^  a GPU +no: a GPU is not +for pretrained_vs_random, small_cnn$", poor, re.MULTILINE
+    )
     for need in NEEDS:
         assert f"{need} is here" in rich
         assert f"no: {need} is not" in poor
@@ -107,9 +127,13 @@ def seen(monkeypatch, tmp_path):
         monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
         monkeypatch.setattr("torch.cuda.get_device_name", lambda i: f"GPU {i}")
-        monkeypatch.setattr("bench.data.download.answering", lambda urls: "https://some.org" if "cifar10" in servers else None)
         monkeypatch.setattr(
-            "bench.models.hub.available", lambda weights: f"from the hub: {weights.name}" if "hub" in servers else None
+            "bench.data.download.answering",
+            lambda urls: "https://some.org" if "cifar10" in servers else None,
+        )
+        monkeypatch.setattr(
+            "bench.models.hub.available",
+            lambda weights: f"from the hub: {weights.name}" if "hub" in servers else None,
         )
         return look()
 
@@ -117,7 +141,9 @@ def seen(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("variable", ["CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"])
-def test_a_folder_that_is_named_and_not_there_is_an_error_not_another_experiment(seen, tmp_path, variable):
+def test_a_folder_that_is_named_and_not_there_is_an_error_not_another_experiment(
+    seen, tmp_path, variable
+):
     with pytest.raises(ValueError, match=f"{variable}: no folder '.*absent'"):
         seen(**{variable: str(tmp_path / "absent")})
 
@@ -132,8 +158,15 @@ def test_a_bare_machine_lacks_everything_and_asks_no_server(seen):
 def test_what_is_on_the_machine_is_found(seen, tmp_path, monkeypatch):
     (tmp_path / LITE0).touch()
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {1, 5, 6})
-    rich = seen(gpus=2, servers=("hub",), CIFAR10_DIR=str(tmp_path), HEADSTART_WEIGHTS_DIR=str(tmp_path))
-    where = {GPU: "2 x GPU 0", LITE0: str(tmp_path), CIFAR10: str(tmp_path), HUB: "from the hub: resnet18.a1_in1k"}
+    rich = seen(
+        gpus=2, servers=("hub",), CIFAR10_DIR=str(tmp_path), HEADSTART_WEIGHTS_DIR=str(tmp_path)
+    )
+    where = {
+        GPU: "2 x GPU 0",
+        LITE0: str(tmp_path),
+        CIFAR10: str(tmp_path),
+        HUB: "from the hub: resnet18.a1_in1k",
+    }
     assert found(rich) == where
     assert re.match(r"  CPU +3 cores\n", describe(rich))
 

@@ -105,7 +105,10 @@ def test_a_run_id_changes_with_what_is_computed():
     assert not set(ids_of().values()) & set(ids_of("--seed=1").values())
 
 
-@pytest.mark.parametrize("override", ["--blocks=3", "--thresholds=[0.9]", "--trackers=[]", "--output=x", "--clock=mlperf"])
+@pytest.mark.parametrize(
+    "override",
+    ["--blocks=3", "--thresholds=[0.9]", "--trackers=[]", "--output=x", "--clock=mlperf"],
+)
 def test_a_run_id_does_not_change_with_how_runs_are_judged(override):
     assert ids_of(override) == ids_of()
 
@@ -124,21 +127,32 @@ def test_a_run_id_changes_with_the_method(monkeypatch):
 
 def test_the_id_of_a_run_from_trained_weights_changes_with_their_recipe(tmp_path):
     first = ids_of(experiment=recipe_study(tmp_path))
-    for changes in ({"seed": 5}, {"train": {"global_batch_size": 64, "samples": 44800, "label_smoothing": 0.1}}):
+    for changes in (
+        {"seed": 5},
+        {"train": {"global_batch_size": 64, "samples": 44800, "label_smoothing": 0.1}},
+    ):
         after = ids_of(experiment=recipe_study(tmp_path, **changes))
         assert {arm for arm in first if first[arm] == after[arm]} == {"random", "small_cnn"}
-    assert ids_of(experiment=recipe_study(tmp_path, name="renamed", output="elsewhere", trackers=[])) == first
+    assert (
+        ids_of(experiment=recipe_study(tmp_path, name="renamed", output="elsewhere", trackers=[]))
+        == first
+    )
 
 
 def test_a_missing_recipe_is_named(tmp_path):
     study = recipe_study(tmp_path)
     (tmp_path / "recipe.yaml").rename(tmp_path / "recipes.yaml")
-    with pytest.raises(ValueError, match=r"no config file '.*recipe\.yaml'; .*did you mean '.*recipes\.yaml'\?"):
+    with pytest.raises(
+        ValueError, match=r"no config file '.*recipe\.yaml'; .*did you mean '.*recipes\.yaml'\?"
+    ):
         plan(load(study))
 
 
 def test_an_unknown_clock_lists_those_there_are():
-    with pytest.raises(ValueError, match=r"^clock: no clock 'trian'; allowed: airbench, .*; did you mean 'train'\?$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^clock: no clock 'trian'; allowed: airbench, .*; did you mean 'train'\?$",
+    ):
         plan(load(EMBEDDED, ["--clock=trian"]))
 
 
@@ -264,13 +278,17 @@ ANNEALED = ("--kind=annealed", "--schedule.name=cosine", "--budgets=[1920, 3840,
 def test_every_arm_runs_at_every_budget_in_each_block():
     for index, block in enumerate(plan(load(EMBEDDED, ANNEALED))):
         made = [(run.arm, run.config.train.samples) for run in block]
-        assert sorted(made) == [(arm, n) for arm in ("pretrained", "random", "small_cnn") for n in (1920, 3840, 5760)]
+        assert sorted(made) == [
+            (arm, n) for arm in ("pretrained", "random", "small_cnn") for n in (1920, 3840, 5760)
+        ]
         assert {run.seed for run in block} == {index}
     assert len(set(run_ids(plan(load(EMBEDDED, ANNEALED))))) == 63
 
 
 def test_the_longest_budget_alone_is_the_run_without_budgets():
-    several = {run.run_id for run in plan(load(EMBEDDED, ANNEALED))[0] if run.config.train.samples == 5760}
+    several = {
+        run.run_id for run in plan(load(EMBEDDED, ANNEALED))[0] if run.config.train.samples == 5760
+    }
     assert several == set(ids_of(*ANNEALED[:2]).values())
 
 
@@ -320,14 +338,22 @@ def test_the_text_tells_how_many_blocks_decide_where_a_spread_is_stored():
     assert "stored spread" not in plan_text(load(EMBEDDED, ["--primary.spread=null"]), cost(config))
 
 
-@pytest.mark.parametrize("override", ["--blocks=3", "--data.dir=x", "--thresholds=[0.9]", "--primary.alpha=0.01"])
+@pytest.mark.parametrize(
+    "override", ["--blocks=3", "--data.dir=x", "--thresholds=[0.9]", "--primary.alpha=0.01"]
+)
 def test_a_stored_reference_stays_with_what_decides_no_run(override):
     assert set(load(EMBEDDED, [override]).reference) == {"pretrained", "random", "small_cnn"}
 
 
 @pytest.mark.parametrize(
     "override",
-    ["--optim.lr=0.1", "--arms.random.weights.tag=x", "--confirm_looks=1", "--primary.threshold=0.95", "--train.samples=6400"],
+    [
+        "--optim.lr=0.1",
+        "--arms.random.weights.tag=x",
+        "--confirm_looks=1",
+        "--primary.threshold=0.95",
+        "--train.samples=6400",
+    ],
 )
 def test_a_stored_reference_is_of_the_experiment_as_its_file_has_it(override):
     assert load(EMBEDDED, [override]).reference == {}

@@ -39,10 +39,16 @@ def test_no_rate_is_tried_twice_and_the_grid_grows_from_its_edges_or_between(cen
     tried = {rate: scores[place] for place, rate in enumerate((centre, centre / 10, centre * 10))}
     for score in scores[3:]:
         best = max(tried.values())
-        at_edge = [tried[edge] == best and list(tried.values()).count(best) == 1 for edge in (min(tried), max(tried))]
+        at_edge = [
+            tried[edge] == best and list(tried.values()).count(best) == 1
+            for edge in (min(tried), max(tried))
+        ]
         rate = next_rate(tried, finer=finer)
         assert rate not in tried
-        low, high = math.isclose(rate, min(tried) / 10, rel_tol=0.01), math.isclose(rate, max(tried) * 10, rel_tol=0.01)
+        low, high = (
+            math.isclose(rate, min(tried) / 10, rel_tol=0.01),
+            math.isclose(rate, max(tried) * 10, rel_tol=0.01),
+        )
         assert low or high or (finer and min(tried) < rate < max(tried))
         assert low or not at_edge[0]
         assert high or not at_edge[1]
@@ -62,7 +68,9 @@ def test_where_nothing_lies_between_the_grid_grows_again():
 
 def test_an_experiment_must_let_its_arms_have_rates_and_leave_them_to_tuning():
     check_tunable(load(RATES))
-    with pytest.raises(ValueError, match=r"optim\.lr must be one of the factors, which are \['data\.flip'\]"):
+    with pytest.raises(
+        ValueError, match=r"optim\.lr must be one of the factors, which are \['data\.flip'\]"
+    ):
         check_tunable(load(RATES, ["--factors=[data.flip]"]))
     with pytest.raises(ValueError, match=r"arm flipped sets optim\.lr itself"):
         check_tunable(load(RATES, ["--arms.flipped.optim.lr=0.1"]))
@@ -70,6 +78,7 @@ def test_an_experiment_must_let_its_arms_have_rates_and_leave_them_to_tuning():
 
 def test_what_a_trial_cannot_be_is_told_before_any_work():
     with pytest.raises(
-        ValueError, match=r"^tuning of arm still: train\.samples: 300 is no multiple of evaluation\.every_samples 256"
+        ValueError,
+        match=r"^tuning of arm still: train\.samples: 300 is no multiple of evaluation\.every_samples 256",
     ):
         Tuner(load(RATES, ["--tune.samples=300"]), SimpleNamespace(startup_s=0.0))

@@ -4,7 +4,12 @@ from bench.config.schema import ModelConfig, WeightsConfig
 
 
 def model_config(name: str = "small_cnn", **changes) -> ModelConfig:
-    plain = {"stem": "stock", "input_size": None, "interpolation": "bicubic", "checkpoint_activations": False}
+    plain = {
+        "stem": "stock",
+        "input_size": None,
+        "interpolation": "bicubic",
+        "checkpoint_activations": False,
+    }
     return ModelConfig(name=name, **{**plain, **changes})
 
 

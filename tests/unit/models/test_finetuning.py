@@ -18,7 +18,14 @@ from bench.models.networks import (
 )
 from tests.unit.models.factory import model_config
 
-SIZES = {"resnet18": 32, "test_vit": 160, "tf_efficientnet_lite0": 64, "convnext_atto": 64, "small_cnn": 32, "maxpool_cnn": 32}
+SIZES = {
+    "resnet18": 32,
+    "test_vit": 160,
+    "tf_efficientnet_lite0": 64,
+    "convnext_atto": 64,
+    "small_cnn": 32,
+    "maxpool_cnn": 32,
+}
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES.items())
@@ -32,11 +39,17 @@ def test_head_and_body_are_the_network_with_shared_parameters(name, size):
         assert features.ndim == 2
         assert torch.equal(head(features), network(images))
         assert (features != 0).sum() > 10
-    assert [id(module) for module in network.modules()] == [id(module) for module in modules]  # the network is left as it was
+    assert [id(module) for module in network.modules()] == [
+        id(module) for module in modules
+    ]  # the network is left as it was
     assert list(network.state_dict()) == names
     both = {id(parameter) for part in (body, head) for parameter in part.parameters()}
     assert both == {id(parameter) for parameter in network.parameters()}
-    heads = {id(parameter) for key, parameter in network.named_parameters() if key.startswith(head_prefixes(network))}
+    heads = {
+        id(parameter)
+        for key, parameter in network.named_parameters()
+        if key.startswith(head_prefixes(network))
+    }
     assert {id(parameter) for parameter in head.parameters()} == heads
     assert not heads & {id(parameter) for parameter in body.parameters()}
 
@@ -44,26 +57,41 @@ def test_head_and_body_are_the_network_with_shared_parameters(name, size):
 def test_a_network_with_two_classifiers_cannot_be_split():
     with torch.device("meta"):
         network = build("deit_tiny_distilled_patch16_224", 10)
-    with pytest.raises(ValueError, match=r"finetune.layers: .* \('head.', 'head_dist.'\), not one; allowed: all"):
+    with pytest.raises(
+        ValueError, match=r"finetune.layers: .* \('head.', 'head_dist.'\), not one; allowed: all"
+    ):
         split_head(network)
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.75, 1.0])
-@pytest.mark.parametrize(("name", "stem"), [*((name, "stock") for name in list(SIZES)[:4]), ("resnet18", "3x3")])
+@pytest.mark.parametrize(
+    ("name", "stem"), [*((name, "stock") for name in list(SIZES)[:4]), ("resnet18", "3x3")]
+)
 def test_timms_layers_decay_as_timm_has_it(name, stem, decay):
     network = build(name, 10, stem)
-    scales, names = layer_scales(network, decay), {id(parameter): name for name, parameter in network.named_parameters()}
+    scales, names = (
+        layer_scales(network, decay),
+        {id(parameter): name for name, parameter in network.named_parameters()},
+    )
     groups = param_groups_layer_decay(network, layer_decay=decay)
-    timms = {names[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]}
+    timms = {
+        names[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]
+    }
     assert scales == pytest.approx(timms)
-    assert {scale for key, scale in scales.items() if key.startswith(head_prefixes(network))} == {1.0}
+    assert {scale for key, scale in scales.items() if key.startswith(head_prefixes(network))} == {
+        1.0
+    }
 
 
 def test_a_resnet_has_ten_layers_and_either_stem_is_the_first():
     for stem in ("stock", "3x3"):
         scales = layer_scales(build("resnet18", 10, stem), 0.5)
         assert (scales["conv1.weight"], scales["bn1.bias"]) == (2**-9, 2**-9)
-        assert (scales["layer1.0.conv1.weight"], scales["layer4.1.bn2.weight"], scales["fc.bias"]) == (2**-8, 0.5, 1)
+        assert (
+            scales["layer1.0.conv1.weight"],
+            scales["layer4.1.bn2.weight"],
+            scales["fc.bias"],
+        ) == (2**-8, 0.5, 1)
 
 
 def test_our_networks_decay_layer_by_layer():
@@ -84,7 +112,9 @@ def test_our_networks_decay_layer_by_layer():
 def test_the_momentum_is_every_batch_norms_and_nothing_elses(name):
     network = build(name, 10)
     set_batch_norm_momentum(network, 0.37)
-    found = {type(module): module.momentum for module in network.modules() if hasattr(module, "momentum")}
+    found = {
+        type(module): module.momentum for module in network.modules() if hasattr(module, "momentum")
+    }
     assert set(found.values()) == (set() if name == "test_vit" else {0.37})
 
 
@@ -107,10 +137,15 @@ def test_activations_computed_again_give_the_same_gradients(name):
         torch.testing.assert_close(one.grad, other.grad, msg=key)
 
 
-@pytest.mark.parametrize(("name", "told"), [("resnet18", "BatchNorm"), ("small_cnn", "BatchNorm"), ("ours", "cannot do it")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("resnet18", "BatchNorm"), ("small_cnn", "BatchNorm"), ("ours", "cannot do it")],
+)
 def test_a_network_whose_activations_cannot_be_computed_again_is_refused(name, told):
     network = nn.Sequential(nn.Linear(2, 2)) if name == "ours" else build(name, 10)
-    with pytest.raises(ValueError, match=rf"model.checkpoint_activations: {name} .*{told}.*; allowed: false"):
+    with pytest.raises(
+        ValueError, match=rf"model.checkpoint_activations: {name} .*{told}.*; allowed: false"
+    ):
         checkpoint_activations(network, name)
 
 

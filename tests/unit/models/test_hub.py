@@ -19,7 +19,11 @@ from bench.models.networks import build
 from tests.commands import ROOT, environment
 from tests.hub_server import FAULTS, HubServer
 
-LISTED = [(name, cfg) for name in timm.list_pretrained() if (cfg := timm.get_pretrained_cfg(name)).hf_hub_id]
+LISTED = [
+    (name, cfg)
+    for name in timm.list_pretrained()
+    if (cfg := timm.get_pretrained_cfg(name)).hf_hub_id
+]
 # Fetches timm/<argument> for every argument, and tells what came of each and which addresses were connected to.
 FETCH = """
 import json, sys, time
@@ -60,7 +64,9 @@ def config(**changes) -> WeightsConfig:
 
 def begin(code: str, env: dict[str, str], *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def end(child: subprocess.Popen) -> SimpleNamespace:
@@ -75,10 +81,18 @@ def fetched(hub: HubServer, home: Path, *names: str, **changes: str) -> SimpleNa
 
 def test_a_null_tag_is_timms_default():
     name, tag = "resnet18.a1_in1k", "a1_in1k"
-    a1 = HubWeights(name=name, tag=tag, repository=f"timm/{name}", file="model.safetensors", license="apache-2.0")
+    a1 = HubWeights(
+        name=name,
+        tag=tag,
+        repository=f"timm/{name}",
+        file="model.safetensors",
+        license="apache-2.0",
+    )
     assert hub_weights("resnet18", config()) == hub_weights("resnet18", config(tag="a1_in1k")) == a1
     assert hub_weights("resnet18", config(tag="tv_in1k")).license == "bsd-3-clause"
-    assert hub_weights("resnet18.tv_in1k", config()).name == "resnet18.tv_in1k"  # as timm lets a network's name say it
+    assert (
+        hub_weights("resnet18.tv_in1k", config()).name == "resnet18.tv_in1k"
+    )  # as timm lets a network's name say it
 
 
 def test_every_tag_of_timm_is_known_and_needs_consent_unless_its_licence_is_open():
@@ -91,7 +105,10 @@ def test_every_tag_of_timm_is_known_and_needs_consent_unless_its_licence_is_open
         if terms not in OPEN_LICENSES:
             asking += 1
             for other in (None, "mit"):
-                with pytest.raises(ValueError, match=rf"^weights.accept_license: {other and repr(other)} .*{name}.* {terms}: "):
+                with pytest.raises(
+                    ValueError,
+                    match=rf"^weights.accept_license: {other and repr(other)} .*{name}.* {terms}: ",
+                ):
                     hub_weights(network, config(tag=tag, accept_license=other))
     assert 150 < asking < len(LISTED) / 2
 
@@ -100,7 +117,11 @@ def test_every_tag_of_timm_is_known_and_needs_consent_unless_its_licence_is_open
     ("network", "changes", "sentence"),
     [
         ("resnet81", {}, r"model.name: no network 'resnet81'; nearest: .*resnet18"),
-        ("small_cnn", {}, r"weights.source: the hub has no weights of small_cnn; allowed for it: random, file, self"),
+        (
+            "small_cnn",
+            {},
+            r"weights.source: the hub has no weights of small_cnn; allowed for it: random, file, self",
+        ),
         ("legacy_seresnet18", {}, r"the hub has no weights of legacy_seresnet18"),
         (
             "resnet18",
@@ -123,7 +144,9 @@ def test_what_the_hub_does_not_have(network: str, changes: dict, sentence: str):
 def test_a_file_that_could_run_code_is_refused(monkeypatch, file):
     cfg = timm.get_pretrained_cfg("resnet18")
     cfg.hf_hub_filename = file
-    monkeypatch.setattr("timm.models.get_arch_pretrained_cfgs", lambda name: {"resnet18.a1_in1k": cfg})
+    monkeypatch.setattr(
+        "timm.models.get_arch_pretrained_cfgs", lambda name: {"resnet18.a1_in1k": cfg}
+    )
     with pytest.raises(ValueError, match=rf"resnet18.a1_in1k is '{file}', .*allowed: .safetensors"):
         hub_weights("resnet18", config())
 
@@ -154,20 +177,35 @@ def faulty(tmp_path_factory):
     [
         ("no file", "the answer is 404, Entry not found", 1),
         ("no repository", "the answer is 404, Repository not found", 1),
-        ("gated", "the answer is 401, Access to this model is restricted (a gated or private one needs HF_TOKEN)", 1),
+        (
+            "gated",
+            "the answer is 401, Access to this model is restricted (a gated or private one needs HF_TOKEN)",
+            1,
+        ),
         ("error", "the answer is 500, Internal error", 1),
         ("hang", "ReadTimeout", 5),
         ("stall", "ReadTimeout", 20),
-        ("short", "OSError: Consistency check failed: file should be of size 10000 but has size 5000", 1),
+        (
+            "short",
+            "OSError: Consistency check failed: file should be of size 10000 but has size 5000",
+            1,
+        ),
         ("cut", "peer closed connection without sending complete message body", 15),
     ],
 )
 def test_a_hub_that_fails_gives_one_sentence_with_the_ways_out(faulty, fault, cause, most_s):
     found = faulty.told[fault]
     sentence, name = found["outcome"], fault.replace(" ", "_")
-    assert sentence.startswith(f"refused: weights.source: {name} cannot be had from http://127.0.0.1:")
+    assert sentence.startswith(
+        f"refused: weights.source: {name} cannot be had from http://127.0.0.1:"
+    )
     assert f"/timm/{name}: " in sentence
-    ways = ("random weights are never put in its place", "HF_ENDPOINT", "HF_HUB_OFFLINE=1", "weights.file")
+    ways = (
+        "random weights are never put in its place",
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE=1",
+        "weights.file",
+    )
     assert all(part in sentence for part in (cause, *ways))
     assert "\n" not in sentence
     assert found["s"] < most_s + 3  # a busy machine
@@ -183,7 +221,9 @@ def test_only_the_endpoint_is_contacted(faulty):
 
 
 def test_the_start_after_a_fault_has_the_whole_file(faulty):
-    got = {f"timm/{name}": Path(found["outcome"]).read_bytes() for name, found in faulty.again.items()}
+    got = {
+        f"timm/{name}": Path(found["outcome"]).read_bytes() for name, found in faulty.again.items()
+    }
     assert got == {repository: faulty.files[repository] for repository in got}
     assert len(got) == 4
 
@@ -215,7 +255,10 @@ def test_a_damaged_copy_is_named_and_comes_anew_when_it_is_deleted(tmp_path):
         damaged = fetched(hub, tmp_path, "some").told["some"]["outcome"]
         assert f"'{path.resolve()}' is damaged" in damaged
         path.resolve().unlink()
-        assert Path(fetched(hub, tmp_path, "some").told["some"]["outcome"]).read_bytes() == b"weights" * 1000
+        assert (
+            Path(fetched(hub, tmp_path, "some").told["some"]["outcome"]).read_bytes()
+            == b"weights" * 1000
+        )
 
 
 def test_a_network_starts_from_the_hub_and_records_it(tmp_path):
@@ -224,15 +267,26 @@ def test_a_network_starts_from_the_hub_and_records_it(tmp_path):
     sha256, tag = hashlib.sha256(content).hexdigest(), hub_weights("test_resnet", config()).tag
     with HubServer({f"timm/test_resnet.{tag}": content}) as hub:
         pinned = [{**vars(config()), "sha256": digest} for digest in (None, sha256, "0" * 64)]
-        cases = [json.dumps(["test_resnet", weights]) for weights in pinned] + [json.dumps(["resnet18", vars(config())])]
-        out, err = begin(START, environment(tmp_path, **hub.settings(tmp_path)), *cases).communicate(timeout=120)
+        cases = [json.dumps(["test_resnet", weights]) for weights in pinned] + [
+            json.dumps(["resnet18", vars(config())])
+        ]
+        out, err = begin(
+            START, environment(tmp_path, **hub.settings(tmp_path)), *cases
+        ).communicate(timeout=120)
         assert hub.asked("GET", f"timm/test_resnet.{tag}") == 1
     default, same, other, missing = map(json.loads, out.splitlines() or pytest.fail(err))
     keys = len(build("test_resnet", 10).state_dict())
     assert sorted(default.pop("skipped")) == sorted(same.pop("skipped")) == ["fc.bias", "fc.weight"]
     assert default == same
     none = dict.fromkeys(("stem", "transform", "pretraining"))
-    assert default == {"source": "hub", "tag": tag, "license": "apache-2.0", "sha256": sha256, "loaded": keys - 2, **none}
+    assert default == {
+        "source": "hub",
+        "tag": tag,
+        "license": "apache-2.0",
+        "sha256": sha256,
+        "loaded": keys - 2,
+        **none,
+    }
     assert f"has the sha256 {sha256}, not weights.sha256 {'0' * 64}" in other
     assert "weights.source hub: " in other
     assert "resnet18.a1_in1k cannot be had" in missing

@@ -19,7 +19,17 @@ def memory(*overrides, size=32):
     [
         (("optim.name=adamw", "schedule.average_decay=0.0"), PARAMETERS, 2, 0),
         (("optim.name=adam", "schedule.average_decay=0.9"), PARAMETERS, 2, 1),
-        (("optim.name=sgd", "optim.momentum=0.9", "schedule.average_decay=0.9", "train.restore_best=true"), PARAMETERS, 1, 2),
+        (
+            (
+                "optim.name=sgd",
+                "optim.momentum=0.9",
+                "schedule.average_decay=0.9",
+                "train.restore_best=true",
+            ),
+            PARAMETERS,
+            1,
+            2,
+        ),
         (("optim.name=sgd", "optim.momentum=0.0", "schedule.average_decay=0.0"), PARAMETERS, 0, 0),
         (("optim.name=adamw", "finetune.layers=head", "schedule.average_decay=0.0"), HEAD, 2, 0),
     ],
@@ -45,17 +55,27 @@ def really_saved(name, images, *, half, again):
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+        torch.autocast("cpu", torch.bfloat16, enabled=half),
+    ):
         logits = network(images)
     assert logits.requires_grad
     return sum(size for key, size in saved.items() if key not in own)
 
 
 @pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", True), ("auto", True)])
-@pytest.mark.parametrize(("name", "size", "again"), [("small_cnn", 32, False), ("test_vit", 160, False), ("test_vit", 160, True)])
+@pytest.mark.parametrize(
+    ("name", "size", "again"),
+    [("small_cnn", 32, False), ("test_vit", 160, False), ("test_vit", 160, True)],
+)
 def test_activations_are_what_a_real_pass_keeps(name, size, again, precision, half):
     own = ("train.global_batch_size=64", "evaluation.every_samples=640", "train.samples=12800")
-    asked = (f"model.name={name}", f"model.checkpoint_activations={str(again).lower()}", f"precision={precision}")
+    asked = (
+        f"model.name={name}",
+        f"model.checkpoint_activations={str(again).lower()}",
+        f"precision={precision}",
+    )
     found = memory(*asked, "hardware.world_size=2", "train.accumulate_steps=4", *own, size=size)
     real = really_saved(name, torch.randn(64 // 2 // 4, 3, size, size), half=half, again=again)
     assert found["activations"] == pytest.approx(real, rel=0.01)
@@ -63,6 +83,9 @@ def test_activations_are_what_a_real_pass_keeps(name, size, again, precision, ha
 
 def test_a_frozen_body_keeps_nothing_and_checkpointing_keeps_little():
     assert memory("finetune.layers=head")["activations"] < memory()["activations"] / 100
-    whole, again = (memory("model.name=test_vit", f"model.checkpoint_activations={on}", size=160) for on in ("false", "true"))
+    whole, again = (
+        memory("model.name=test_vit", f"model.checkpoint_activations={on}", size=160)
+        for on in ("false", "true")
+    )
     assert again.pop("activations") < whole.pop("activations") / 3
     assert again == whole

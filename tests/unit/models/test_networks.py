@@ -8,12 +8,23 @@ from torchvision.transforms.v2 import functional as transforms
 
 from bench.config.load import stored
 from bench.models.counts import Counts, stored_counts
-from bench.models.networks import Resized, build, check_network, count, head_prefixes, iso_flop_size, preprocessing, wrap
+from bench.models.networks import (
+    Resized,
+    build,
+    check_network,
+    count,
+    head_prefixes,
+    iso_flop_size,
+    preprocessing,
+    wrap,
+)
 from tests.unit.data.factory import data_config
 from tests.unit.models.factory import model_config
 
 COUNTS = {
-    (network, stem, size): stored_counts(model_config(network, stem=stem, input_size=size), data_config())
+    (network, stem, size): stored_counts(
+        model_config(network, stem=stem, input_size=size), data_config()
+    )
     for network, stems in stored("counts").items()
     for stem, row in stems.items()
     for size in row["forward_mmac"]
@@ -28,7 +39,10 @@ def on_meta(name: str, classes: int = 10) -> nn.Module:
 
 @pytest.mark.parametrize(("network", "stem", "size"), COUNTS)
 def test_stored_counts_are_those_of_the_built_network(network, stem, size):
-    built, stored = count(model_config(name=network, stem=stem), 10, size), COUNTS[network, stem, size]
+    built, stored = (
+        count(model_config(name=network, stem=stem), 10, size),
+        COUNTS[network, stem, size],
+    )
     assert (stored.parameters, stored.statistics) == (built.parameters, built.statistics)
     assert stored.forward_mmac == pytest.approx(built.forward_mmac, rel=1e-3)
 
@@ -47,7 +61,10 @@ def test_the_small_cnn_is_the_asked_one():
 def test_the_small_cnns_multiplications_by_hand():
     maps = [(32, 3, 32), (32, 32, 32), (16, 32, 64), (16, 64, 64), (8, 64, 128), (8, 128, 128)]
     convolutions = sum(side * side * 9 * before * after for side, before, after in maps)
-    assert COUNTS["small_cnn", "stock", 32].forward_mmac == (convolutions + 128 * 4 * 4 * 128 + 128 * 10) / 1e6
+    assert (
+        COUNTS["small_cnn", "stock", 32].forward_mmac
+        == (convolutions + 128 * 4 * 4 * 128 + 128 * 10) / 1e6
+    )
 
 
 def resnet18_by_hand(stem: str, size: int) -> tuple[float, int]:
@@ -74,7 +91,10 @@ def resnet18_by_hand(stem: str, size: int) -> tuple[float, int]:
 @pytest.mark.parametrize("size", [32, 64, 96, 128, 160, 192, 224])
 @pytest.mark.parametrize(("stem", "parameters"), [("stock", 11_181_642), ("3x3", 11_173_962)])
 def test_counted_multiplications_are_those_by_hand(stem, parameters, size):
-    counts, (mmac, by_hand) = count(model_config("resnet18", stem=stem), 10, size), resnet18_by_hand(stem, size)
+    counts, (mmac, by_hand) = (
+        count(model_config("resnet18", stem=stem), 10, size),
+        resnet18_by_hand(stem, size),
+    )
     assert counts.forward_mmac == pytest.approx(mmac, rel=0.01)
     assert counts.parameters == by_hand == parameters
 
@@ -85,7 +105,9 @@ def test_resnet50s_parameters_by_hand():
         after = 4 * inner
         for block in range(blocks):
             entering = after if block else before
-            total += entering * inner + 9 * inner * inner + inner * after + 2 * (inner + inner + after)
+            total += (
+                entering * inner + 9 * inner * inner + inner * after + 2 * (inner + inner + after)
+            )
             total += 0 if block else entering * after + 2 * after
         before = after
     assert COUNTS["resnet50", "stock", 32].parameters == total == 23_528_522
@@ -104,7 +126,10 @@ def test_a_multiply_accumulate_is_two_operations():
 
 def test_stored_counts_are_of_the_size_after_resizing():
     def stored(source: str = "cifar10", image_size: int | None = None, **model) -> Counts | None:
-        return stored_counts(model_config(name="resnet18", **model), data_config(source=source, image_size=image_size))
+        return stored_counts(
+            model_config(name="resnet18", **model),
+            data_config(source=source, image_size=image_size),
+        )
 
     assert stored() == COUNTS["resnet18", "stock", 32]
     assert stored(input_size=64) == COUNTS["resnet18", "stock", 64]
@@ -116,9 +141,14 @@ def test_stored_counts_are_of_the_size_after_resizing():
 
 
 def test_a_size_that_a_network_cannot_take_is_refused():
-    with pytest.raises(ValueError, match=r"model.input_size: small_cnn cannot take images of 16 px: "):
+    with pytest.raises(
+        ValueError, match=r"model.input_size: small_cnn cannot take images of 16 px: "
+    ):
         count(model_config(), 10, 16)
-    with pytest.raises(ValueError, match=r"vit_tiny_patch16_224 cannot take images of 32 px: .*; it was made for 224 px$"):
+    with pytest.raises(
+        ValueError,
+        match=r"vit_tiny_patch16_224 cannot take images of 32 px: .*; it was made for 224 px$",
+    ):
         count(model_config(name="vit_tiny_patch16_224"), 10, 32)
 
 
@@ -129,8 +159,15 @@ def test_the_max_pooling_cnn_has_about_1_2_million_parameters():
     dense, norms = 256 * 192 + 192 * 10, 2 * 2 * (64 + 128 + 256)
     assert counts.parameters == kernels + dense + 192 + 10 + norms
     assert counts.parameters == pytest.approx(1.2e6, rel=0.03)
-    assert counts.forward_mmac == (sum(side * side * 9 * before * after for side, before, after in maps) + dense) / 1e6
-    pools = [module for module in on_meta("maxpool_cnn").modules() if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d)]
+    assert (
+        counts.forward_mmac
+        == (sum(side * side * 9 * before * after for side, before, after in maps) + dense) / 1e6
+    )
+    pools = [
+        module
+        for module in on_meta("maxpool_cnn").modules()
+        if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d)
+    ]
     assert len(pools) == 4
 
 
@@ -138,20 +175,28 @@ def test_the_3x3_stem_keeps_the_size_of_small_images():
     counts = COUNTS["resnet18", "3x3", 32]
     assert (counts.parameters, round(counts.forward_mmac, 1)) == (11_173_962, 555.4)
     network = build("resnet18", 10, "3x3")
-    assert (network.conv1.kernel_size, network.conv1.stride, network.conv1.padding) == ((3, 3), (1, 1), (1, 1))
+    assert (network.conv1.kernel_size, network.conv1.stride, network.conv1.padding) == (
+        (3, 3),
+        (1, 1),
+        (1, 1),
+    )
     images = torch.randn(2, 3, 32, 32)
-    assert network.eval().layer1(network.maxpool(network.act1(network.bn1(network.conv1(images))))).shape == (2, 64, 32, 32)
-    assert network.conv1.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)  # He, fan out
+    assert network.eval().layer1(
+        network.maxpool(network.act1(network.bn1(network.conv1(images))))
+    ).shape == (2, 64, 32, 32)
+    assert network.conv1.weight.std().item() == pytest.approx(
+        (2 / (64 * 9)) ** 0.5, rel=0.05
+    )  # He, fan out
     assert network.state_dict().keys() == on_meta("resnet18").state_dict().keys()
 
 
 def test_a_flop_matched_pair_is_within_a_tenth():
-    assert COUNTS["resnet18", "stock", 128].forward_mmac / COUNTS["resnet18", "3x3", 32].forward_mmac == pytest.approx(
-        1.066, abs=1e-3
-    )
-    assert COUNTS["resnet18", "stock", 64].forward_mmac / COUNTS["resnet18", "3x3", 16].forward_mmac == pytest.approx(
-        1.066, abs=1e-3
-    )
+    assert COUNTS["resnet18", "stock", 128].forward_mmac / COUNTS[
+        "resnet18", "3x3", 32
+    ].forward_mmac == pytest.approx(1.066, abs=1e-3)
+    assert COUNTS["resnet18", "stock", 64].forward_mmac / COUNTS[
+        "resnet18", "3x3", 16
+    ].forward_mmac == pytest.approx(1.066, abs=1e-3)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(16, 128), (32, 128), (128, 128), (224, 128)])
@@ -167,7 +212,10 @@ def test_resnet18_costs_at_128_px_what_its_3x3_stem_does_at_32(size, expected):
 def test_a_network_of_one_size_keeps_it_whatever_it_costs(name, size):
     for part in (0.1, 9.0):
         flops = round(count(model_config(name), 10, size).flops_per_image / part)
-        assert iso_flop_size(model_config(name), 10, size, flops) == {"input_size": size, "flops_ratio": pytest.approx(part)}
+        assert iso_flop_size(model_config(name), 10, size, flops) == {
+            "input_size": size,
+            "flops_ratio": pytest.approx(part),
+        }
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "vit_tiny_patch16_224", "resnet18d", "resnet10t"])
@@ -177,11 +225,17 @@ def test_a_network_without_the_stock_stem_keeps_its_own(name):
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 64), (32, 32, 47), (64, 64, 20), (48, 31, 32)])
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(32, 32, 64), (32, 32, 47), (64, 64, 20), (48, 31, 32)]
+)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_resized_is_torchvisions_resize(interpolation, height, width, size, memory_format):
-    images = torch.randn(3, 3, height, width, generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
-    expected = transforms.resize(images, [size, size], interpolation=InterpolationMode(interpolation), antialias=True)
+    images = torch.randn(3, 3, height, width, generator=torch.Generator().manual_seed(0)).to(
+        memory_format=memory_format
+    )
+    expected = transforms.resize(
+        images, [size, size], interpolation=InterpolationMode(interpolation), antialias=True
+    )
     resized = Resized(nn.Identity(), size, interpolation)(images)
     assert resized.shape == (3, 3, size, size)
     torch.testing.assert_close(resized, expected, rtol=0, atol=1e-5)
@@ -197,7 +251,10 @@ def test_wrap_leaves_the_state_with_the_raw_network():
     keys = list(raw.state_dict())
     wrapped = wrap(raw, model_config(input_size=32, interpolation="bilinear"))
     assert wrapped.network is raw
-    assert (wrapped.resize.keywords["size"], wrapped.resize.keywords["mode"]) == ((32, 32), "bilinear")
+    assert (wrapped.resize.keywords["size"], wrapped.resize.keywords["mode"]) == (
+        (32, 32),
+        "bilinear",
+    )
     assert list(raw.state_dict()) == keys
     assert [id(p) for p in wrapped.parameters()] == [id(p) for p in raw.parameters()]
     raw.load_state_dict(build("small_cnn", 10).state_dict())
@@ -232,7 +289,11 @@ def test_a_timm_network_keeps_the_one_its_weights_were_trained_with(name, mean, 
 
 @pytest.mark.parametrize(
     ("name", "prefixes"),
-    [("small_cnn", ("head.",)), ("resnet18", ("fc.",)), ("tf_efficientnet_lite0", ("classifier.",))],
+    [
+        ("small_cnn", ("head.",)),
+        ("resnet18", ("fc.",)),
+        ("tf_efficientnet_lite0", ("classifier.",)),
+    ],
 )
 def test_the_heads_keys(name, prefixes):
     network = on_meta(name)
@@ -242,10 +303,13 @@ def test_the_heads_keys(name, prefixes):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "meant"), [("resnet81", "resnet"), ("smal_cnn", "small_cnn"), ("efficientnet_lite_0", "lite0")]
+    ("wrong", "meant"),
+    [("resnet81", "resnet"), ("smal_cnn", "small_cnn"), ("efficientnet_lite_0", "lite0")],
 )
 def test_an_unknown_network_names_the_nearest(wrong, meant):
-    with pytest.raises(ValueError, match=rf"model.name: no network '{wrong}'; nearest: '\w*{meant}\w*'$"):
+    with pytest.raises(
+        ValueError, match=rf"model.name: no network '{wrong}'; nearest: '\w*{meant}\w*'$"
+    ):
         check_network(wrong)
     with pytest.raises(ValueError, match=wrong):
         build(wrong, 10)

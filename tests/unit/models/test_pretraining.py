@@ -20,7 +20,11 @@ PUBLISHED = {
     "resnet50.a1_in1k": (600, 1_281_167, 4.089),  # torchvision's docs: 4.09
     "resnet18.tv_in1k": (90, 1_281_167, 1.814),
     "resnet50.tv_in1k": (90, 1_281_167, 4.089),
-    "tf_efficientnet_lite0.in1k": (218_949 * 2048 / 1_281_167, 1_281_167, 0.385),  # d-li14/efficientnet-lite.pytorch: 0.385
+    "tf_efficientnet_lite0.in1k": (
+        218_949 * 2048 / 1_281_167,
+        1_281_167,
+        0.385,
+    ),  # d-li14/efficientnet-lite.pytorch: 0.385
     "vit_huge_patch14_224.orig_in21k": (90, 14_197_122, 167.3),  # the formula below
 }
 
@@ -30,15 +34,23 @@ def test_every_estimate_is_what_others_count():
     for name, (epochs, images, forward_gmac) in PUBLISHED.items():
         network, _, tag = name.partition(".")
         price = estimated_price(model_config(network), tag)
-        assert price["flops"] == pytest.approx(epochs * images * 3 * 2 * forward_gmac * 1e9, rel=2e-3), name
+        assert price["flops"] == pytest.approx(
+            epochs * images * 3 * 2 * forward_gmac * 1e9, rel=2e-3
+        ), name
         assert price["estimate"] is True
-        assert price["source"].startswith(f"{round(epochs)} epochs of {images:,} images at 224 px; ")
+        assert price["source"].startswith(
+            f"{round(epochs)} epochs of {images:,} images at 224 px; "
+        )
 
 
 def test_a_vision_transformers_count_is_that_of_its_formula():
     """Blocks: 4 D^2 (projections of attention) and 8 D^2 (MLP) a token, two products of all tokens with all; patches, head."""
     tokens, width, blocks, classes = 16 * 16 + 1, 1280, 32, 21_843
-    macs = blocks * (12 * width**2 * tokens + 2 * tokens**2 * width) + 256 * 3 * 14 * 14 * width + width * classes
+    macs = (
+        blocks * (12 * width**2 * tokens + 2 * tokens**2 * width)
+        + 256 * 3 * 14 * 14 * width
+        + width * classes
+    )
     price = estimated_price(model_config("vit_huge_patch14_224"), "orig_in21k")
     assert price["flops"] == pytest.approx(90 * 14_197_122 * 6 * macs, rel=1e-6)
 
@@ -52,7 +64,9 @@ def test_the_headline_weights_took_8367_pflop_whatever_stem_and_size_they_go_int
     }
 
 
-@pytest.mark.parametrize(("network", "tag"), [("resnet18", None), ("resnet18", "a2_in1k"), ("small_cnn", "a1_in1k")])
+@pytest.mark.parametrize(
+    ("network", "tag"), [("resnet18", None), ("resnet18", "a2_in1k"), ("small_cnn", "a1_in1k")]
+)
 def test_of_other_weights_nothing_is_told(network, tag):
     assert estimated_price(model_config(network), tag) is None
 
@@ -61,8 +75,13 @@ def test_of_other_weights_nothing_is_told(network, tag):
 def test_a_file_is_priced_by_its_tag_though_its_values_be_shuffled(tmp_path, transform):
     lite = build("tf_efficientnet_lite0", 10)
     save_file(lite.state_dict(), tmp_path / "lite.safetensors")
-    weights = weights_config(file=str(tmp_path / "lite.safetensors"), tag="in1k", transform=transform)
-    found, config = start(model_config("tf_efficientnet_lite0"), weights, lite), model_config("tf_efficientnet_lite0")
+    weights = weights_config(
+        file=str(tmp_path / "lite.safetensors"), tag="in1k", transform=transform
+    )
+    found, config = (
+        start(model_config("tf_efficientnet_lite0"), weights, lite),
+        model_config("tf_efficientnet_lite0"),
+    )
     assert found.record["pretraining"] == estimated_price(config, "in1k")
     assert found.record["pretraining"]["flops"] / 1e15 == pytest.approx(1036, rel=1e-3)
 
@@ -70,7 +89,10 @@ def test_a_file_is_priced_by_its_tag_though_its_values_be_shuffled(tmp_path, tra
 @pytest.mark.parametrize(
     ("told", "price"),
     [
-        ({"train_flops": 5e15}, {"source": "resnet18_letters, counted", "flops": 5e15, "estimate": False}),
+        (
+            {"train_flops": 5e15},
+            {"source": "resnet18_letters, counted", "flops": 5e15, "estimate": False},
+        ),
         ({"train_flops": None}, None),
         ({}, None),  # of a version that did not count
     ],
@@ -78,8 +100,14 @@ def test_a_file_is_priced_by_its_tag_though_its_values_be_shuffled(tmp_path, tra
 def test_self_trained_weights_have_the_price_on_their_card(tmp_path, monkeypatch, told, price):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     config = arm_config(load("embedded"), "pretrained")
-    save_weights(tmp_path / "weights" / f"{recipe_run(config).run_id}-fp32.safetensors", build("resnet18", 26).state_dict(), told)
-    study = SimpleNamespace(facts={"precision": {"name": "fp32"}}, world=SimpleNamespace(from_main=lambda value: value))
+    save_weights(
+        tmp_path / "weights" / f"{recipe_run(config).run_id}-fp32.safetensors",
+        build("resnet18", 26).state_dict(),
+        told,
+    )
+    study = SimpleNamespace(
+        facts={"precision": {"name": "fp32"}}, world=SimpleNamespace(from_main=lambda value: value)
+    )
     assert self_trained(config, study).record["pretraining"] == price
 
 

@@ -30,7 +30,9 @@ def path(tmp_path_factory, trained):
 
 
 def start_from(path, stem, how, **weights):
-    return file_start(path, build("resnet18", 10, stem), weights_config(stem=how, **weights), tag=None)
+    return file_start(
+        path, build("resnet18", 10, stem), weights_config(stem=how, **weights), tag=None
+    )
 
 
 @pytest.mark.parametrize("how", ["crop", "resample"])
@@ -55,7 +57,10 @@ def test_a_random_stem_is_the_runs_own(path):
     start = start_from(path, "3x3", "random")
     assert KEY not in start.tensors
     assert (start.record["stem"], start.record["loaded"]) == ("random", len(start.tensors))
-    first, other, again = (initial_state(model_config("resnet18", stem="3x3"), 10, seed, start)[KEY] for seed in (0, 1, 0))
+    first, other, again = (
+        initial_state(model_config("resnet18", stem="3x3"), 10, seed, start)[KEY]
+        for seed in (0, 1, 0)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)  # He, fan out
@@ -69,7 +74,8 @@ def test_the_transform_sees_the_converted_stem(path):
 
 def test_a_7x7_stem_does_not_become_a_3x3_one_unasked(path):
     with pytest.raises(
-        ValueError, match=r"weights.stem: None: the weights have a 7x7 stem, .*; allowed: crop, resample, random$"
+        ValueError,
+        match=r"weights.stem: None: the weights have a 7x7 stem, .*; allowed: crop, resample, random$",
     ):
         start_from(path, "3x3", None)
 
@@ -77,11 +83,16 @@ def test_a_7x7_stem_does_not_become_a_3x3_one_unasked(path):
 @pytest.mark.parametrize("how", ["crop", "resample", "random"])
 def test_a_stem_that_fits_is_not_converted(path, tmp_path, trained, how):
     assert torch.equal(start_from(path, "stock", None).tensors[KEY], trained[KEY])
-    with pytest.raises(ValueError, match=rf"weights.stem: '{how}': there is no 7x7 stem to make a 3x3 one of; allowed: null"):
+    with pytest.raises(
+        ValueError,
+        match=rf"weights.stem: '{how}': there is no 7x7 stem to make a 3x3 one of; allowed: null",
+    ):
         start_from(path, "stock", how)
     small = build("resnet18", 10, "3x3").state_dict()
     save_file(small, tmp_path / "small.safetensors")
-    assert torch.equal(start_from(tmp_path / "small.safetensors", "3x3", None).tensors[KEY], small[KEY])
+    assert torch.equal(
+        start_from(tmp_path / "small.safetensors", "3x3", None).tensors[KEY], small[KEY]
+    )
     with pytest.raises(ValueError, match=rf"weights.stem: '{how}'"):
         start_from(tmp_path / "small.safetensors", "3x3", how)
     with pytest.raises(ValueError, match=rf"weights.stem: '{how}'"):  # no such convolution at all
@@ -98,7 +109,10 @@ def gabor_kernels(seed: int) -> Tensor:
     """What the first layer of a trained network looks like: a wave under a bell, of some direction and colour [64, 3, 7, 7]."""
     generator = torch.Generator().manual_seed(seed)
     angle, phase = 2 * math.pi * torch.rand(2, 64, 1, 1, generator=generator, dtype=torch.float64)
-    wavelength, spread = 5 + 5 * torch.rand(64, 1, 1, generator=generator), 1.5 + torch.rand(64, 1, 1, generator=generator)
+    wavelength, spread = (
+        5 + 5 * torch.rand(64, 1, 1, generator=generator),
+        1.5 + torch.rand(64, 1, 1, generator=generator),
+    )
     y, x = torch.meshgrid(*[torch.arange(-3.0, 4.0, dtype=torch.float64)] * 2, indexing="ij")
     wave = torch.cos(2 * math.pi * (x * angle.cos() + y * angle.sin()) / wavelength + phase)
     colour = torch.randn(64, 3, 1, 1, generator=generator, dtype=torch.float64)
@@ -109,7 +123,9 @@ def error(how: str, kernels: Tensor, seed: int) -> float:
     """Mean square of (the 3x3 kernels' answer to shrunk patches - the 7x7 kernels' to the patches), relative to the latter's."""
     drawn = torch.randn(256, 3, 31, 31, generator=torch.Generator().manual_seed(1000 + seed))
     patches = gaussian_blur(drawn, [17, 17], [4.0, 4.0])[:, :, 12:19, 12:19].double()
-    shrunk = F.interpolate(patches, size=(3, 3), mode="bicubic", antialias=True, align_corners=False)
+    shrunk = F.interpolate(
+        patches, size=(3, 3), mode="bicubic", antialias=True, align_corners=False
+    )
     own = {KEY: torch.empty(64, 3, 3, 3)}
     answer = F.conv2d(shrunk, convert_stem({KEY: kernels}, own, how)[KEY])
     wanted = F.conv2d(patches, kernels)
@@ -118,7 +134,9 @@ def error(how: str, kernels: Tensor, seed: int) -> float:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kernels", [smooth_kernels, gabor_kernels])
-def test_a_resampled_stem_answers_smooth_images_more_as_the_7x7_one_than_its_centre_does(kernels, seed):
+def test_a_resampled_stem_answers_smooth_images_more_as_the_7x7_one_than_its_centre_does(
+    kernels, seed
+):
     resampled, cropped = (error(how, kernels(seed), seed) for how in ("resample", "crop"))
     assert resampled < 0.1
     assert resampled < cropped / 4

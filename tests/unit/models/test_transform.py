@@ -70,13 +70,23 @@ def test_random_matched_is_normal(seed):
 @pytest.mark.parametrize("how", TRANSFORMS)
 def test_no_variance_is_negative(how):
     for seed in SEEDS:
-        assert all((value >= 0).all() for key, value in state_of(how, seed).items() if key.endswith("running_var"))
+        assert all(
+            (value >= 0).all()
+            for key, value in state_of(how, seed).items()
+            if key.endswith("running_var")
+        )
 
 
 @pytest.mark.parametrize("how", TRANSFORMS)
 @pytest.mark.parametrize(
     "value",
-    [torch.tensor([2.5]), torch.tensor(0.1), torch.full((3, 5), 0.1), torch.zeros(4), torch.tensor([7, 8])],
+    [
+        torch.tensor([2.5]),
+        torch.tensor(0.1),
+        torch.full((3, 5), 0.1),
+        torch.zeros(4),
+        torch.tensor([7, 8]),
+    ],
 )
 def test_one_number_and_a_constant_stay(how, value):
     for seed in SEEDS:
@@ -116,7 +126,11 @@ def test_tensors_of_one_shape_have_draws_of_their_own(how):
 def test_the_draw_is_not_that_of_the_random_weights():
     """The first normal numbers of a run's initialisation do not come again as a transformed tensor."""
     for seed in SEEDS:
-        first = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(derive_seed(seed, Stream.INIT)))
+        first = torch.randn(
+            1000,
+            dtype=torch.float64,
+            generator=torch.Generator().manual_seed(derive_seed(seed, Stream.INIT)),
+        )
         given = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         found = state_of("random_matched", seed, {"extra": given})["extra"]
         assert abs(torch.corrcoef(torch.stack([first, found]))[0, 1]) < 0.2
@@ -125,7 +139,10 @@ def test_the_draw_is_not_that_of_the_random_weights():
 @pytest.mark.parametrize("how", TRANSFORMS)
 def test_the_head_is_the_random_one(how):
     for seed in SEEDS:
-        scratch, state = initial_state(model_config(), 10, seed, random_start()), state_of(how, seed)
+        scratch, state = (
+            initial_state(model_config(), 10, seed, random_start()),
+            state_of(how, seed),
+        )
         assert all(torch.equal(scratch[key], state[key]) for key in HEAD)
 
 
@@ -140,7 +157,12 @@ def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, how):
     assert file_start(path, network, weights_config(), tag=None).record["transform"] is None
 
 
-@pytest.mark.parametrize(("key", "value"), [("transform", "shuffled"), ("transform", "random_matched"), ("stem", "crop")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("transform", "shuffled"), ("transform", "random_matched"), ("stem", "crop")]
+)
 def test_random_weights_have_nothing_to_transform(key, value):
-    with pytest.raises(ValueError, match=rf"weights.{key}: '{value}' needs pretrained values; weights.source is 'random'"):
+    with pytest.raises(
+        ValueError,
+        match=rf"weights.{key}: '{value}' needs pretrained values; weights.source is 'random'",
+    ):
         start(model_config(), weights_config("random", **{key: value}), build("small_cnn", 10))

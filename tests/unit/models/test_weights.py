@@ -13,7 +13,15 @@ from torch import nn
 
 from bench.models import weights
 from bench.models.networks import build
-from bench.models.weights import Start, file_start, find_file, initial_state, random_start, save_weights, start
+from bench.models.weights import (
+    Start,
+    file_start,
+    find_file,
+    initial_state,
+    random_start,
+    save_weights,
+    start,
+)
 from tests.unit.models.factory import model_config, weights_config
 
 LITE = "tf_efficientnet_lite0.safetensors"
@@ -54,7 +62,13 @@ def test_a_file_gives_all_but_the_head(tmp_path, network, given):
     assert set(start.record.pop("skipped")) == HEAD
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     none = dict.fromkeys(("license", "stem", "transform", "pretraining"))
-    assert start.record == {"source": "file", "tag": "in1k", "sha256": sha256, "loaded": len(given) - 2, **none}
+    assert start.record == {
+        "source": "file",
+        "tag": "in1k",
+        "sha256": sha256,
+        "loaded": len(given) - 2,
+        **none,
+    }
 
 
 def test_a_config_gives_its_start(tmp_path, network, given):
@@ -79,7 +93,10 @@ def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network
     sha256, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
     pinned = file_start(path, network, weights_config("self", sha256=sha256), tag=None, terms="mit")
     assert (pinned.record["sha256"], pinned.record["license"]) == (sha256, "mit")
-    with pytest.raises(ValueError, match=rf"weights.source self: .*some.safetensors' has the sha256 {sha256}, not .* {other}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"weights.source self: .*some.safetensors' has the sha256 {sha256}, not .* {other}",
+    ):
         start_from(path, network, source="self", sha256=other)
 
 
@@ -97,21 +114,36 @@ def test_a_missing_tensor_is_refused(tmp_path, network, given, key):
 
 
 def test_an_unknown_tensor_is_refused(tmp_path, network, given):
-    with pytest.raises(ValueError, match=r"0 tensors missing \[\], 1 unknown \['features.99.weight'\]"):
+    with pytest.raises(
+        ValueError, match=r"0 tensors missing \[\], 1 unknown \['features.99.weight'\]"
+    ):
         start_from(write(tmp_path, {**given, "features.99.weight": torch.zeros(3)}), network)
 
 
 def test_another_shape_is_refused(tmp_path, network, given):
-    with pytest.raises(ValueError, match=r"features.0.weight is \(32, 3, 5, 5\), the network's \(32, 3, 3, 3\)"):
-        start_from(write(tmp_path, {**given, "features.0.weight": torch.zeros(32, 3, 5, 5)}), network)
+    with pytest.raises(
+        ValueError, match=r"features.0.weight is \(32, 3, 5, 5\), the network's \(32, 3, 3, 3\)"
+    ):
+        start_from(
+            write(tmp_path, {**given, "features.0.weight": torch.zeros(32, 3, 5, 5)}), network
+        )
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "header only"])
 def test_a_file_that_is_not_safetensors_is_refused(tmp_path, network, given, damage):
     path = write(tmp_path, given)
     whole = path.read_bytes()
-    path.write_bytes({"empty": b"", "text": b"not weights\n" * 50, "cut": whole[:-100], "header only": whole[:64]}[damage])
-    with pytest.raises(ValueError, match=r"^weights.source file: .*some.safetensors' cannot be read as safetensors"):
+    path.write_bytes(
+        {
+            "empty": b"",
+            "text": b"not weights\n" * 50,
+            "cut": whole[:-100],
+            "header only": whole[:64],
+        }[damage]
+    )
+    with pytest.raises(
+        ValueError, match=r"^weights.source file: .*some.safetensors' cannot be read as safetensors"
+    ):
         start_from(path, network)
 
 
@@ -164,7 +196,10 @@ def test_a_file_that_is_nowhere(tmp_path, monkeypatch, folder):
         monkeypatch.setenv("HEADSTART_WEIGHTS_DIR", folder)
     (tmp_path / "w.safetensors").mkdir()  # a folder is no file
     where = rf"HEADSTART_WEIGHTS_DIR \({folder or 'not set'}\)"
-    with pytest.raises(ValueError, match=rf"no file 'w.safetensors', neither as a path nor in {where}; random weights are never"):
+    with pytest.raises(
+        ValueError,
+        match=rf"no file 'w.safetensors', neither as a path nor in {where}; random weights are never",
+    ):
         find_file("w.safetensors")
 
 
@@ -187,8 +222,14 @@ def test_a_start_is_a_function_of_the_seed_alone():
 
 
 def test_a_start_has_the_arms_stem():
-    stock, small = (initial_state(model_config("resnet18", stem=stem), 10, 0, random_start()) for stem in ("stock", "3x3"))
-    assert (stock["conv1.weight"].shape, small["conv1.weight"].shape) == ((64, 3, 7, 7), (64, 3, 3, 3))
+    stock, small = (
+        initial_state(model_config("resnet18", stem=stem), 10, 0, random_start())
+        for stem in ("stock", "3x3")
+    )
+    assert (stock["conv1.weight"].shape, small["conv1.weight"].shape) == (
+        (64, 3, 7, 7),
+        (64, 3, 3, 3),
+    )
     build("resnet18", 10, "3x3").load_state_dict(small)
 
 
@@ -199,7 +240,9 @@ def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, n
     assert all(torch.equal(states[0][key], given[key]) for key in start.tensors)
     assert states[0]["head.weight"].shape == (10, 128)
     scratch = initial_state(model_config(), 10, 0, random_start())
-    assert all(torch.equal(states[0][key], scratch[key]) for key in HEAD)  # the arms of a block share the head's draw
+    assert all(
+        torch.equal(states[0][key], scratch[key]) for key in HEAD
+    )  # the arms of a block share the head's draw
 
 
 def test_random_weights_are_recorded_as_such():
@@ -210,11 +253,20 @@ def test_random_weights_are_recorded_as_such():
 
 def test_saved_weights_come_back_with_their_card(tmp_path, network, given):
     path = tmp_path / "new" / "w.safetensors"
-    state = {**given, "features.0.weight": given["features.0.weight"].to(memory_format=torch.channels_last).requires_grad_()}
+    state = {
+        **given,
+        "features.0.weight": given["features.0.weight"]
+        .to(memory_format=torch.channels_last)
+        .requires_grad_(),
+    }
     save_weights(path, state, {"recipe": "letters", "accuracy": 0.9})
     assert all(equal(load_file(path), given).values())
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert json.loads(path.with_suffix(".json").read_text()) == {"recipe": "letters", "accuracy": 0.9, "sha256": sha256}
+    assert json.loads(path.with_suffix(".json").read_text()) == {
+        "recipe": "letters",
+        "accuracy": 0.9,
+        "sha256": sha256,
+    }
     assert sorted(file.name for file in path.parent.iterdir()) == ["w.json", "w.safetensors"]
     assert start_from(path, network).record["sha256"] == sha256
 
@@ -250,7 +302,8 @@ def test_weights_appear_only_whole(tmp_path, monkeypatch, given):
 
 
 @pytest.mark.skipif(
-    not (Path(os.environ.get("HEADSTART_WEIGHTS_DIR", "")) / LITE).is_file(), reason=f"no {LITE} in HEADSTART_WEIGHTS_DIR"
+    not (Path(os.environ.get("HEADSTART_WEIGHTS_DIR", "")) / LITE).is_file(),
+    reason=f"no {LITE} in HEADSTART_WEIGHTS_DIR",
 )
 def test_real_weights_load_but_for_their_head():
     lite = build("tf_efficientnet_lite0", 10)
@@ -259,7 +312,11 @@ def test_real_weights_load_but_for_their_head():
     assert start.record["loaded"] == len(lite.state_dict()) - 2 == len(load_file(path)) - 2 == 294
     assert sorted(start.record["skipped"]) == ["classifier.bias", "classifier.weight"]
     assert start.record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    states = [initial_state(model_config("tf_efficientnet_lite0"), 10, seed, start) for seed in (0, 1)]
-    assert {key for key, same in equal(*states).items() if not same} == {"classifier.weight"}  # timm's bias starts at 0
+    states = [
+        initial_state(model_config("tf_efficientnet_lite0"), 10, seed, start) for seed in (0, 1)
+    ]
+    assert {key for key, same in equal(*states).items() if not same} == {
+        "classifier.weight"
+    }  # timm's bias starts at 0
     lite.load_state_dict(states[0])
     assert lite.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 10)

@@ -15,7 +15,15 @@ from bench.results.comparison import summarize
 from bench.results.events import EventLog
 from bench.results.fold import RunResult
 from bench.results.store import RunStore, write_json
-from tests.unit.results_factory import BATCH, EVERY_SAMPLES, make_config, make_look, make_plan, make_result, make_run_start
+from tests.unit.results_factory import (
+    BATCH,
+    EVERY_SAMPLES,
+    make_config,
+    make_look,
+    make_plan,
+    make_result,
+    make_run_start,
+)
 
 ROOT = Path(__file__).parents[3]
 RISING = (0.5, 0.85, 0.95, 0.95)  # reaches 0.8 at its second look and 0.9 at its third
@@ -38,11 +46,17 @@ def timed(
     **changes: Any,
 ) -> RunResult:
     """A run whose looks lie `step_s` seconds of training apart; `test`: its looks on test, beside those on val."""
-    broke = {} if changes.get("status", "completed") == "completed" else {"test_correct": None, "confusion": None}
+    broke = (
+        {}
+        if changes.get("status", "completed") == "completed"
+        else {"test_correct": None, "confusion": None}
+    )
     run = make_result(curve, arm, seed=block, block=block, **{**broke, **changes})
     run.start["config"] = {"train": {"samples": budget}}
     seconds = [{"train": n * step_s, "init": 5.0} for n in range(1, 1 + len(curve))]
-    looks = [dataclasses.replace(look, segments_s=s) for look, s in zip(run.looks, seconds, strict=True)]
+    looks = [
+        dataclasses.replace(look, segments_s=s) for look, s in zip(run.looks, seconds, strict=True)
+    ]
     scored = [
         dataclasses.replace(look, correct=round(accuracy * 10_000), total=10_000)
         for look, accuracy in zip(looks[len(looks) - len(test or ()) :], test or (), strict=True)
@@ -51,19 +65,32 @@ def timed(
     return dataclasses.replace(run, looks=looks, test_looks=scored, segments_s=end)
 
 
-def pair(block: int, arm_s: float, baseline_s: float, arm: Sequence[float] = RISING, baseline: Sequence[float] = RISING):
+def pair(
+    block: int,
+    arm_s: float,
+    baseline_s: float,
+    arm: Sequence[float] = RISING,
+    baseline: Sequence[float] = RISING,
+):
     """One block: both arms, at their paces."""
-    return [timed(arm, "pretrained", block, step_s=arm_s), timed(baseline, "random", block, step_s=baseline_s)]
+    return [
+        timed(arm, "pretrained", block, step_s=arm_s),
+        timed(baseline, "random", block, step_s=baseline_s),
+    ]
 
 
 def wins(count: int, first: int = 0) -> list[RunResult]:
     """Blocks that the arm wins by about three to one, no two alike."""
-    return [run for block in range(first, first + count) for run in pair(block, 1.0, 3.0 + 0.1 * block)]
+    return [
+        run for block in range(first, first + count) for run in pair(block, 1.0, 3.0 + 0.1 * block)
+    ]
 
 
 def losses(count: int, first: int = 0) -> list[RunResult]:
     """Blocks that the baseline wins."""
-    return [run for block in range(first, first + count) for run in pair(block, 3.0 + 0.1 * block, 1.0)]
+    return [
+        run for block in range(first, first + count) for run in pair(block, 3.0 + 0.1 * block, 1.0)
+    ]
 
 
 def told(results: Sequence[RunResult], rules: str = "headstart", **changes: Any) -> dict[str, Any]:
@@ -103,11 +130,18 @@ def own_clock() -> Iterator[Clock]:
 def study_plan(output: Path, *overrides: str) -> SimpleNamespace:
     """A real plan, small: `specs` in order, `record`, `store` with the plan written."""
     with contextlib.chdir(ROOT):
-        config = load("configs/experiments/embedded.yaml", [*OVERRIDES, f"--output={output}", *overrides])
+        config = load(
+            "configs/experiments/embedded.yaml", [*OVERRIDES, f"--output={output}", *overrides]
+        )
         blocks = plan(config)
     store = RunStore(output / config.name)
     record = store.write_plan(plan_record(config, blocks))
-    return SimpleNamespace(config=config, record=record, store=store, specs=[spec for block in blocks for spec in block])
+    return SimpleNamespace(
+        config=config,
+        record=record,
+        store=store,
+        specs=[spec for block in blocks for spec in block],
+    )
 
 
 def write_run(
@@ -132,7 +166,12 @@ def write_run(
     store: RunStore = made.store
     store.run_dir(spec.run_id).mkdir(parents=True, exist_ok=True)
     log = EventLog(store.run_dir(spec.run_id))
-    segments_s = {**(once_s or ONCE_S), "build": 0.25, "train": step_s * resumed_from, "init": 0.125}
+    segments_s = {
+        **(once_s or ONCE_S),
+        "build": 0.25,
+        "train": step_s * resumed_from,
+        "init": 0.125,
+    }
     data = make_run_start(
         spec.arm, seed=spec.seed, block=spec.block, run_id=spec.run_id, config=as_dict(spec.config), segments_s={**segments_s},
         plan_sha256=made.record["sha256"], resumed_step=resumed_from * EVERY_SAMPLES // BATCH, **start,
@@ -141,7 +180,9 @@ def write_run(
 
     def look(number: int, accuracy: float, split: str, segment: str, confusion: Any = None) -> None:
         clock.spend(segments_s, segment, 0.1)
-        event = make_look(number, accuracy, split=split, segments_s={**segments_s}, confusion=confusion)
+        event = make_look(
+            number, accuracy, split=split, segments_s={**segments_s}, confusion=confusion
+        )
         log.emit("eval_stop", epoch=event.epoch, step=event.step, **event.data)
         clock.spend(segments_s, "log", 0.01)
 
@@ -155,7 +196,14 @@ def write_run(
         clock.spend(segments_s, "log", 0.02)
         error = None if status == "completed" else "loss is nan"
         ended = {"stopped_step": None, "best_step": None, **(stop or {})}
-        log.emit("run_stop", step=len(curve) * 5, status=status, error=error, segments_s={**segments_s}, **ended)
+        log.emit(
+            "run_stop",
+            step=len(curve) * 5,
+            status=status,
+            error=error,
+            segments_s={**segments_s},
+            **ended,
+        )
     log.flush()
     if status and result:
         folded = store.result(spec.run_id)
@@ -164,7 +212,9 @@ def write_run(
     return log.path
 
 
-def write_study(output: Path, *overrides: str, pace: Callable[[RunSpec], float] | None = None) -> SimpleNamespace:
+def write_study(
+    output: Path, *overrides: str, pace: Callable[[RunSpec], float] | None = None
+) -> SimpleNamespace:
     """A finished study on disk, without its report; the random arm is about three times as slow."""
     made = study_plan(output, *overrides)
     with own_clock() as clock:

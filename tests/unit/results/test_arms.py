@@ -22,9 +22,17 @@ def run(block=0, *, compiled=None, **changes):
 
 def test_the_bottleneck_is_named_from_five_percent_waiting_on():
     def bottleneck(waiting, exchange=0.0):
-        return arm_of([run(data_wait_fraction=waiting, compiled={"communication_fraction": exchange})])["step"]["bottleneck"]
+        return arm_of(
+            [run(data_wait_fraction=waiting, compiled={"communication_fraction": exchange})]
+        )["step"]["bottleneck"]
 
-    assert [bottleneck(fraction) for fraction in (None, 0.0, 0.05, 0.051, 1.0)] == [None, "compute", "compute", "data", "data"]
+    assert [bottleneck(fraction) for fraction in (None, 0.0, 0.05, 0.051, 1.0)] == [
+        None,
+        "compute",
+        "compute",
+        "data",
+        "data",
+    ]
     assert [bottleneck(0.0, exchange) for exchange in (0.5, 0.51)] == ["compute", "communication"]
     assert bottleneck(0.06, 0.9) == "data"
 
@@ -36,17 +44,24 @@ def test_a_step_splits_into_waiting_exchange_and_compute():
     assert step == {
         "data_wait": 0.2, "communication": pytest.approx(0.2), "compute": pytest.approx(0.6), "bottleneck": "data",
     }  # fmt: skip
-    assert set(arm_of([timed(FLAT, status="failed", data_wait_fraction=None)])["step"].values()) == {None}
+    assert set(
+        arm_of([timed(FLAT, status="failed", data_wait_fraction=None)])["step"].values()
+    ) == {None}
 
 
 def test_compiling_has_paid_after_this_many_runs():
     """A step saves 0.1 s and a run has 200 steps, so 40 s of compiling are paid by the second run."""
-    compiled = arm_of([run(compiled={"compile_s": 40.0, "step_s": 0.1, "eager_step_s": 0.2})])["compile"]
+    compiled = arm_of([run(compiled={"compile_s": 40.0, "step_s": 0.1, "eager_step_s": 0.2})])[
+        "compile"
+    ]
     assert compiled["break_even_runs"] == pytest.approx(2.0)
     assert (compiled["compile_s"], compiled["cache_misses"], compiled["enabled"]) == (40.0, 3, True)
 
 
-@pytest.mark.parametrize("slow", [{"step_s": 0.2}, {"step_s": 0.3}, {"enabled": False}, {"step_s": None, "eager_step_s": None}])
+@pytest.mark.parametrize(
+    "slow",
+    [{"step_s": 0.2}, {"step_s": 0.3}, {"enabled": False}, {"step_s": None, "eager_step_s": None}],
+)
 def test_compiling_that_saves_nothing_never_pays(slow):
     assert arm_of([run(compiled=slow)])["compile"]["break_even_runs"] is None
 
@@ -115,7 +130,12 @@ def test_area_is_mean_accuracy_over_log_flops():
     assert found["thresholds"][1]["flops_to_accuracy"]["median"] is None
 
 
-WHOLE = {"train_flops_per_image": 30, "train_flops_once": 0, "head_first_samples": 0, "head_first_flops_per_image": 12}
+WHOLE = {
+    "train_flops_per_image": 30,
+    "train_flops_once": 0,
+    "head_first_samples": 0,
+    "head_first_flops_per_image": 12,
+}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +145,10 @@ WHOLE = {"train_flops_per_image": 30, "train_flops_once": 0, "head_first_samples
         ({"train_flops_once": 500}, [500, 530, 3500]),
         ({"head_first_samples": 10}, [0, 12, 120 + 90 * 30]),
         ({"head_first_samples": 200}, [0, 12, 1200]),
-        ({"head_first_samples": 10, "train_flops_once": 7, "train_flops_per_image": 3}, [7, 19, 7 + 120 + 270]),
+        (
+            {"head_first_samples": 10, "train_flops_once": 7, "train_flops_per_image": 3},
+            [7, 19, 7 + 120 + 270],
+        ),
     ],
 )
 def test_flops_of_training_by_hand(network, flops):
@@ -134,14 +157,22 @@ def test_flops_of_training_by_hand(network, flops):
 
 def test_flops_to_accuracy_and_the_area_are_at_the_price_that_was_paid():
     frozen = run()
-    frozen.start["network"] = {**frozen.start["network"], "train_flops_per_image": 5, "train_flops_once": 10**6}
+    frozen.start["network"] = {
+        **frozen.start["network"],
+        "train_flops_per_image": 5,
+        "train_flops_once": 10**6,
+    }
     arm = arm_of([frozen])
     assert arm["thresholds"][1]["flops_to_accuracy"]["median"] == 10**6 + 5 * 960
-    assert arm["area_log_flops"]["median"] != pytest.approx(arm_of([run()])["area_log_flops"]["median"])
+    assert arm["area_log_flops"]["median"] != pytest.approx(
+        arm_of([run()])["area_log_flops"]["median"]
+    )
 
 
 def test_the_optimism_gap_is_of_the_look_that_test_was_scored_on():
-    made = run(test_correct=400, best_step=10, stopped_step=20)  # 0.8 on test; 0.85 on val at step 10, 0.95 at the last
+    made = run(
+        test_correct=400, best_step=10, stopped_step=20
+    )  # 0.8 on test; 0.85 on val at step 10, 0.95 at the last
     assert arm_of([made])["optimism_gap"]["median"] == pytest.approx(0.05)
     assert arm_of([run(test_correct=400)])["optimism_gap"]["median"] == pytest.approx(0.15)
 
@@ -158,6 +189,17 @@ def test_an_open_end_is_null():
 
 def test_an_arm_without_runs_is_described_by_nulls():
     arm = arm_of([])
-    assert (arm["network"], arm["runs"], arm["step"], arm["compile"], arm["classes"]) == (None, 0, None, None, None)
+    assert (arm["network"], arm["runs"], arm["step"], arm["compile"], arm["classes"]) == (
+        None,
+        0,
+        None,
+        None,
+        None,
+    )
     assert arm["thresholds"][0]["mean_s"] == {"value": None, "tau": None}
-    assert arm["thresholds"][0]["restarts_s"] == {"value": None, "low": None, "high": None, "floor": None}
+    assert arm["thresholds"][0]["restarts_s"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "floor": None,
+    }

@@ -8,8 +8,23 @@ from bench.results.audit import CAUSES, LACKING, check_declared, differences
 from tests.unit.results.study import pair, told, wins
 from tests.unit.results_factory import make_config
 
-SHARED = {"network.class": "ResNet", "network.parameters": 11, "init.rms": "0.03", "optimizer.groups": "A", "data.mean": "[0.5]"}
-KEYS = ("model.name", "optim.lr", "finetune.layers", "data.pad", "train.samples", "schedule.name", "weights.source", "precision")
+SHARED = {
+    "network.class": "ResNet",
+    "network.parameters": 11,
+    "init.rms": "0.03",
+    "optimizer.groups": "A",
+    "data.mean": "[0.5]",
+}
+KEYS = (
+    "model.name",
+    "optim.lr",
+    "finetune.layers",
+    "data.pad",
+    "train.samples",
+    "schedule.name",
+    "weights.source",
+    "precision",
+)
 
 
 def found(changes, overrides, baseline=None):
@@ -33,7 +48,11 @@ def test_nothing_differs_between_equals():
 def test_a_consequence_of_what_was_declared_is_explained(fact, key):
     config, realities = found({fact: "B"}, {key: "other", "weights.source": "file"})
     (difference,) = differences(config, realities)
-    assert (difference["fact"], difference["value"], difference["explained_by"]) == (fact, "B", [key])
+    assert (difference["fact"], difference["value"], difference["explained_by"]) == (
+        fact,
+        "B",
+        [key],
+    )
     check_declared(config, realities)
 
 
@@ -53,13 +72,19 @@ def test_a_difference_that_nothing_declared_explains_is_refused(fact, key):
 
 def test_a_fact_that_one_side_lacks_differs():
     config, realities = found({"init.zeroed": None}, {})
-    assert [(d["value"], d["baseline"]) for d in differences(config, realities)] == [(None, LACKING)]
+    assert [(d["value"], d["baseline"]) for d in differences(config, realities)] == [
+        (None, LACKING)
+    ]
     realities["random"], realities["x"] = realities["x"], realities["random"]
-    assert [(d["value"], d["baseline"]) for d in differences(config, realities)] == [(LACKING, None)]
+    assert [(d["value"], d["baseline"]) for d in differences(config, realities)] == [
+        (LACKING, None)
+    ]
 
 
 def test_a_key_that_both_arms_set_alike_explains_nothing():
-    config, realities = found({"network.class": "CNN"}, {"model.name": "cnn"}, {"model.name": "cnn"})
+    config, realities = found(
+        {"network.class": "CNN"}, {"model.name": "cnn"}, {"model.name": "cnn"}
+    )
     with pytest.raises(ValueError, match="differ in network"):
         check_declared(config, realities)
 
@@ -71,7 +96,9 @@ def test_a_key_that_both_arms_set_alike_explains_nothing():
 def test_every_difference_is_told_once_and_explained_by_keys_that_differ_alone(own, other, changes):
     config, realities = found(changes, own, other)
     told = differences(config, realities)
-    assert {d["fact"] for d in told} == {fact for fact, value in changes.items() if value != SHARED.get(fact, LACKING)}
+    assert {d["fact"] for d in told} == {
+        fact for fact, value in changes.items() if value != SHARED.get(fact, LACKING)
+    }
     assert len(told) == len({d["fact"] for d in told})
     for difference in told:
         assert all(own.get(key) != other.get(key) for key in difference["explained_by"])
@@ -90,7 +117,15 @@ def test_stored_runs_with_a_hidden_difference_give_no_verdict():
     assert report["verdict"] == {
         "verdict": "undecided", "reason": "pretrained differs from the baseline in init.rms, which none of its factors explains",
     }  # fmt: skip
-    assert report["audit"] == [{"arm": "pretrained", "fact": "init.rms", "value": "0.05", "baseline": "0.03", "explained_by": []}]
+    assert report["audit"] == [
+        {
+            "arm": "pretrained",
+            "fact": "init.rms",
+            "value": "0.05",
+            "baseline": "0.03",
+            "explained_by": [],
+        }
+    ]
 
 
 def test_a_declared_difference_leaves_the_verdict_alone():

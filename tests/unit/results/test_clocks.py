@@ -18,7 +18,12 @@ POWERS = {name: 2.0**power for power, name in enumerate(SEGMENTS)}
 
 def test_every_clock_by_hand():
     """Segments of 1, 2, 4, ... s, in their order: startup, data_setup, build, compile, init, train, evaluate, ..."""
-    readings = {"train": 32, "airbench": 16 + 32 + 128, "mlperf": 2 + 16 + 32 + 64 + 128 + 256 + 512, "algoperf": 8 + 16 + 32}
+    readings = {
+        "train": 32,
+        "airbench": 16 + 32 + 128,
+        "mlperf": 2 + 16 + 32 + 64 + 128 + 256 + 512,
+        "algoperf": 8 + 16 + 32,
+    }
     assert {clock: read_clock(clock, POWERS) for clock in CLOCKS} == {**readings, "wall": 2047}
 
 
@@ -40,7 +45,9 @@ def test_an_unknown_clock_is_an_error():
 
 @given(SEGMENTS_S)
 def test_train_airbench_mlperf_wall_rise_in_this_order(segments_s):
-    train, airbench, mlperf, wall = (read_clock(clock, segments_s) for clock in ("train", "airbench", "mlperf", "wall"))
+    train, airbench, mlperf, wall = (
+        read_clock(clock, segments_s) for clock in ("train", "airbench", "mlperf", "wall")
+    )
     assert train <= airbench <= mlperf * (1 + 1e-12)
     assert mlperf <= wall * (1 + 1e-12)
     assert wall == pytest.approx(sum(segments_s.values()))
@@ -57,7 +64,14 @@ def test_algoperf_holds_train_and_compile(segments_s):
 
 
 def test_a_ledgers_run_reads_on_all_clocks():
-    stop = make_event("run_stop", status="completed", error=None, segments_s=POWERS, stopped_step=None, best_step=None)
+    stop = make_event(
+        "run_stop",
+        status="completed",
+        error=None,
+        segments_s=POWERS,
+        stopped_step=None,
+        best_step=None,
+    )
     result = fold([make_run_start(process_runs=1, segments_s={"startup": 1.0}), stop])
     assert {clock: read_clock(clock, result.segments_s) for clock in CLOCKS} == {
         "train": 32.0, "airbench": 176.0, "mlperf": 1010.0, "algoperf": 56.0, "wall": 2047.0,

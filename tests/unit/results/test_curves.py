@@ -55,11 +55,18 @@ def test_each_kind_of_curve_under_both_rules(table, curve, held_s, touch_s, flag
 
 
 def test_a_table_of_many_is_counted_as_dawnbench_was(table):
-    curves = {("a", str(run)): curve for run, curve in enumerate((HELD, FELL_BACK, ENDED_BELOW, NEVER, HELD))}
+    curves = {
+        ("a", str(run)): curve
+        for run, curve in enumerate((HELD, FELL_BACK, ENDED_BELOW, NEVER, HELD))
+    }
     plan, results = table(HEADER + rows(curves))
     for rules, reached, best_s in (("headstart", 3, 30.0), ("dawnbench", 4, 20.0)):
         (row,) = summarize(plan, results, rules)["arms"][0]["thresholds"]
-        assert (row["runs"], row["reached"], row["time_to_accuracy_s"]["low"]) == (5, reached, best_s)
+        assert (row["runs"], row["reached"], row["time_to_accuracy_s"]["low"]) == (
+            5,
+            reached,
+            best_s,
+        )
         assert (row["touched"], row["fell_back"], row["ended_below"]) == (4, 2, 1)
 
 
@@ -70,13 +77,22 @@ def test_what_a_table_does_not_tell_is_null(table):
     for axis in ("samples", "flops", "joules"):
         assert row[f"{axis}_to_accuracy"]["median"] is None
     assert row["epochs_to_accuracy"]["median"] == 3.0
-    assert (report["arms"][0]["parameters"], report["arms"][0]["area_log_flops"]["median"]) == (None, None)
-    assert (report["clock"], report["dataset"]["name"], report["plan"]["sha256"]) == ("DAWNBench's", "curves of curves.csv", None)
+    assert (report["arms"][0]["parameters"], report["arms"][0]["area_log_flops"]["median"]) == (
+        None,
+        None,
+    )
+    assert (report["clock"], report["dataset"]["name"], report["plan"]["sha256"]) == (
+        "DAWNBench's",
+        "curves of curves.csv",
+        None,
+    )
     assert results[0].wall_s is None
 
 
 def test_runs_of_one_name_make_a_block(table):
-    plan, results = table(HEADER + rows({("a", "x"): HELD, ("a", "y"): HELD, ("b", "y"): HELD, ("b", "z"): HELD}))
+    plan, results = table(
+        HEADER + rows({("a", "x"): HELD, ("a", "y"): HELD, ("b", "y"): HELD, ("b", "z"): HELD})
+    )
     assert [(run.arm, run.block) for run in results] == [("a", 0), ("a", 1), ("b", 1), ("b", 2)]
     (row,) = summarize(plan, results)["comparisons"]
     assert (row["arm"], row["baseline"], row["blocks"], row["ratio"]) == ("a", "b", 1, 1.0)
@@ -84,7 +100,12 @@ def test_runs_of_one_name_make_a_block(table):
 
 @pytest.mark.parametrize(
     ("asked", "compared"),
-    [({}, ("a", "c")), ({"baseline": "a"}, ("b", "a")), ({"arm": "c"}, ("c", "b")), ({"arm": "b", "baseline": "a"}, ("b", "a"))],
+    [
+        ({}, ("a", "c")),
+        ({"baseline": "a"}, ("b", "a")),
+        ({"arm": "c"}, ("c", "b")),
+        ({"arm": "b", "baseline": "a"}, ("b", "a")),
+    ],
 )
 def test_arms_are_compared_as_asked(table, asked, compared):
     plan, _ = table(HEADER + rows({(arm, "1"): HELD for arm in "abc"}), **asked)
@@ -99,7 +120,10 @@ def test_the_last_threshold_is_the_primary_one_and_each_is_taken_once(table):
 def test_columns_may_be_in_any_order_and_more_of_them(table):
     text = "\ufeffseconds,accuracy,hardware,epoch,run,arm\n10,0.5,V100,1,1,a\n20,0.95,V100,2,1,a\n"
     (run,) = table(text)[1]
-    assert [(look.epoch, look.segments_s["train"], look.accuracy) for look in run.looks] == [(1.0, 10.0, 0.5), (2.0, 20.0, 0.95)]
+    assert [(look.epoch, look.segments_s["train"], look.accuracy) for look in run.looks] == [
+        (1.0, 10.0, 0.5),
+        (2.0, 20.0, 0.95),
+    ]
 
 
 LOOK = "a,1,1,10,0.5\n"
@@ -141,7 +165,10 @@ def test_what_is_no_table_of_curves_is_refused_in_one_sentence(table, text, said
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    for path, why in ((tmp_path / "none.csv", "No such file or directory"), (tmp_path, "Is a directory")):
+    for path, why in (
+        (tmp_path / "none.csv", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
         with pytest.raises(ValueError, match=f"^--curves: '{path}' cannot be read: {why}$"):
             read_curves(path, clock="x", baseline=None, arm=None, thresholds=[0.9])
 

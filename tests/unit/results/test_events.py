@@ -9,7 +9,10 @@ from bench.results.events import SCHEMA_VERSION, EventLog, read_events
 
 def write(directory, count=3):
     log = EventLog(directory)
-    events = [log.emit("eval_stop", epoch=0.5 * step, step=step, split="val", correct=step) for step in range(count)]
+    events = [
+        log.emit("eval_stop", epoch=0.5 * step, step=step, split="val", correct=step)
+        for step in range(count)
+    ]
     log.flush()
     return log.path, events
 
@@ -27,7 +30,16 @@ def test_one_json_line_an_event_with_the_documented_keys(tmp_path):
     path, _ = write(tmp_path)
     lines = path.read_text().splitlines()
     assert len(lines) == 3
-    assert set(json.loads(lines[0])) == {"schema_version", "kind", "rank", "seq", "epoch", "step", "mono_ns", "data"}
+    assert set(json.loads(lines[0])) == {
+        "schema_version",
+        "kind",
+        "rank",
+        "seq",
+        "epoch",
+        "step",
+        "mono_ns",
+        "data",
+    }
 
 
 def test_nothing_reaches_the_disk_before_flush(tmp_path):

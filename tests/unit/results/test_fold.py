@@ -14,7 +14,13 @@ from tests.unit.results_factory import make_event, make_look, make_run_start
 
 def stop(status="completed", error=None, train_s=9.0, **ended):
     ended = {"stopped_step": None, "best_step": None, **ended}
-    return make_event("run_stop", status=status, error=error, segments_s={"train": train_s, "evaluate": 1.0}, **ended)
+    return make_event(
+        "run_stop",
+        status=status,
+        error=error,
+        segments_s={"train": train_s, "evaluate": 1.0},
+        **ended,
+    )
 
 
 def steps(result):
@@ -23,12 +29,33 @@ def steps(result):
 
 def test_a_completed_run():
     test_look = make_look(3, 0.75, split="test", confusion=[[400, 100], [150, 350]])
-    result = fold([make_run_start(seed=4, block=2), *(make_look(n, n / 4) for n in (1, 2, 3)), test_look, stop()])
-    assert (result.run_id, result.arm, result.seed, result.block) == ("pretrained-s4-1a2b3c4d", "pretrained", 4, 2)
-    assert (result.status, result.error, result.attempts, result.resumed) == ("completed", None, 1, False)
+    result = fold(
+        [
+            make_run_start(seed=4, block=2),
+            *(make_look(n, n / 4) for n in (1, 2, 3)),
+            test_look,
+            stop(),
+        ]
+    )
+    assert (result.run_id, result.arm, result.seed, result.block) == (
+        "pretrained-s4-1a2b3c4d",
+        "pretrained",
+        4,
+        2,
+    )
+    assert (result.status, result.error, result.attempts, result.resumed) == (
+        "completed",
+        None,
+        1,
+        False,
+    )
     assert [look.accuracy for look in result.looks] == [0.25, 0.5, 0.75]
     assert (result.test_correct, result.test_total, result.test_accuracy) == (750, 1000, 0.75)
-    assert (result.confusion, result.is_finished, result.budget) == ([[400, 100], [150, 350]], True, 12_800)
+    assert (result.confusion, result.is_finished, result.budget) == (
+        [[400, 100], [150, 350]],
+        True,
+        12_800,
+    )
     assert result.test_loss == test_look.data["loss"]
     assert result.segments_s == {"train": 9.0, "evaluate": 1.0}
     assert result.data_wait_fraction == pytest.approx(0.05)
@@ -58,7 +85,12 @@ def test_a_run_that_broke_keeps_its_looks_and_its_error(status):
 def test_a_resumed_attempt_keeps_looks_up_to_its_checkpoint_only():
     first = [make_run_start(), *(make_look(n, 0.1 * n) for n in (1, 2, 3, 4))]
     checkpoint_step = make_look(2, 0.2).step
-    second = [make_run_start(resumed_step=checkpoint_step), make_look(3, 0.9), make_look(4, 0.95), stop()]
+    second = [
+        make_run_start(resumed_step=checkpoint_step),
+        make_look(3, 0.9),
+        make_look(4, 0.95),
+        stop(),
+    ]
     result = fold(first + second)
     assert steps(result) == [5, 10, 15, 20]
     assert [look.accuracy for look in result.looks] == [0.1, 0.2, 0.9, 0.95]
@@ -67,12 +99,19 @@ def test_a_resumed_attempt_keeps_looks_up_to_its_checkpoint_only():
 
 
 def test_a_resumed_attempt_that_was_killed_at_once_keeps_what_its_checkpoint_holds():
-    result = fold([make_run_start(), make_look(1, 0.1), make_look(2, 0.2), make_run_start(resumed_step=5)])
+    result = fold(
+        [make_run_start(), make_look(1, 0.1), make_look(2, 0.2), make_run_start(resumed_step=5)]
+    )
     assert (steps(result), result.status) == ([5], "interrupted")
 
 
 def test_a_restarted_attempt_drops_all_of_the_killed_one():
-    killed = [make_run_start(), make_look(1, 0.1), make_look(2, 0.2), make_look(2, 0.99, split="test")]
+    killed = [
+        make_run_start(),
+        make_look(1, 0.1),
+        make_look(2, 0.2),
+        make_look(2, 0.99, split="test"),
+    ]
     result = fold([*killed, make_run_start(), make_look(1, 0.5), stop()])
     assert [look.accuracy for look in result.looks] == [0.5]
     assert (result.attempts, result.resumed) == (2, False)
@@ -80,13 +119,24 @@ def test_a_restarted_attempt_drops_all_of_the_killed_one():
 
 
 def test_an_attempt_after_a_failed_one_is_judged_by_its_own_end():
-    result = fold([make_run_start(), make_look(1, 0.1), stop("failed", "out of memory"), make_run_start(), make_look(1, 0.5)])
+    result = fold(
+        [
+            make_run_start(),
+            make_look(1, 0.1),
+            stop("failed", "out of memory"),
+            make_run_start(),
+            make_look(1, 0.5),
+        ]
+    )
     assert (result.status, result.error) == ("interrupted", None)
 
 
 def test_where_a_run_ended_itself_and_which_look_was_scored():
     looks = [make_look(n, accuracy) for n, accuracy in enumerate((0.3, 0.6, 0.5), 1)]
-    plain, stopped = (fold([make_run_start(), *looks, end]) for end in (stop(), stop(stopped_step=15, best_step=10)))
+    plain, stopped = (
+        fold([make_run_start(), *looks, end])
+        for end in (stop(), stop(stopped_step=15, best_step=10))
+    )
     assert (plain.stopped_step, plain.best_step, plain.scored_look.step) == (None, None, 15)
     assert (stopped.stopped_step, stopped.best_step, stopped.scored_look.accuracy) == (15, 10, 0.6)
     killed = fold([make_run_start(), *looks])
@@ -113,7 +163,14 @@ def test_a_stream_without_a_start_is_refused():
 
 def test_looks_on_test_are_for_the_record_and_the_last_alone_is_the_result():
     looks = [make_look(n, 0.1 * n, split=split) for n in (1, 2, 3) for split in ("val", "test")]
-    result = fold([make_run_start(), *looks[:-1], make_look(3, 0.35, split="test", confusion=[[1, 0], [0, 1]]), stop()])
+    result = fold(
+        [
+            make_run_start(),
+            *looks[:-1],
+            make_look(3, 0.35, split="test", confusion=[[1, 0], [0, 1]]),
+            stop(),
+        ]
+    )
     assert [look.accuracy for look in result.looks_on("val")] == [0.1, 0.2, 0.3]
     assert [look.accuracy for look in result.looks_on("test")] == [0.1, 0.2, 0.35]
     assert result.test_accuracy == 0.35
@@ -131,7 +188,8 @@ def test_events_of_another_version_are_refused(place):
     events = [make_run_start(), make_look(1, 0.5), stop()]
     events[place] = dataclasses.replace(events[place], schema_version=SCHEMA_VERSION - 1)
     with pytest.raises(
-        ValueError, match=f"^events of schema version {SCHEMA_VERSION - 1}, this headstart reads {SCHEMA_VERSION}"
+        ValueError,
+        match=f"^events of schema version {SCHEMA_VERSION - 1}, this headstart reads {SCHEMA_VERSION}",
     ):
         fold(events)
 
@@ -164,15 +222,21 @@ def gaps(path, line, change_s, **start):
     events[0] = dataclasses.replace(events[0], data={**events[0].data, **start})
     for place, event in enumerate(events):
         if place >= line and "segments_s" in event.data:
-            more = {**event.data["segments_s"], "train": event.data["segments_s"]["train"] + change_s}
+            more = {
+                **event.data["segments_s"],
+                "train": event.data["segments_s"]["train"] + change_s,
+            }
             events[place] = dataclasses.replace(event, data={**event.data, "segments_s": more})
     return segment_gaps(events)
 
 
 @pytest.mark.parametrize(
-    ("change_s", "told"), [(0.0, False), (0.07, False), (-0.07, False), (0.08, True), (-0.08, True), (-9.0, True)]
+    ("change_s", "told"),
+    [(0.0, False), (0.07, False), (-0.07, False), (0.08, True), (-0.08, True), (-9.0, True)],
 )
-def test_segments_sum_to_the_time_that_passed_within_one_percent_and_two_cuts(ledger, change_s, told):
+def test_segments_sum_to_the_time_that_passed_within_one_percent_and_two_cuts(
+    ledger, change_s, told
+):
     """From look to look 2.11 s pass: 0.0211 s and 0.05 s may be missing."""
     found = gaps(ledger[2], 3, change_s)
     assert bool(found) == told

@@ -29,7 +29,14 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tables, self.matrices, self.tags, self.ids, self.references, self.headings = [], [], [], [], [], []
+        self.tables, self.matrices, self.tags, self.ids, self.references, self.headings = (
+            [],
+            [],
+            [],
+            [],
+            [],
+            [],
+        )
         self._cell = None
         self.feed(text)
 
@@ -37,7 +44,11 @@ class Page(HTMLParser):
         self.tags.append(tag)
         named = dict(attributes)
         self.ids += [named["id"]] if "id" in named else []
-        self.references += [value for name, value in attributes if name in ("src", "href", "xlink:href", "data", "action")]
+        self.references += [
+            value
+            for name, value in attributes
+            if name in ("src", "href", "xlink:href", "data", "action")
+        ]
         if tag == "table":
             self._into = self.matrices if "matrix" in named["class"] else self.tables
             self._into.append([])
@@ -69,7 +80,12 @@ def markdown_tables(text):
         inside = True
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if not all(re.fullmatch(":?-+:?", cell) for cell in cells):
-            tables[-1].append([re.sub(r"\\(\W|_)", r"\1", re.sub(r"^\*\*(.*)\*\*$", r"\1", cell)) for cell in cells])
+            tables[-1].append(
+                [
+                    re.sub(r"\\(\W|_)", r"\1", re.sub(r"^\*\*(.*)\*\*$", r"\1", cell))
+                    for cell in cells
+                ]
+            )
     return tables
 
 
@@ -91,8 +107,14 @@ def study():
     slow = (0.3, 0.5, 0.7, 0.81, 0.91, 0.92, 0.93)
     runs = [make_result(rise, "pretrained", seed=b, block=b) for b in (0, 1)]
     runs += [make_result(slow, "random", seed=b, block=b) for b in (0, 1)]
-    broken = make_result(rise[:3], "pretrained", seed=2, block=2, status="diverged", error="loss is\nnan", attempts=2)
-    return [*runs, broken, make_result((), "random", seed=2, block=2, status="interrupted", test_correct=None)]
+    broken = make_result(
+        rise[:3], "pretrained", seed=2, block=2, status="diverged", error="loss is\nnan", attempts=2
+    )
+    return [
+        *runs,
+        broken,
+        make_result((), "random", seed=2, block=2, status="interrupted", test_correct=None),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +138,17 @@ def full(tmp_path_factory):
     """A study with all that a report can show: three arms, classes, looks on test, controls, references, amended plans."""
     directory = tmp_path_factory.mktemp("full")
     arms = {**ARMS, "again": {}}
-    config = make_config(arms=arms, thresholds=[0.5, 0.8, 0.9], controls={"again": "equal"}, reference={"random": [2.9, 3.0]})
+    config = make_config(
+        arms=arms,
+        thresholds=[0.5, 0.8, 0.9],
+        controls={"again": "equal"},
+        reference={"random": [2.9, 3.0]},
+    )
     plan = make_plan(config)
     old = {"sha256": "e" * 64, "primary": {**plan["primary"], "blocks": 5}}
-    report = write_report(directory, {**plan, "amended": [old]}, list(make_study(config, test_looks=True)))
+    report = write_report(
+        directory, {**plan, "amended": [old]}, list(make_study(config, test_looks=True))
+    )
     return directory, report
 
 
@@ -133,7 +162,9 @@ def evil(tmp_path_factory, config):
     runs = [dataclasses.replace(run, error=EVIL) for run in make_study(config, blocks=2)]
     for run in runs:
         run.start["dataset"] = {**run.start["dataset"], "name": EVIL, "classes": [EVIL] * 10}
-        run.start["network"]["name"] = run.start["environment"][EVIL] = run.start["weights"]["tag"] = EVIL
+        run.start["network"]["name"] = run.start["environment"][EVIL] = run.start["weights"][
+            "tag"
+        ] = EVIL
     write_report(directory, make_plan(config), runs)
     return directory
 
@@ -147,7 +178,13 @@ def test_the_answer_comes_first_with_verdict_and_reason(written):
     directory, report = written
     text = (directory / "report.html").read_text()
     body = text[text.index("<body>") :]
-    told = (html.escape(answer(report)), html.escape(report["verdict"]["reason"]), "primary comparison", "<svg", "<table")
+    told = (
+        html.escape(answer(report)),
+        html.escape(report["verdict"]["reason"]),
+        "primary comparison",
+        "<svg",
+        "<table",
+    )
     assert [body.index(part) for part in told] == sorted(body.index(part) for part in told)
     lines = (directory / "report.md").read_text().splitlines()
     assert lines[2] == f"> **{plain(answer(report))}**"
@@ -166,10 +203,20 @@ def test_facts_of_the_answer(full):
 
 
 def test_what_was_not_reached_is_null_in_json_and_words_in_tables(written, page):
-    rows = [row for arm in written[1]["arms"] for row in arm["thresholds"] if row["threshold"] == 0.99]
+    rows = [
+        row for arm in written[1]["arms"] for row in arm["thresholds"] if row["threshold"] == 0.99
+    ]
     assert [row["time_to_accuracy_s"]["median"] for row in rows] == [None, None]
     times = headings(page)["Time to accuracy"]
-    assert times[5][:7] == ["0.99", "pretrained", "0/3", "not reached", "not reached", NOTHING, "0 of 2"]
+    assert times[5][:7] == [
+        "0.99",
+        "pretrained",
+        "0/3",
+        "not reached",
+        "not reached",
+        NOTHING,
+        "0 of 2",
+    ]
     assert times[3][:5] == ["0.90", "pretrained", "2/3", "4.00", "1.07"]
     assert times[3][5:] == ["1.25x", "2 of 2", "decides"]
     assert times[4] == ["0.90", "random", "2/2", "5.00", "1.33", "baseline", NOTHING, NOTHING]
@@ -189,7 +236,11 @@ def test_every_run_is_in_a_table_failures_with_their_reason(page):
     assert len(runs) == 6
     told = [dict(zip(columns, run, strict=True)) for run in runs]
     assert [run["status"] for run in told[4:]] == ["diverged: loss is nan", "interrupted"]
-    assert [run["wall s"] for run in told[3:]] == ["14 runs a process", "14 runs a process", "not finished"]
+    assert [run["wall s"] for run in told[3:]] == [
+        "14 runs a process",
+        "14 runs a process",
+        "not finished",
+    ]
     assert {run["ledger sha256"] for run in told} == {"e" * 12}
 
 
@@ -204,8 +255,14 @@ def test_the_full_report_has_every_section(full):
     tables = headings(page)
     assert tables["Amended plans"][1:] == [["eeeeeeeeeeee", "blocks 5, now 7"]]
     assert tables["Most confused"][1][:2] == ["pretrained", "class f / class d"]
-    assert [row[0] for row in tables["Most confused"][1:]] == [name for name in (*ARMS, "again") for _ in range(3)]
-    assert [row[0] for row in tables["Under other rules"][1:]] == ["headstart", "dawnbench", "airbench"]
+    assert [row[0] for row in tables["Most confused"][1:]] == [
+        name for name in (*ARMS, "again") for _ in range(3)
+    ]
+    assert [row[0] for row in tables["Under other rules"][1:]] == [
+        "headstart",
+        "dawnbench",
+        "airbench",
+    ]
     assert tables["Speed"][1] == [
         "pretrained", "320", "5.0 %", "0.0 %", "95.0 %", "compute", "100.0", "200.0", "21.5", "0 of 3", "1.1 runs",
     ]  # fmt: skip
@@ -216,7 +273,12 @@ def test_the_full_report_has_every_section(full):
 
 
 def test_other_rules_have_a_report_of_their_own_on_test(tmp_path, config):
-    write_report(tmp_path, make_plan(config), list(make_study(config, blocks=2, test_looks=True)), "dawnbench")
+    write_report(
+        tmp_path,
+        make_plan(config),
+        list(make_study(config, blocks=2, test_looks=True)),
+        "dawnbench",
+    )
     text = (tmp_path / "report-dawnbench.html").read_text()
     assert "test accuracy, digits" in text
     assert "(report-dawnbench.png)" in (tmp_path / "report-dawnbench.md").read_text()
@@ -316,7 +378,9 @@ def test_curves_from_elsewhere_have_a_page_without_holes(tmp_path):
         for epoch in range(1, 12)
     ]
     path.write_text("\n".join(["arm,run,epoch,seconds,accuracy", *rows]))
-    plan, runs = read_curves(path, clock="as published", baseline=None, arm=None, thresholds=[0.8, 0.9])
+    plan, runs = read_curves(
+        path, clock="as published", baseline=None, arm=None, thresholds=[0.8, 0.9]
+    )
     write_report(tmp_path, plan, runs)
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
@@ -326,13 +390,17 @@ def test_curves_from_elsewhere_have_a_page_without_holes(tmp_path):
     assert text.count("seconds, as published") >= 3
     for gone in ("FLOPs", "Not verified", "plan</dt>", "rules</dt>", "sha256", "None"):
         assert gone not in re.sub(r"<style>.*?</style>", "", text, flags=re.S)
-    assert all(set(column) != {NOTHING} for table in page.tables for column in zip(*table[1:], strict=True))
+    assert all(
+        set(column) != {NOTHING} for table in page.tables for column in zip(*table[1:], strict=True)
+    )
 
 
 @pytest.mark.parametrize("blocks", [30, 31, 60])
 def test_many_runs_make_no_big_picture(blocks):
     config = make_config()
-    text = make_report(make_plan(config), list(make_study(config, blocks=blocks, looks=200)), "headstart")[1]["html"]
+    text = make_report(
+        make_plan(config), list(make_study(config, blocks=blocks, looks=200)), "headstart"
+    )[1]["html"]
     assert sum(map(len, re.findall(r"<svg.*?</svg>", text, flags=re.S))) < 1_200_000
 
 
@@ -360,8 +428,13 @@ def test_environments_that_differ_are_told(config):
 
 def test_classes_are_told_the_hardest_first_and_the_worst_pairs_named(tmp_path, config):
     first, second = [[8, 1, 1], [3, 7, 0], [0, 0, 10]], [[9, 1, 0], [0, 10, 0], [4, 0, 6]]
-    runs = [make_result((0.95, 0.95), "random", seed=b, block=b, confusion=m) for b, m in enumerate((first, second))]
-    runs.append(make_result((0.95, 0.95), "pretrained", confusion=[[10, 0, 0], [0, 10, 0], [0, 0, 0]]))
+    runs = [
+        make_result((0.95, 0.95), "random", seed=b, block=b, confusion=m)
+        for b, m in enumerate((first, second))
+    ]
+    runs.append(
+        make_result((0.95, 0.95), "pretrained", confusion=[[10, 0, 0], [0, 10, 0], [0, 0, 0]])
+    )
     for run in runs:
         run.start["dataset"] = {**run.start["dataset"], "classes": ["cat", "dog", "frog"]}
     write_report(tmp_path, make_plan(config), runs)
@@ -369,16 +442,23 @@ def test_classes_are_told_the_hardest_first_and_the_worst_pairs_named(tmp_path, 
     assert tables["Accuracy by class"] == [
         ["", "pretrained", "random"], ["frog", NOTHING, "80.0"], ["cat", "100.0", "85.0"], ["dog", "100.0", "85.0"],
     ]  # fmt: skip
-    assert tables["Most confused"][1:] == [["random", "frog / cat", "5", "50 %"], ["random", "dog / cat", "5", "50 %"]]
+    assert tables["Most confused"][1:] == [
+        ["random", "frog / cat", "5", "50 %"],
+        ["random", "dog / cat", "5", "50 %"],
+    ]
 
 
 def test_reading_the_report_module_brings_no_matplotlib_torch_or_config():
     code = "import sys, bench.results.report; print([m for m in ('matplotlib', 'torch', 'bench.config') if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert told.stdout == "[]\n"
 
 
 def test_axes_are_labelled_in_words_however_short_the_range(tmp_path, config):
     """Matplotlib labels the minor marks of a logarithm in TeX where it spans less than ten."""
     write_report(tmp_path, make_plan(config), list(make_study(config, blocks=2, looks=6)))
-    assert not re.findall(r"<text[^>]*>[^<]*[$\\][^<]*</text>", (tmp_path / "report.html").read_text())
+    assert not re.findall(
+        r"<text[^>]*>[^<]*[$\\][^<]*</text>", (tmp_path / "report.html").read_text()
+    )

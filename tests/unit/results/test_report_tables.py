@@ -14,7 +14,9 @@ from tests.unit.results_factory import make_config, make_plan, make_study
 def rendered(tmp_path, runs, **changes):
     """The tables, by their headings, and the notes of a page of runs whose arms may differ in their network."""
     arms = {"pretrained": {"model.name": "resnet18_3x3"}, "random": {}, "again": {}}
-    write_report(tmp_path, make_plan(make_config(arms=arms, thresholds=[0.8, 0.9], **changes)), runs)
+    write_report(
+        tmp_path, make_plan(make_config(arms=arms, thresholds=[0.8, 0.9], **changes)), runs
+    )
     text = (tmp_path / "report.html").read_text()
     assert Page(text).tables == markdown_tables((tmp_path / "report.md").read_text())
     return headings(Page(text)), text
@@ -34,7 +36,10 @@ def three(looks=6):
 
 def test_what_else_differed_is_told_with_its_cause_and_what_is_hidden_stands_out(tmp_path):
     tables, text = rendered(
-        tmp_path, with_start(three(), "pretrained", "reality", **{"network.class": "Stem", "init.rms": "0.04"})
+        tmp_path,
+        with_start(
+            three(), "pretrained", "reality", **{"network.class": "Stem", "init.rms": "0.04"}
+        ),
     )
     assert tables["What else differed"] == [
         ["", "pretrained", "random", "again", "through"],
@@ -42,7 +47,9 @@ def test_what_else_differed_is_told_with_its_cause_and_what_is_hidden_stands_out
         ["network.class", "Stem", "ResNet", "ResNet", "model.name"],
     ]
     assert "none of its factors" not in text
-    runs = with_start(three(), "again", "reality", **{"optimizer.groups": "61 tensors", "new": None})
+    runs = with_start(
+        three(), "again", "reality", **{"optimizer.groups": "61 tensors", "new": None}
+    )
     tables, text = rendered(tmp_path, runs)
     assert tables["What else differed"][1:] == [
         ["new", "no such thing", "no such thing", "null", "nothing declared"],
@@ -71,28 +78,51 @@ def test_the_price_of_pretraining_and_after_how_many_runs_it_has_paid(tmp_path):
     assert saved > 0
     assert tables["Price of pretraining"] == [
         ["arm", "source", "pretraining PFLOP", "saved PFLOP a run", "pays after"],
-        ["pretrained", "600 epochs of ImageNet", "8,360 (estimate)", f"{saved / 1e15:.4g}", f"{8.36e18 / saved:,.1f} runs"],
+        [
+            "pretrained",
+            "600 epochs of ImageNet",
+            "8,360 (estimate)",
+            f"{saved / 1e15:.4g}",
+            f"{8.36e18 / saved:,.1f} runs",
+        ],
     ]
 
 
 @pytest.mark.parametrize(
     ("train_flops_per_image", "arm", "told"),
-    [(37_000_000 * 30, "pretrained", "never"), (37_000_000 * 3, "random", "not known: not all reached")],
+    [
+        (37_000_000 * 30, "pretrained", "never"),
+        (37_000_000 * 3, "random", "not known: not all reached"),
+    ],
 )
-def test_pretraining_that_is_dear_or_unmeasured_pays_never_or_nobody_knows(tmp_path, train_flops_per_image, arm, told):
-    runs = with_start(three(looks=18), "pretrained", "weights", pretraining={**PRICE["pretraining"], "estimate": False})
+def test_pretraining_that_is_dear_or_unmeasured_pays_never_or_nobody_knows(
+    tmp_path, train_flops_per_image, arm, told
+):
+    runs = with_start(
+        three(looks=18),
+        "pretrained",
+        "weights",
+        pretraining={**PRICE["pretraining"], "estimate": False},
+    )
     with_start(runs, "pretrained", "network", train_flops_per_image=train_flops_per_image)
     if arm == "random":
-        runs = [dataclasses.replace(run, looks=run.looks[:1]) if run.arm == arm else run for run in runs]
+        runs = [
+            dataclasses.replace(run, looks=run.looks[:1]) if run.arm == arm else run for run in runs
+        ]
     (row,) = rendered(tmp_path, runs)[0]["Price of pretraining"][1:]
     assert (row[2], row[-1]) == ("8,360", told)
 
 
 def test_how_weights_were_changed_and_where_runs_ended_are_told(tmp_path):
-    runs = with_start(three(), "pretrained", "weights", transform="shuffled", stem="crop", tag="a1_in1k")
+    runs = with_start(
+        three(), "pretrained", "weights", transform="shuffled", stem="crop", tag="a1_in1k"
+    )
     runs[0] = dataclasses.replace(runs[0], stopped_step=30, best_step=25)
     tables, _ = rendered(tmp_path, runs)
     assert ["weights", "file, a1_in1k, shuffled, crop stem", "random", "random"] in tables["Arms"]
     columns, first, second, *_ = tables["Every run"]
     assert first[columns.index("status")] == "completed, by its own rule"
-    assert (first[columns.index("restored from step")], second[columns.index("restored from step")]) == ("25", NOTHING)
+    assert (
+        first[columns.index("restored from step")],
+        second[columns.index("restored from step")],
+    ) == ("25", NOTHING)

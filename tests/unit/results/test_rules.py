@@ -25,8 +25,16 @@ def find(accuracies, *, threshold=0.9, confirm_looks=3, completed=True):
 def by_definition(accuracies, threshold, confirm_looks, completed):
     """All starts of whole windows that hold, then all tails that hold: the earliest of the first, else of the second."""
     n = len(accuracies)
-    whole = [k for k in range(n - confirm_looks + 1) if all(accuracies[j] >= threshold for j in range(k, k + confirm_looks))]
-    tails = [k for k in range(max(0, n - confirm_looks + 1), n) if all(a >= threshold for a in accuracies[k:])]
+    whole = [
+        k
+        for k in range(n - confirm_looks + 1)
+        if all(accuracies[j] >= threshold for j in range(k, k + confirm_looks))
+    ]
+    tails = [
+        k
+        for k in range(max(0, n - confirm_looks + 1), n)
+        if all(a >= threshold for a in accuracies[k:])
+    ]
     if whole:
         return min(whole), "confirmed"
     return (min(tails), "terminal") if tails and completed else None
@@ -44,7 +52,16 @@ def by_definition(accuracies, threshold, confirm_looks, completed):
         ([0.5, 0.6], None),
         ([], None),
     ],
-    ids=["held", "at-once", "second-try", "last-two", "last-one", "touched-and-fell-back", "never", "no-looks"],
+    ids=[
+        "held",
+        "at-once",
+        "second-try",
+        "last-two",
+        "last-one",
+        "touched-and-fell-back",
+        "never",
+        "no-looks",
+    ],
 )
 def test_worked_examples(accuracies, found):
     assert find(accuracies) == found
@@ -80,7 +97,9 @@ def test_never_before_the_first_touch(accuracies, threshold, confirm_looks, comp
 
 
 @given(ACCURACIES, ACCURACIES, THRESHOLDS, LOOKS)
-def test_a_confirmed_crossing_stands_whatever_comes_after(accuracies, later, threshold, confirm_looks):
+def test_a_confirmed_crossing_stands_whatever_comes_after(
+    accuracies, later, threshold, confirm_looks
+):
     found = find(accuracies, threshold=threshold, confirm_looks=confirm_looks, completed=False)
     if found:
         assert find(accuracies + later, threshold=threshold, confirm_looks=confirm_looks) == found
@@ -88,7 +107,10 @@ def test_a_confirmed_crossing_stands_whatever_comes_after(accuracies, later, thr
 
 @given(ACCURACIES, LOOKS, st.booleans())
 def test_a_higher_threshold_is_never_reached_sooner(accuracies, confirm_looks, completed):
-    low, high = (find(accuracies, threshold=t, confirm_looks=confirm_looks, completed=completed) for t in (0.5, 0.9))
+    low, high = (
+        find(accuracies, threshold=t, confirm_looks=confirm_looks, completed=completed)
+        for t in (0.5, 0.9)
+    )
     assert high is None or (low is not None and low[0] <= high[0])
 
 
@@ -108,7 +130,13 @@ def ends(row):
 def annealed(*budgets, step_s=1.0, block=0):
     """Runs of one block from (looks, last accuracy, status); a look takes a second."""
     return [
-        timed([0.1] * (n - 1) + [last], block=block, step_s=step_s, budget=n * EVERY_SAMPLES, status=status)
+        timed(
+            [0.1] * (n - 1) + [last],
+            block=block,
+            step_s=step_s,
+            budget=n * EVERY_SAMPLES,
+            status=status,
+        )
         for n, last, status in budgets
     ]
 
@@ -135,8 +163,15 @@ def test_of_a_resumed_run_only_its_looks_tell_when_it_crossed():
 
 def test_where_the_second_process_paid_less_nothing_is_known_of_the_time_before():
     run = timed((0.5, 0.95, 0.95), resumed=True)
-    paid = [{"train": 1.0, "compile": 60.0}, {"train": 2.0, "compile": 5.0}, {"train": 3.0, "compile": 5.0}]
-    looks = [dataclasses.replace(look, segments_s=segments_s) for look, segments_s in zip(run.looks, paid, strict=True)]
+    paid = [
+        {"train": 1.0, "compile": 60.0},
+        {"train": 2.0, "compile": 5.0},
+        {"train": 3.0, "compile": 5.0},
+    ]
+    looks = [
+        dataclasses.replace(look, segments_s=segments_s)
+        for look, segments_s in zip(run.looks, paid, strict=True)
+    ]
     assert ends(one([dataclasses.replace(run, looks=looks)], clock="algoperf")) == (0.0, 7.0)
 
 
@@ -149,13 +184,18 @@ def test_a_diverged_run_never_reaches_though_its_curve_did():
     row = one([timed((0.95, 0.95, 0.95), status="diverged")])
     assert (ends(row), row.touched) == ((math.inf, math.inf), True)
     for rules in RULES:
-        assert not one([timed((0.95, 0.95), status="diverged", test=(0.95, 0.95))], rules=rules).span.reached
+        assert not one(
+            [timed((0.95, 0.95), status="diverged", test=(0.95, 0.95))], rules=rules
+        ).span.reached
 
 
 def test_a_run_that_its_own_rule_ended_never_reached_what_it_missed():
     run = timed((0.5, 0.85, 0.85), stopped_step=15)
     assert ends(one([run])) == (math.inf, math.inf)
-    assert ends(one([dataclasses.replace(run, stopped_step=None)])) == (3.0, math.inf)  # its budget cut it off
+    assert ends(one([dataclasses.replace(run, stopped_step=None)])) == (
+        3.0,
+        math.inf,
+    )  # its budget cut it off
     assert (ends(one([run], 0.8)), one([run], 0.8).kind) == ((1.0, 2.0), "confirmed")
     late = timed((0.5, 0.7, 0.95), stopped_step=15)
     assert (ends(one([late])), one([late]).kind) == ((2.0, 3.0), "terminal")
@@ -180,7 +220,9 @@ def test_touching_falling_back_and_ending_below_are_told_apart(curve, flags, rul
 
 
 def test_every_block_has_a_row_in_order():
-    rows = judged([timed((0.95, 0.95), block=2), timed((0.1, 0.1), block=0), timed((0.1, 0.95), block=1)])
+    rows = judged(
+        [timed((0.95, 0.95), block=2), timed((0.1, 0.1), block=0), timed((0.1, 0.95), block=1)]
+    )
     assert [(row.block, row.kind) for row in rows] == [(0, None), (1, "terminal"), (2, "confirmed")]
     assert judged([]) == []
 
@@ -215,10 +257,16 @@ def test_of_several_budgets_the_soonest_that_reached_counts(budgets, span):
 
 def test_budgets_that_diverged():
     done, lost = "completed", "diverged"
-    assert ends(one(annealed((2, 0.5, done), (4, 0.5, lost)), kind="annealed")) == (math.inf, math.inf)
+    assert ends(one(annealed((2, 0.5, done), (4, 0.5, lost)), kind="annealed")) == (
+        math.inf,
+        math.inf,
+    )
     assert ends(one(annealed((2, 0.5, lost), (4, 0.5, done)), kind="annealed")) == (4.0, math.inf)
     assert ends(one(annealed((2, 0.5, lost), (4, 0.95, done)), kind="annealed")) == (0.0, 4.0)
-    long_lost_early = [*annealed((4, 0.95, done)), timed((0.1,), budget=9 * EVERY_SAMPLES, status=lost)]
+    long_lost_early = [
+        *annealed((4, 0.95, done)),
+        timed((0.1,), budget=9 * EVERY_SAMPLES, status=lost),
+    ]
     assert ends(one(long_lost_early, kind="annealed")) == (0.0, 4.0)
 
 
@@ -230,16 +278,24 @@ def test_dawnbench_takes_the_first_touch_on_test():
 
 
 def test_airbench_takes_the_mean_of_all_last_looks_on_its_own_clock():
-    runs = [timed((0.5, 0.5), block=block, test=(0.5, last)) for block, last in enumerate((0.93, 0.94, 0.95))]
+    runs = [
+        timed((0.5, 0.5), block=block, test=(0.5, last))
+        for block, last in enumerate((0.93, 0.94, 0.95))
+    ]
     rows = judged(runs, 0.94, "airbench")
     assert [(ends(row), row.kind) for row in rows] == [((0.0, 7.0), "end")] * 3
     assert not any(row.span.reached for row in judged(runs, 0.9401, "airbench"))
 
 
 def test_airbench_has_no_mean_where_a_run_has_no_end():
-    runs = [timed((0.5,), block=0, test=(0.99,)), timed((0.5,), block=1, test=(0.99,), status="diverged")]
+    runs = [
+        timed((0.5,), block=0, test=(0.99,)),
+        timed((0.5,), block=1, test=(0.99,), status="diverged"),
+    ]
     assert [row.span.reached for row in judged(runs, rules="airbench")] == [False, False]
-    assert [row.span.reached for row in judged([runs[0], timed((0.99,), block=1)], rules="airbench")] == [False, False]
+    assert [
+        row.span.reached for row in judged([runs[0], timed((0.99,), block=1)], rules="airbench")
+    ] == [False, False]
 
 
 def test_airbench_takes_each_budgets_mean_by_itself():
@@ -252,7 +308,12 @@ def test_airbench_takes_each_budgets_mean_by_itself():
 @pytest.mark.parametrize("accuracy", [0.94, 0.1, 0.7, 0.29])
 def test_a_mean_of_equal_accuracies_is_that_accuracy(accuracy):
     runs = [timed((0.5,), block=block, test=(accuracy,)) for block in range(7)]
-    curves = [dataclasses.replace(r, test_looks=[dataclasses.replace(r.test_looks[0], correct=accuracy, total=1)]) for r in runs]
+    curves = [
+        dataclasses.replace(
+            r, test_looks=[dataclasses.replace(r.test_looks[0], correct=accuracy, total=1)]
+        )
+        for r in runs
+    ]
     for some in (runs, curves):
         assert all(row.span.reached for row in judged(some, accuracy, "airbench"))
 
@@ -274,7 +335,10 @@ def test_whatever_the_curve_its_row_is_coherent(curve, step_s, status, rules, ki
         assert status == "completed"
 
 
-@given(st.lists(st.sampled_from([0.5, 0.9, 0.95]), min_size=1, max_size=8), st.sampled_from(["anytime", "annealed"]))
+@given(
+    st.lists(st.sampled_from([0.5, 0.9, 0.95]), min_size=1, max_size=8),
+    st.sampled_from(["anytime", "annealed"]),
+)
 def test_the_held_crossing_is_never_before_the_first_touch(curve, kind):
     run = timed(curve, test=curve)
     held, touch = one([run], kind=kind), one([run], rules="dawnbench", kind=kind)

@@ -9,16 +9,27 @@ from bench.results.comparison import summarize
 from tests.unit.results.study import own_clock, study_plan, write_run
 from tests.unit.results_factory import EVERY_SAMPLES
 
-CURVE = [0.96 - 0.8 * math.exp(-look / 20) for look in range(99)]  # with an epoch's end at each look, about 200 events a run
+CURVE = [
+    0.96 - 0.8 * math.exp(-look / 20) for look in range(99)
+]  # with an epoch's end at each look, about 200 events a run
 
 
 def seconds(folder, blocks):
     """Of reading and folding, and of judging, the runs of two arms at six thresholds."""
     thresholds = "--thresholds=[0.5, 0.7, 0.8, 0.9, 0.93, 0.94]"
-    made = study_plan(folder, f"--blocks={blocks}", f"--train.samples={len(CURVE) * EVERY_SAMPLES}", thresholds)
+    made = study_plan(
+        folder, f"--blocks={blocks}", f"--train.samples={len(CURVE) * EVERY_SAMPLES}", thresholds
+    )
     with own_clock() as clock:
         for spec in made.specs:
-            write_run(made, spec, clock, CURVE, step_s=1.0 if spec.arm == "pretrained" else 3.0, result=False)
+            write_run(
+                made,
+                spec,
+                clock,
+                CURVE,
+                step_s=1.0 if spec.arm == "pretrained" else 3.0,
+                result=False,
+            )
     marks = [time.process_time()]
     results = made.store.planned_results()
     marks.append(time.process_time())

@@ -31,7 +31,9 @@ NAN, INF = math.nan, math.inf
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 SCORES = st.lists(st.sampled_from([0, 0.5, 1]), max_size=40)
 # Small grids, so that ties and touching spans are common.
-SPANS = st.tuples(st.integers(0, 6), st.sampled_from([0, 1, 2, INF])).map(lambda pair: Span(after=pair[0], by=sum(pair)))
+SPANS = st.tuples(st.integers(0, 6), st.sampled_from([0, 1, 2, INF])).map(
+    lambda pair: Span(after=pair[0], by=sum(pair))
+)
 SPANS_OR_DIVERGED = SPANS | st.just(Span(after=INF, by=INF))
 DIFFERENCES = [
     [0.3, -0.1, 0.2],
@@ -51,7 +53,9 @@ def missed(*budgets):
     return [Span(after=budget, by=INF) for budget in budgets]
 
 
-@pytest.mark.parametrize(("after", "by"), [(NAN, 1), (0, NAN), (NAN, NAN), (2, 1), (-1, 1), (INF, 1)])
+@pytest.mark.parametrize(
+    ("after", "by"), [(NAN, 1), (0, NAN), (NAN, NAN), (2, 1), (-1, 1), (INF, 1)]
+)
 def test_a_span_that_cannot_be_is_refused(after, by):
     with pytest.raises(ValueError, match="a crossing lies in"):
         Span(after=after, by=by)
@@ -97,7 +101,10 @@ def test_sooner_is_what_every_pair_of_times_within_the_spans_says(a, b):
     assert sooner(a, b) + sooner(b, a) == 1
 
 
-@given(st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=6), st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=6))
+@given(
+    st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=6),
+    st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=6),
+)
 def test_win_probability_swapped_is_the_rest(a, b):
     assert win_probability(a, b) == pytest.approx(1 - win_probability(b, a), **CLOSE)
 
@@ -110,11 +117,15 @@ def test_win_probability_is_mann_whitney_s_u_with_never_last():
 
 def test_rmst_is_the_area_under_kaplan_meier():
     times, tau, unreached = [2.0, 3.5, 3.5, 7.0, 12.0], 10.0, 3
-    censored = stats.CensoredData(uncensored=[t for t in times if t <= tau], right=[tau] * (unreached + 1))
+    censored = stats.CensoredData(
+        uncensored=[t for t in times if t <= tau], right=[tau] * (unreached + 1)
+    )
     survival = stats.ecdf(censored).sf
     steps = [0.0, *(t for t in survival.quantiles if t < tau), tau]
     area = sum(survival.evaluate(low) * (high - low) for low, high in itertools.pairwise(steps))
-    assert rmst([*exact(*times), *missed(10.0, 11.0, INF)], tau) == pytest.approx(float(area), **CLOSE)
+    assert rmst([*exact(*times), *missed(10.0, 11.0, INF)], tau) == pytest.approx(
+        float(area), **CLOSE
+    )
 
 
 @given(st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=8), st.sampled_from([1.0, 5.0, 20.0]))
@@ -145,7 +156,14 @@ def test_ert_floor_is_at_the_bound_on_zero_successes(n):
 
 
 @pytest.mark.parametrize(
-    ("times", "misses"), [([3.0, 4.0, 7.0], 0), ([3.0, 4.0, 7.0, 5.5], 3), ([1.0, 9.9], 1), ([5.0, 5.0], 5), ([9.0, 9.9, 0.1], 9)]
+    ("times", "misses"),
+    [
+        ([3.0, 4.0, 7.0], 0),
+        ([3.0, 4.0, 7.0, 5.5], 3),
+        ([1.0, 9.9], 1),
+        ([5.0, 5.0], 5),
+        ([9.0, 9.9, 0.1], 9),
+    ],
 )
 def test_ert_interval_is_clopper_pearson_and_t(times, misses):
     tau, n = 10.0, len(times) + misses
@@ -169,26 +187,44 @@ def test_ert_interval_with_less_than_two_successes_rests_on_tau_alone():
     )
     low, high = ert_interval(missed(10.0, INF, 10.0), 10.0, 0.05)
     assert (low, high) == (pytest.approx(10 * (1 / p(0, 3).high - 1), **CLOSE), INF)
-    assert ert_interval(exact(11.0), 10.0, 0.05) == ert_interval(missed(10.0), 10.0, 0.05)  # later than tau: not reached
+    assert ert_interval(exact(11.0), 10.0, 0.05) == ert_interval(
+        missed(10.0), 10.0, 0.05
+    )  # later than tau: not reached
 
 
 @given(st.lists(st.none() | st.floats(0, 1), max_size=6))
 def test_holm_is_closed_testing_by_bonferroni(p_values):
     known = [index for index, p in enumerate(p_values) if p is not None]
-    families = [family for size in range(1, len(known) + 1) for family in itertools.combinations(known, size)]
+    families = [
+        family
+        for size in range(1, len(known) + 1)
+        for family in itertools.combinations(known, size)
+    ]
     wanted = [
-        None if p is None else max(min(1.0, len(family) * min(p_values[j] for j in family)) for family in families if i in family)
+        None
+        if p is None
+        else max(
+            min(1.0, len(family) * min(p_values[j] for j in family))
+            for family in families
+            if i in family
+        )
         for i, p in enumerate(p_values)
     ]
     assert [p is None for p in holm(p_values)] == [p is None for p in wanted]
-    assert [p for p in holm(p_values) if p is not None] == pytest.approx([p for p in wanted if p is not None], **CLOSE)
+    assert [p for p in holm(p_values) if p is not None] == pytest.approx(
+        [p for p in wanted if p is not None], **CLOSE
+    )
 
 
 def test_log_area_is_the_integral_of_the_line_through_the_points():
     xs, accuracies = [100.0, 1.0, 0.0, 10.0, 1000.0], [0.6, 0.2, 0.1, 0.5, 0.9]
-    area = integrate.quad(lambda u: np.interp(u, [0, 1, 2, 3], [0.2, 0.5, 0.6, 0.9]), 0, 3, points=[1, 2])[0]
+    area = integrate.quad(
+        lambda u: np.interp(u, [0, 1, 2, 3], [0.2, 0.5, 0.6, 0.9]), 0, 3, points=[1, 2]
+    )[0]
     assert log_area(xs, accuracies) == pytest.approx(area / 3, **CLOSE)
-    assert [log_area(few, [0.5] * len(few)) for few in ([], [3.0], [3.0, 3.0], [0.0, 3.0], [-1.0, -2.0])] == [None] * 5
+    assert [
+        log_area(few, [0.5] * len(few)) for few in ([], [3.0], [3.0, 3.0], [0.0, 3.0], [-1.0, -2.0])
+    ] == [None] * 5
     with pytest.raises(ValueError, match="shorter"):
         log_area([1.0, 2.0], [0.5])
 
@@ -221,9 +257,25 @@ def test_data_that_are_nan_or_impossible_are_refused_in_a_sentence(broken):
 def test_results_are_plain_floats_that_json_takes():
     d, spans = np.array(DIFFERENCES[1]), [*exact(2.0, 3.0), *missed(9.0)]
     found = [
-        *(sooner(*spans[:2]), win_probability(spans, spans), rmst(spans, 9.0), ert(spans, 9.0), ert_floor(3, 9.0)),
-        *(*ert_interval(spans, 9.0, 0.05), sign_evidence(np.ones(7)), *confidence_sequence(d, 0.05)),
-        *(sign_flip_p(d), *holm([0.1, 0.2]), *mean_interval(d, 0.05), log_area(d, d), *unlike(d, d)),
+        *(
+            sooner(*spans[:2]),
+            win_probability(spans, spans),
+            rmst(spans, 9.0),
+            ert(spans, 9.0),
+            ert_floor(3, 9.0),
+        ),
+        *(
+            *ert_interval(spans, 9.0, 0.05),
+            sign_evidence(np.ones(7)),
+            *confidence_sequence(d, 0.05),
+        ),
+        *(
+            sign_flip_p(d),
+            *holm([0.1, 0.2]),
+            *mean_interval(d, 0.05),
+            log_area(d, d),
+            *unlike(d, d),
+        ),
     ]
     assert {type(value) for value in found} == {float}
     assert type(plan_blocks(**SURE)) is int

@@ -45,12 +45,25 @@ def t_evidence(differences, g=1.0):
 def mixture(s, n):
     """The Beta(1/2, 1/2) mixture of likelihood ratios against p = 1/2, integrated over p = sin(x)^2."""
     return integrate.quad(
-        lambda x: 2 / math.pi * (2 * math.sin(x) ** 2) ** s * (2 * math.cos(x) ** 2) ** (n - s), 0, math.pi / 2
+        lambda x: 2 / math.pi * (2 * math.sin(x) ** 2) ** s * (2 * math.cos(x) ** 2) ** (n - s),
+        0,
+        math.pi / 2,
     )[0]
 
 
 @pytest.mark.parametrize(
-    "scores", [[1], [0], [0.5], [1, 0], [1] * 6, [1] * 7, [0, 1, 1, 1, 0.5, 0.5, 1], [1] * 18 + [0] * 2, [0.5] * 9]
+    "scores",
+    [
+        [1],
+        [0],
+        [0.5],
+        [1, 0],
+        [1] * 6,
+        [1] * 7,
+        [0, 1, 1, 1, 0.5, 0.5, 1],
+        [1] * 18 + [0] * 2,
+        [0.5] * 9,
+    ],
 )
 def test_sign_evidence_is_the_mixture_s_likelihood_ratio(scores):
     assert sign_evidence(scores) == pytest.approx(mixture(sum(scores), len(scores)), **CLOSE)
@@ -75,7 +88,9 @@ def test_sign_evidence_is_fair_under_the_null(scores):
 def test_sign_evidence_knows_no_order_and_no_side(scores, random):
     shuffled = random.sample(scores, len(scores))
     assert sign_evidence(shuffled) == sign_evidence(scores)
-    assert sign_evidence([1 - score for score in scores]) == pytest.approx(sign_evidence(scores), rel=1e-9)
+    assert sign_evidence([1 - score for score in scores]) == pytest.approx(
+        sign_evidence(scores), rel=1e-9
+    )
 
 
 @given(SCORES)
@@ -99,16 +114,26 @@ def haar(d, g):
         return math.exp(-(((d - effect * s) / s) ** 2).sum() / 2 - len(d) * log_s)
 
     def given_effect(effect):
-        return integrate.quad(lambda log_s: likelihood(effect, log_s), -4, 12, epsabs=0, epsrel=1e-11, limit=400)[0]
+        return integrate.quad(
+            lambda log_s: likelihood(effect, log_s), -4, 12, epsabs=0, epsrel=1e-11, limit=400
+        )[0]
 
     weight = stats.norm(0, math.sqrt(g)).pdf
-    above = integrate.quad(lambda x: given_effect(x) * weight(x), -12, 12, epsabs=0, epsrel=1e-10, limit=400, points=[-1, 0, 1])[
-        0
-    ]
+    above = integrate.quad(
+        lambda x: given_effect(x) * weight(x),
+        -12,
+        12,
+        epsabs=0,
+        epsrel=1e-10,
+        limit=400,
+        points=[-1, 0, 1],
+    )[0]
     return above / given_effect(0.0)
 
 
-@pytest.mark.parametrize(("d", "g"), [(DIFFERENCES[0], 1.0), (DIFFERENCES[2], 0.5), (DIFFERENCES[3], 1.0)])
+@pytest.mark.parametrize(
+    ("d", "g"), [(DIFFERENCES[0], 1.0), (DIFFERENCES[2], 0.5), (DIFFERENCES[3], 1.0)]
+)
 def test_t_evidence_is_the_ratio_of_marginal_likelihoods(d, g):
     assert t_evidence(d, g) == pytest.approx(haar(d, g), rel=1e-8)
 
@@ -139,7 +164,9 @@ def test_confidence_sequence_is_all_reals_where_even_identical_differences_canno
     d = [*np.linspace(-1, 1, n)]
     most = (1 + n * g) ** ((n - 1) / 2)  # the evidence as t grows without end
     for evidence in (1.001, 0.1 * most, 0.6 * most, 0.99 * most, 1.01 * most, 1.4 * most, 5 * most):
-        assert (confidence_sequence(d, 1 / max(evidence, 1.001), g) is None) == (max(evidence, 1.001) >= most)
+        assert (confidence_sequence(d, 1 / max(evidence, 1.001), g) is None) == (
+            max(evidence, 1.001) >= most
+        )
 
 
 def test_few_or_identical_differences():
@@ -178,7 +205,9 @@ def test_sign_flip_p_is_scipy_s(d):
 
 def test_sign_flip_p_of_many_blocks_is_drawn_and_never_0():
     d = np.random.default_rng(1).normal(0.3, 1, 18)
-    whole = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=INF).pvalue
+    whole = stats.permutation_test(
+        (d,), np.mean, permutation_type="samples", n_resamples=INF
+    ).pvalue
     assert sign_flip_p(d) == pytest.approx(whole, abs=3 * math.sqrt(whole * (1 - whole) / 20_000))
     assert sign_flip_p([1.0] * 6) == 2 / 64  # five blocks cannot go under .05
     assert sign_flip_p([1.0] * 5) == 2 / 32
@@ -186,16 +215,27 @@ def test_sign_flip_p_of_many_blocks_is_drawn_and_never_0():
 
 
 @pytest.mark.parametrize(
-    ("reference", "found"), [([10, 12, 11, 14], [5, 6, 7]), ([5, 6, 6, 7], [6, 6, 7, 9]), ([3, 3], [3, 3]), ([1, 2, 3], [90, 80])]
+    ("reference", "found"),
+    [
+        ([10, 12, 11, 14], [5, 6, 7]),
+        ([5, 6, 6, 7], [6, 6, 7, 9]),
+        ([3, 3], [3, 3]),
+        ([1, 2, 3], [90, 80]),
+    ],
 )
 def test_unlike_is_scipy_s_exact_permutation_test(reference, found):
     def p(alternative):
         logs = np.log(found), np.log(reference)
         return stats.permutation_test(
-            logs, lambda x, y, axis: x.mean(axis) - y.mean(axis), n_resamples=INF, alternative=alternative
+            logs,
+            lambda x, y, axis: x.mean(axis) - y.mean(axis),
+            n_resamples=INF,
+            alternative=alternative,
         )
 
-    assert unlike(reference, found) == pytest.approx((p("less").pvalue, p("greater").pvalue), **CLOSE)
+    assert unlike(reference, found) == pytest.approx(
+        (p("less").pvalue, p("greater").pvalue), **CLOSE
+    )
     assert unlike(found, reference) == pytest.approx(unlike(reference, found)[::-1], **CLOSE)
 
 
@@ -231,7 +271,9 @@ def power_curve(p_win, alpha, most):
     return curve
 
 
-@pytest.mark.parametrize(("ratio", "power"), [(1.25, 0.9), (0.8, 0.8), (1.5, 0.9), (1.2, 0.5), (1.1, 0.3)])
+@pytest.mark.parametrize(
+    ("ratio", "power"), [(1.25, 0.9), (0.8, 0.8), (1.5, 0.9), (1.2, 0.5), (1.1, 0.3)]
+)
 def test_plan_blocks_finds_the_exact_power(ratio, power):
     n = plan_blocks(spread=0.2, ratio=ratio, alpha=0.05, most=60, power=power)
     curve = power_curve(stats.norm.cdf(abs(math.log(ratio)) / 0.2), 0.05, n)
@@ -242,7 +284,14 @@ def test_plan_blocks_is_what_simulated_studies_need():
     rng, needed = np.random.default_rng(0), []
     for wins in rng.normal(math.log(1.3), 0.3, (2000, 200)) > 0:
         won = np.cumsum(wins)
-        n = next((n for n in range(7, 200) if sign_evidence([1] * won[n - 1] + [0] * (n - won[n - 1])) >= 20), 200)
+        n = next(
+            (
+                n
+                for n in range(7, 200)
+                if sign_evidence([1] * won[n - 1] + [0] * (n - won[n - 1])) >= 20
+            ),
+            200,
+        )
         needed.append(n if won[n - 1] > n / 2 else INF)
     enough = plan_blocks(spread=0.3, ratio=1.3, alpha=0.05, most=200)
     assert abs(np.mean(np.array(needed) <= enough) - 0.9) < 0.03
@@ -254,7 +303,9 @@ def test_plan_blocks_at_its_ends():
     nothing = {"spread": 0.2, "ratio": 1.0, "alpha": 0.05, "most": 30}
     assert plan_blocks(**nothing) is None
     assert plan_blocks(**{**nothing, "spread": 0.0}) is None
-    assert plan_blocks(**nothing, power=0.02) is None  # 2.6 % decide, half of them for the wrong arm
+    assert (
+        plan_blocks(**nothing, power=0.02) is None
+    )  # 2.6 % decide, half of them for the wrong arm
     noisy = {"spread": 0.3, "alpha": 0.05, "most": 400}
     assert plan_blocks(ratio=1.3, **noisy) > plan_blocks(ratio=2.0, **noisy)
     assert plan_blocks(ratio=1.3, **noisy) == plan_blocks(ratio=1 / 1.3, **noisy)

@@ -75,7 +75,9 @@ def test_an_arm_against_itself_is_rarely_told_apart(grid, miss, budget, shared):
     for study in range(studies):
         scores = []
         for block in range(30):
-            a, b = (Span(after=after[arm, study, block], by=by[arm, study, block]) for arm in (0, 1))
+            a, b = (
+                Span(after=after[arm, study, block], by=by[arm, study, block]) for arm in (0, 1)
+            )
             scores.append(sooner(a, b))
             if sign_evidence(scores) >= 1 / ALPHA:
                 wrong += 1

@@ -129,15 +129,25 @@ def test_the_plan_comes_back_and_its_absence_is_told(tmp_path):
     assert store.write_plan(make_plan()) == make_plan() == store.plan()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b'{"schema_version": 1, "config": {}, "blocks": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"7", b"\xff", b'{"schema_version": 1, "config": {}, "blocks": []}'],
+)
 def test_what_is_no_plan_of_this_version_is_refused_by_name(tmp_path, content):
     (tmp_path / "plan.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"plan\.json: not a plan record of this headstart; give another --output$"):
+    with pytest.raises(
+        ValueError, match=r"plan\.json: not a plan record of this headstart; give another --output$"
+    ):
         RunStore(tmp_path).plan()
 
 
 def plan_of(digit, run="a", **changes):
-    return make_plan(sha256=digit * 64, blocks=[[f"{run}-0", f"{run}-1"]], primary={"threshold": digit}, **changes)
+    return make_plan(
+        sha256=digit * 64,
+        blocks=[[f"{run}-0", f"{run}-1"]],
+        primary={"threshold": digit},
+        **changes,
+    )
 
 
 def test_an_earlier_plan_is_kept_only_where_runs_were_begun_under_it(tmp_path):
@@ -163,7 +173,9 @@ def test_a_plan_that_is_taken_up_again_is_not_its_own_earlier_one(tmp_path):
 
 
 def test_what_a_plan_record_says_of_others_is_not_taken_over(tmp_path):
-    assert RunStore(tmp_path).write_plan(plan_of("1", amended=[{"sha256": "9" * 64}]))["amended"] == []
+    assert (
+        RunStore(tmp_path).write_plan(plan_of("1", amended=[{"sha256": "9" * 64}]))["amended"] == []
+    )
 
 
 @pytest.mark.parametrize("data", [{}, {"run_id": "x", "segments_s": {}}])
@@ -173,7 +185,9 @@ def test_a_ledger_that_lacks_what_a_run_has_is_refused_by_name(tmp_path, data):
     log = EventLog(store.run_dir("x"))
     log.emit("run_start", **data)
     log.flush()
-    with pytest.raises(ValueError, match=r"events\.rank0\.jsonl: not the events of a run: KeyError: "):
+    with pytest.raises(
+        ValueError, match=r"events\.rank0\.jsonl: not the events of a run: KeyError: "
+    ):
         store.result("x")
 
 

@@ -20,7 +20,9 @@ CONFIG = make_config(tune=TUNE, optim={"lr": 0.1})
 WITHIN = [("pretrained", rate, 1280) for rate in (0.1, 0.2, 0.3) for _ in range(2)]
 
 
-def trial(rate: float, accuracy: float, *, arm: str = "pretrained", bf16: bool = False, **changes: object) -> RunResult:
+def trial(
+    rate: float, accuracy: float, *, arm: str = "pretrained", bf16: bool = False, **changes: object
+) -> RunResult:
     """A run of tuning, of two looks and two seconds."""
     run = timed((0.1, accuracy), arm, **changes)
     run.start["config"] = {"optim": {"lr": rate}, "train": {"samples": 1280}}
@@ -31,7 +33,9 @@ def trial(rate: float, accuracy: float, *, arm: str = "pretrained", bf16: bool =
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
 def test_the_expected_best_is_the_mean_over_every_choice(scores):
     choices = (itertools.combinations(scores, k) for k in range(1, len(scores) + 1))
-    assert expected_best(scores) == pytest.approx([statistics.fmean(max(some) for some in chosen) for chosen in choices])
+    assert expected_best(scores) == pytest.approx(
+        [statistics.fmean(max(some) for some in chosen) for chosen in choices]
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,9 @@ def test_what_goes_over_the_budget_is_named(more, told):
 def test_images_are_those_of_a_run_where_tuning_names_none():
     config = make_config(tune={**TUNE, "samples": None})  # train.samples: 12,800
     assert over_budget(config, [], [("random", 0.1, 12_800)]) == []
-    assert over_budget(config, [], [("random", 0.1, 12_864)]) == ["random has 12,864 images in one run, 12,800 allowed"]
+    assert over_budget(config, [], [("random", 0.1, 12_864)]) == [
+        "random has 12,864 images in one run, 12,800 allowed"
+    ]
 
 
 def test_a_diverged_trial_scores_worst_and_its_seconds_count():
@@ -66,7 +72,12 @@ def test_a_diverged_trial_scores_worst_and_its_seconds_count():
     assert [(row["lr"], row["score"], row["status"]) for row in own["trials"]] == [
         (0.01, 0.4, "completed"), (0.1, pytest.approx(0.6), "completed"), (0.2, None, "interrupted"), (1.0, 0.0, "diverged"),
     ]  # fmt: skip
-    assert (own["best"], own["at_edge"], own["samples"], own["seconds"]) == (0.1, False, 5 * 1280, 10.0)
+    assert (own["best"], own["at_edge"], own["samples"], own["seconds"]) == (
+        0.1,
+        False,
+        5 * 1280,
+        10.0,
+    )
     assert own["expected_best"] == pytest.approx([1 / 3, 1.6 / 3, 0.6])
     assert found["arms"]["random"] == {
         "trials": [], "best": None, "at_edge": False, "samples": 0, "seconds": 0, "expected_best": [],
@@ -81,11 +92,16 @@ def test_of_rates_that_score_alike_the_highest_is_best_but_of_diverged_ones_the_
 
 
 def test_seconds_are_those_of_the_clock():
-    assert summarize_tuning(CONFIG, [trial(0.1, 0.5)], "airbench")["arms"]["pretrained"]["seconds"] == 2.0 + 5.0
+    assert (
+        summarize_tuning(CONFIG, [trial(0.1, 0.5)], "airbench")["arms"]["pretrained"]["seconds"]
+        == 2.0 + 5.0
+    )
 
 
 def test_what_is_printed_is_loud_where_the_best_rate_lies_at_the_edge():
-    found = summarize_tuning(CONFIG, [trial(0.01, 0.5), trial(0.1, 0.9, status="diverged")], "train")
+    found = summarize_tuning(
+        CONFIG, [trial(0.01, 0.5), trial(0.1, 0.9, status="diverged")], "train"
+    )
     said = {"clock": "train", "layer": "--layer=tuned.yaml"}
     found["arms"] = {"pretrained": found["arms"]["pretrained"]}
     assert templates().get_template("tuning.j2").render(tuning=found, **said).splitlines() == [
@@ -113,9 +129,16 @@ def test_without_trials_there_is_no_tuning_and_within_the_budget_of_all_the_verd
 @pytest.mark.parametrize(
     ("trials", "told"),
     [
-        ([trial(0.1, 0.5)], "arms were not tuned alike: pretrained 1 rates and 1,280 images, random 0 rates and 0 images"),
         (
-            [trial(0.1 * n, 0.5, arm=arm) for n in (1, 2, 3, 4) for arm in ("pretrained", "random")],
+            [trial(0.1, 0.5)],
+            "arms were not tuned alike: pretrained 1 rates and 1,280 images, random 0 rates and 0 images",
+        ),
+        (
+            [
+                trial(0.1 * n, 0.5, arm=arm)
+                for n in (1, 2, 3, 4)
+                for arm in ("pretrained", "random")
+            ],
             "pretrained has 4 learning rates, 3 allowed; random has 4 learning rates, 3 allowed",
         ),
         (

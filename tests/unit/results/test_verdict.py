@@ -27,7 +27,10 @@ def test_seven_straight_wins_decide_and_six_do_not():
 
 
 def test_seven_straight_losses_decide_for_the_baseline():
-    assert verdict(losses(7)) == ("baseline sooner", "0 sooner, 7 later of 7 blocks, evidence 26.8 of 20")
+    assert verdict(losses(7)) == (
+        "baseline sooner",
+        "0 sooner, 7 later of 7 blocks, evidence 26.8 of 20",
+    )
     assert verdict(losses(6))[0] == "undecided"
 
 
@@ -42,13 +45,23 @@ def test_a_stricter_alpha_asks_for_more():
 
 
 def test_blocks_in_which_one_arm_never_got_there_decide():
-    assert verdict([run for block in range(7) for run in pair(block, 1.0, 1.0, baseline=FLAT)])[0] == "arm sooner"
-    assert verdict([run for block in range(7) for run in pair(block, 1.0, 1.0, arm=FLAT)])[0] == "baseline sooner"
+    assert (
+        verdict([run for block in range(7) for run in pair(block, 1.0, 1.0, baseline=FLAT)])[0]
+        == "arm sooner"
+    )
+    assert (
+        verdict([run for block in range(7) for run in pair(block, 1.0, 1.0, arm=FLAT)])[0]
+        == "baseline sooner"
+    )
 
 
 def test_a_diverged_baseline_is_a_win_and_a_failed_one_is_no_block():
     def runs(status):
-        return [run for block in range(7) for run in (pair(block, 1.0, 9.0)[0], timed(FLAT, "random", block, status=status))]
+        return [
+            run
+            for block in range(7)
+            for run in (pair(block, 1.0, 9.0)[0], timed(FLAT, "random", block, status=status))
+        ]
 
     assert verdict(runs("diverged"))[0] == "arm sooner"
     assert verdict(runs("failed")) == ("undecided", "no block is complete")
@@ -62,16 +75,29 @@ def test_an_interval_within_the_smallest_ratio_is_equivalent():
 
 def test_never_reached_by_neither_in_as_many_blocks_as_could_have_decided():
     def runs(blocks):
-        return [run for block in range(blocks) for run in pair(block, 1.0, 2.0, arm=FLAT, baseline=FLAT)]
+        return [
+            run for block in range(blocks) for run in pair(block, 1.0, 2.0, arm=FLAT, baseline=FLAT)
+        ]
 
     assert verdict(runs(7)) == ("never reached", "by neither arm in 7 blocks")
     assert verdict(runs(6))[0] == "undecided"
     assert verdict([*runs(6), *pair(6, 1.0, 1.0, baseline=FLAT)])[0] == "undecided"
 
 
-@given(st.lists(st.tuples(st.sampled_from([RISING, FLAT]), st.floats(0.1, 10), st.sampled_from([RISING, FLAT])), max_size=6))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([RISING, FLAT]), st.floats(0.1, 10), st.sampled_from([RISING, FLAT])
+        ),
+        max_size=6,
+    )
+)
 def test_too_few_blocks_never_tell_who_was_sooner(blocks):
-    runs = [run for n, (arm, pace, baseline) in enumerate(blocks) for run in pair(n, pace, 1.0, arm, baseline)]
+    runs = [
+        run
+        for n, (arm, pace, baseline) in enumerate(blocks)
+        for run in pair(n, pace, 1.0, arm, baseline)
+    ]
     assert verdict(runs)[0] in ("undecided", "equivalent")
 
 
@@ -81,7 +107,9 @@ BEFORE = "14 runs were made before the plan was changed to this one"
 def amended_plan(*keys):
     """A plan beside the one that the factory's runs were made under, from which it differs in these keys."""
     old, now = ({**primary(), **dict.fromkeys(keys, value)} for value in (0.8, 0.9))
-    return make_plan(primary=now, sha256=plan_sha256(now), amended=[{"sha256": "p" * 64, "primary": old}])
+    return make_plan(
+        primary=now, sha256=plan_sha256(now), amended=[{"sha256": "p" * 64, "primary": old}]
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,22 +145,35 @@ def test_a_control_that_must_never_reach_fails_by_one_run():
     never = [timed(FLAT, "third", block) for block in range(7)]
     changes = {"arms": THREE, "controls": {"third": "never"}}
     assert verdict(wins(7) + never, **changes)[0] == "arm sooner"
-    assert verdict([*wins(7), *never[:6], timed(RISING, "third", 6)], **changes)[1] == "the control third failed"
+    assert (
+        verdict([*wins(7), *never[:6], timed(RISING, "third", 6)], **changes)[1]
+        == "the control third failed"
+    )
     assert told(wins(7), **changes)["controls"][0]["told"] == "no block yet"
 
 
 def test_an_arm_that_is_too_good_is_doubted_and_one_too_slow_is_told():
     good = {"pretrained": [5.0, 5.1, 5.2, 5.3, 5.4]}
     assert (
-        verdict(wins(7), reference=good)[1] == "pretrained converged in fewer epochs than its stored reference: is there a leak?"
+        verdict(wins(7), reference=good)[1]
+        == "pretrained converged in fewer epochs than its stored reference: is there a leak?"
     )
-    assert verdict(wins(7), reference={"pretrained": [0.1, 0.11, 0.12, 0.13, 0.14]})[0] == "arm sooner"
+    assert (
+        verdict(wins(7), reference={"pretrained": [0.1, 0.11, 0.12, 0.13, 0.14]})[0] == "arm sooner"
+    )
 
 
 @pytest.mark.parametrize("rules", [name for name in RULES if name != "headstart"])
 def test_other_rules_describe(rules):
     runs = [
-        timed(run.looks and RISING, run.arm, run.block, step_s=run.looks[0].segments_s["train"], test=RISING) for run in wins(7)
+        timed(
+            run.looks and RISING,
+            run.arm,
+            run.block,
+            step_s=run.looks[0].segments_s["train"],
+            test=RISING,
+        )
+        for run in wins(7)
     ]
     assert verdict(runs, rules=rules) == ("undecided", f"judged by {rules}'s rules, which describe")
     assert verdict(runs)[0] == "arm sooner"
@@ -142,10 +183,17 @@ def test_curves_from_elsewhere_were_not_planned(tmp_path):
     rows = [f"{arm},{run},{look},{look * pace},{RISING[look - 1]}"
             for run in range(9) for arm, pace in (("a", 1.0), ("b", 3.0)) for look in (1, 2, 3, 4)]  # fmt: skip
     (tmp_path / "c.csv").write_text("arm,run,epoch,seconds,accuracy\n" + "\n".join(rows))
-    plan, runs = read_curves(tmp_path / "c.csv", clock="theirs", baseline=None, arm=None, thresholds=[0.9])
+    plan, runs = read_curves(
+        tmp_path / "c.csv", clock="theirs", baseline=None, arm=None, thresholds=[0.9]
+    )
     report = summarize(plan, runs)
-    assert report["verdict"] == {"verdict": "undecided", "reason": "no comparison was planned before these runs"}
-    assert answer(report).startswith("a 3.00x sooner to 0.90 on curves of c.csv than b (theirs clock; 95 % interval ")
+    assert report["verdict"] == {
+        "verdict": "undecided",
+        "reason": "no comparison was planned before these runs",
+    }
+    assert answer(report).startswith(
+        "a 3.00x sooner to 0.90 on curves of c.csv than b (theirs clock; 95 % interval "
+    )
 
 
 def test_a_run_that_is_there_twice_decides_nothing():
@@ -165,7 +213,10 @@ def test_it_is_enough_when_there_is_a_verdict_and_an_interval_as_narrow_as_asked
     width = row["high"] / row["low"]
     assert enough(wins(7), interval_width=width * 1.001)
     assert not enough(wins(7), interval_width=width * 0.999)
-    assert not enough([run for block in range(7) for run in pair(block, 1.0, 1.0, baseline=FLAT)], interval_width=9.0)
+    assert not enough(
+        [run for block in range(7) for run in pair(block, 1.0, 1.0, baseline=FLAT)],
+        interval_width=9.0,
+    )
     assert not is_enough(told([], arms={"random": {}}, primary=primary(arm="random")))
 
 
@@ -204,10 +255,16 @@ def test_the_answer_where_not_all_reached():
 def test_the_answer_where_one_arm_never_reached_gives_a_bound():
     runs = [run for block in range(20) for run in pair(block, 1.0, 4.0, baseline=FLAT)]
     least = told(runs)["comparisons"][1]["bound"]["low"]
-    assert f"; pretrained at least {least:.2f}x sooner with restarts, sooner in 20 of 20 blocks; " in answer(told(runs))
+    assert (
+        f"; pretrained at least {least:.2f}x sooner with restarts, sooner in 20 of 20 blocks; "
+        in answer(told(runs))
+    )
     runs = [run for block in range(20) for run in pair(block, 4.0, 1.0, arm=FLAT)]
     least = 1 / told(runs)["comparisons"][1]["bound"]["high"]
-    assert f"; pretrained at least {least:.2f}x later with restarts, sooner in 0 of 20 blocks; " in answer(told(runs))
+    assert (
+        f"; pretrained at least {least:.2f}x later with restarts, sooner in 0 of 20 blocks; "
+        in answer(told(runs))
+    )
 
 
 def test_the_answer_before_a_block_is_complete():
@@ -215,22 +272,39 @@ def test_the_answer_before_a_block_is_complete():
 
 
 def test_the_answer_of_a_single_arm_compares_nothing():
-    report = told([timed(RISING, "random", step_s=2.0)], arms={"random": {}}, primary=primary(arm="random"))
-    assert answer(report) == "0.90 on digits reached by random in 1 of 1 runs (median 6.0 s); nothing to compare with"
+    report = told(
+        [timed(RISING, "random", step_s=2.0)], arms={"random": {}}, primary=primary(arm="random")
+    )
+    assert (
+        answer(report)
+        == "0.90 on digits reached by random in 1 of 1 runs (median 6.0 s); nothing to compare with"
+    )
 
 
 @pytest.mark.parametrize(
-    ("arm", "baseline"), [("arm", "baseline"), ("baseline", "arm"), ("fast", "my arm"), ("fast", "an arm sooner")]
+    ("arm", "baseline"),
+    [("arm", "baseline"), ("baseline", "arm"), ("fast", "my arm"), ("fast", "an arm sooner")],
 )
 def test_the_answer_names_the_winner_whatever_the_arms_are_called(arm, baseline):
     names = {"pretrained": arm, "random": baseline}
     for runs, winner in ((wins(7), arm), (losses(7), baseline)):
-        runs = [timed(RISING, names[run.arm], run.block, step_s=run.looks[0].segments_s["train"]) for run in runs]
-        report = told(runs, arms={name: {} for name in names.values()}, baseline=baseline, primary=primary(arm=arm))
+        runs = [
+            timed(RISING, names[run.arm], run.block, step_s=run.looks[0].segments_s["train"])
+            for run in runs
+        ]
+        report = told(
+            runs,
+            arms={name: {} for name in names.values()},
+            baseline=baseline,
+            primary=primary(arm=arm),
+        )
         assert answer(report).endswith(f"verdict: {winner} sooner)")
 
 
-@pytest.mark.parametrize(("threshold", "label"), [(0.9, "0.90"), (0.85, "0.85"), (0.925, "0.925"), (0.1 + 0.2, repr(0.1 + 0.2))])
+@pytest.mark.parametrize(
+    ("threshold", "label"),
+    [(0.9, "0.90"), (0.85, "0.85"), (0.925, "0.925"), (0.1 + 0.2, repr(0.1 + 0.2))],
+)
 def test_a_threshold_is_never_shown_as_another(threshold, label):
     assert accuracy_label(threshold) == label
     assert float(label) == threshold

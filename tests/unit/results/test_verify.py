@@ -14,7 +14,9 @@ from bench.results.store import RunStore, plan_sha256, write_json
 from bench.results.verify import verify
 from tests.unit.results.study import RISING, own_clock, study_plan, write_run, write_study
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 RANDOM, PRETRAINED = "random-s2", "pretrained-s3"  # runs in the midst of the study
 LINES = 11
 
@@ -82,7 +84,9 @@ def test_a_line_that_is_deleted_or_repeated_is_named(study, line):
         told = verify(study)
         assert any(ledger(study).parent.name in problem for problem in told)
         if line < LINES - 1 and changed != lines[1:]:
-            assert any(re.search(rf"line {line + 1} has|line {line + 2} has", problem) for problem in told), told
+            assert any(
+                re.search(rf"line {line + 1} has|line {line + 2} has", problem) for problem in told
+            ), told
 
 
 @pytest.mark.parametrize("line", range(LINES - 1))
@@ -93,9 +97,16 @@ def test_lines_that_changed_places_are_named(study, line):
     assert any(f"line {line + 1} has the number {line + 1}" in problem for problem in verify(study))
 
 
-@pytest.mark.parametrize("key", ["correct", "train", "evaluate", "seq", "mono_ns", "seed", "block", "step", "samples", "loss"])
+@pytest.mark.parametrize(
+    "key",
+    ["correct", "train", "evaluate", "seq", "mono_ns", "seed", "block", "step", "samples", "loss"],
+)
 def test_a_digit_in_a_ledger(study, key):
-    edit(ledger(study), rf'("{key}":-?[0-9.]*)([0-9])', lambda found: found[1] + str((int(found[2]) + 1) % 10))
+    edit(
+        ledger(study),
+        rf'("{key}":-?[0-9.]*)([0-9])',
+        lambda found: found[1] + str((int(found[2]) + 1) % 10),
+    )
     assert verify(study)
 
 
@@ -135,7 +146,9 @@ def test_a_study_that_has_not_come_to_its_end_is_whole_as_far_as_it_is(tmp_path)
         for spec in made.specs[:3]:
             write_run(made, spec, clock)
         write_run(made, made.specs[3], clock, status=None)
-    assert verify(made.store.root) == [f"report.{kind} is missing" for kind in ("json", "md", "html")]
+    assert verify(made.store.root) == [
+        f"report.{kind} is missing" for kind in ("json", "md", "html")
+    ]
     report(made)
     assert verify(made.store.root) == []
 
@@ -151,7 +164,10 @@ def test_a_run_copied_under_another_name(study):
 
 def test_a_runs_ledger_in_another_runs_place(study):
     shutil.copy(ledger(study), ledger(study, "random-s3"))
-    assert any(problem.endswith(f"its ledger is run {ledger(study).parent.name}'s") for problem in verify(study))
+    assert any(
+        problem.endswith(f"its ledger is run {ledger(study).parent.name}'s")
+        for problem in verify(study)
+    )
 
 
 def test_a_run_that_nobody_planned(study):
@@ -167,20 +183,26 @@ def test_a_result_with_another_last_digit(study):
     path = ledger(study).parent / "result.json"
     edit(path, r'("train": [0-9.]*)([0-9])', lambda found: found[1] + str((int(found[2]) + 1) % 10))
     line = 1 + next(n for n, line in enumerate(path.read_text().splitlines()) if '"train":' in line)
-    assert verify(study) == [f"{path.parent.name}: result.json is not what its ledger folds to, from line {line} on"]
+    assert verify(study) == [
+        f"{path.parent.name}: result.json is not what its ledger folds to, from line {line} on"
+    ]
 
 
 def test_a_result_with_a_digit_that_no_float_holds(study):
     path = ledger(study).parent / "result.json"
     edit(path, r"(\d\.\d+)(,?\n)", r"\g<1>00000000000000000001\2")
-    assert any("result.json is not what its ledger folds to" in problem for problem in verify(study))
+    assert any(
+        "result.json is not what its ledger folds to" in problem for problem in verify(study)
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", "7", "{}", b"\xff"])
 def test_a_result_that_is_none(study, content):
     path = ledger(study).parent / "result.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert any("result.json is not what its ledger folds to" in problem for problem in verify(study))
+    assert any(
+        "result.json is not what its ledger folds to" in problem for problem in verify(study)
+    )
 
 
 def test_a_finished_run_without_its_result(study):
@@ -190,25 +212,47 @@ def test_a_finished_run_without_its_result(study):
 
 @pytest.mark.parametrize("kind", ["json", "md", "html"])
 def test_a_digit_in_a_report(study, kind, monkeypatch):
-    path, texts = study / f"report.{kind}", {k: (study / f"report.{k}").read_text() for k in ("json", "md", "html")}
+    path, texts = (
+        study / f"report.{kind}",
+        {k: (study / f"report.{k}").read_text() for k in ("json", "md", "html")},
+    )
     monkeypatch.setattr(
         module, "make_report", lambda *_: (None, texts, b"")
     )  # as they are made again, which the first test shows
     text = path.read_text()
-    shown = re.sub(r"<(style|script|svg).*?</\1>", lambda found: " " * len(found[0]), text, flags=re.S)
-    for place in [found.start() for found in re.finditer(r"\d", shown)][:: 97 if kind == "json" else 19]:
+    shown = re.sub(
+        r"<(style|script|svg).*?</\1>", lambda found: " " * len(found[0]), text, flags=re.S
+    )
+    for place in [found.start() for found in re.finditer(r"\d", shown)][
+        :: 97 if kind == "json" else 19
+    ]:
         path.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
         line = text[:place].count("\n") + 1
         told = "".join(verify(study))
-        assert f"report.{kind} is not what the ledgers give, from line" in told or "no ledger, though the report" in told
-        assert kind == "html" or f"from line {line} on" in told or "run_id" in text.splitlines()[line - 1]
+        assert (
+            f"report.{kind} is not what the ledgers give, from line" in told
+            or "no ledger, though the report" in told
+        )
+        assert (
+            kind == "html"
+            or f"from line {line} on" in told
+            or "run_id" in text.splitlines()[line - 1]
+        )
 
 
 def test_a_report_that_is_longer_shorter_or_gone(study):
     path, text = study / "report.md", (study / "report.md").read_text()
-    for changed in (text + "More.\n", text + "\n", text[:-30], text.replace("\n", "\r\n"), text + "<svg>10x</svg>"):
+    for changed in (
+        text + "More.\n",
+        text + "\n",
+        text[:-30],
+        text.replace("\n", "\r\n"),
+        text + "<svg>10x</svg>",
+    ):
         path.write_bytes(changed.encode())
-        assert [problem.split(",")[0] for problem in verify(study)] == ["report.md is not what the ledgers give"]
+        assert [problem.split(",")[0] for problem in verify(study)] == [
+            "report.md is not what the ledgers give"
+        ]
     path.unlink()
     assert verify(study) == ["report.md is missing"]
 
@@ -232,12 +276,22 @@ def test_a_report_by_other_rules_is_verified_where_there_is_one(study):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("threshold", 0.8), ("alpha", 0.1), ("smallest_ratio", 2.0), ("max_blocks", 9), ("controls", {"x": "equal"}), ("blocks", 6)],
+    [
+        ("threshold", 0.8),
+        ("alpha", 0.1),
+        ("smallest_ratio", 2.0),
+        ("max_blocks", 9),
+        ("controls", {"x": "equal"}),
+        ("blocks", 6),
+    ],
 )
 def test_a_plan_whose_primary_comparison_was_edited(study, key, value):
     edit_json(study / "plan.json", lambda plan: plan["primary"].update({key: value}))
     told = verify(study)
-    assert f"plan.json: {RunStore(study).plan()['sha256']} is not the hash of its primary comparison" in told
+    assert (
+        f"plan.json: {RunStore(study).plan()['sha256']} is not the hash of its primary comparison"
+        in told
+    )
     edit_json(study / "plan.json", lambda plan: plan.update(sha256=plan_sha256(plan["primary"])))
     assert "plan.json: its primary comparison is not that of its config and blocks" in verify(study)
 
@@ -257,7 +311,9 @@ def test_a_plan_whose_primary_comparison_was_edited(study, key, value):
 )
 def test_a_plan_whose_config_was_edited(study, change):
     edit_json(study / "plan.json", lambda plan: change(plan["config"]))
-    assert verify(study) == ["plan.json: its primary comparison is not that of its config and blocks"]
+    assert verify(study) == [
+        "plan.json: its primary comparison is not that of its config and blocks"
+    ]
 
 
 def test_a_plan_whose_blocks_were_edited(study):
@@ -270,7 +326,10 @@ def test_a_plan_whose_blocks_were_edited(study):
 
 def test_an_earlier_plan_made_up_to_cover_runs(study):
     """Runs of a plan that nobody knows leave the verdict undecided, so an entry for it must carry the hash of what it says."""
-    edit_json(study / "plan.json", lambda plan: plan["amended"].append({"sha256": "f" * 64, "primary": plan["primary"]}))
+    edit_json(
+        study / "plan.json",
+        lambda plan: plan["amended"].append({"sha256": "f" * 64, "primary": plan["primary"]}),
+    )
     assert verify(study) == [f"plan.json: {'f' * 64} is not the hash of its primary comparison"]
 
 
@@ -297,7 +356,13 @@ def test_an_attempt_that_was_resumed_stays_valid(tmp_path):
             if place == 4:
                 write_run(made, spec, clock, status=None)
                 assert verify(made.store.root)[0] == "report.json is missing"
-                write_run(made, spec, clock, resumed_from=2, once_s={"startup": 9.0, "data_setup": 0.1, "compile": 1.0})
+                write_run(
+                    made,
+                    spec,
+                    clock,
+                    resumed_from=2,
+                    once_s={"startup": 9.0, "data_setup": 0.1, "compile": 1.0},
+                )
             else:
                 write_run(made, spec, clock)
     report(made)
@@ -323,15 +388,27 @@ def test_a_study_of_runs_that_stopped_themselves_is_whole_and_its_digits_are_hel
     with own_clock() as clock:
         for spec in made.specs:
             write_run(
-                made, spec, clock, RISING[:3] if spec.arm == "random" else RISING, stop={"stopped_step": 15, "best_step": 10}
+                made,
+                spec,
+                clock,
+                RISING[:3] if spec.arm == "random" else RISING,
+                stop={"stopped_step": 15, "best_step": 10},
             )
     published = report(made)
     assert verify(made.store.root) == []
     row = published["arms"][1]["thresholds"][1]
-    assert (row["reached"], row["mean_s"]["tau"]) == (7, None)  # at their ends: terminal, and no run had a whole budget
-    assert published["arms"][0]["optimism_gap"]["median"] == pytest.approx(0.85 - 0.94)  # of the look at step 10
+    assert (row["reached"], row["mean_s"]["tau"]) == (
+        7,
+        None,
+    )  # at their ends: terminal, and no run had a whole budget
+    assert published["arms"][0]["optimism_gap"]["median"] == pytest.approx(
+        0.85 - 0.94
+    )  # of the look at step 10
     edit(ledger(made.store.root), '"best_step":10', '"best_step":15')
-    assert any("result.json is not what its ledger folds to, from line" in problem for problem in verify(made.store.root))
+    assert any(
+        "result.json is not what its ledger folds to, from line" in problem
+        for problem in verify(made.store.root)
+    )
 
 
 def test_a_report_that_cannot_be_made_again_is_a_problem(study, monkeypatch):
@@ -357,7 +434,9 @@ def test_any_other_byte_in_a_ledger_is_refused(spoiled, data):
     place = data.draw(st.integers(0, len(content) - 1))
     kind = data.draw(st.sampled_from(["replaced", "deleted", "inserted"]))
     byte = data.draw(st.sampled_from(b'0123456789abcdefNIuvt{}[]":,.-+ \n\x00\xff'))
-    held = {"replaced": bytes([byte]), "deleted": b"", "inserted": bytes([byte, content[place]])}[kind]
+    held = {"replaced": bytes([byte]), "deleted": b"", "inserted": bytes([byte, content[place]])}[
+        kind
+    ]
     changed = content[:place] + held + content[place + 1 :]
     path.write_bytes(changed)
     assert bool(verify(copy)) == (changed != content)

@@ -40,7 +40,9 @@ def put_on_path(folder, monkeypatch, *names: str) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-@pytest.mark.parametrize(("device", "missing"), [(CPU, r"g\+\+ is not on PATH"), (GPU, "gcc or clang is not on PATH")])
+@pytest.mark.parametrize(
+    ("device", "missing"), [(CPU, r"g\+\+ is not on PATH"), (GPU, "gcc or clang is not on PATH")]
+)
 def test_without_a_compiler_the_error_names_it(tmp_path, monkeypatch, device, missing):
     put_on_path(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=rf"compile.enabled.*{missing}.*--compile.enabled=false"):
@@ -117,7 +119,9 @@ def test_a_graph_break_is_an_error():
 def without_inductor(monkeypatch):
     """Graphs are caught and guarded as ever, then run by the interpreter."""
     plain = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend="eager"))
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend="eager")
+    )
 
 
 @torch.no_grad()
@@ -186,7 +190,11 @@ def test_auto_on_a_cpu_takes_the_faster_and_records_both(probe_s):
 @pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
 def test_auto_on_a_gpu_asks_the_gpu(monkeypatch, has_bf16, name):
     emulated = {True: True, False: has_bf16}
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: emulated[including_emulation])
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: emulated[including_emulation],
+    )
     record = resolve("auto", GPU, never)
     assert (record["name"], record["probe_s"]) == (name, None)
 
@@ -194,7 +202,10 @@ def test_auto_on_a_gpu_asks_the_gpu(monkeypatch, has_bf16, name):
 def test_the_probe_takes_the_fastest_step_under_each_precision_but_never_the_first(monkeypatch):
     """Step durations by precision, the first one the shortest; each step says in which precision it ran."""
     falling = [float(duration) for duration in range(PROBE_STEPS, 1, -1)]
-    durations_s = {torch.float32: iter([0.25, *falling]), torch.bfloat16: iter([0.5, *(3 + s for s in falling)])}
+    durations_s = {
+        torch.float32: iter([0.25, *falling]),
+        torch.bfloat16: iter([0.5, *(3 + s for s in falling)]),
+    }
     now_s, ran_in = [100.0], []
 
     def step() -> None:

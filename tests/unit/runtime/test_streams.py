@@ -46,7 +46,12 @@ def test_stream_numbers_are_part_of_the_method():
 
 
 @few
-@given(seed=SEEDS, stream=STREAMS, epoch=EPOCHS, samples=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40))
+@given(
+    seed=SEEDS,
+    stream=STREAMS,
+    epoch=EPOCHS,
+    samples=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40),
+)
 def test_draws_do_not_depend_on_the_batch(seed, stream, epoch, samples):
     together = words(seed, stream, samples, epoch)
     assert together.dtype == np.uint32
@@ -95,7 +100,12 @@ def equal_bits(a: np.ndarray, b: np.ndarray) -> float:
 
 @few
 @given(
-    pair=st.lists(st.tuples(st.integers(0, 3), STREAMS, st.integers(0, 3)), min_size=2, max_size=2, unique=True),
+    pair=st.lists(
+        st.tuples(st.integers(0, 3), STREAMS, st.integers(0, 3)),
+        min_size=2,
+        max_size=2,
+        unique=True,
+    ),
     shift=st.sampled_from([0, 32, 60]),
 )
 def test_seeds_streams_and_epochs_are_decorrelated(pair, shift):
@@ -121,4 +131,6 @@ def test_a_derived_seed_suits_torch(seed, stream):
 
 
 def test_derived_seeds_differ_by_seed_and_stream():
-    assert len({derive_seed(seed, stream) for seed in range(50) for stream in Stream}) == 50 * len(Stream)
+    assert len({derive_seed(seed, stream) for seed in range(50) for stream in Stream}) == 50 * len(
+        Stream
+    )

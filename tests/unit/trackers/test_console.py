@@ -7,14 +7,30 @@ import pytest
 from rich.console import Console
 
 from bench.trackers.console import ConsoleTracker
-from tests.unit.results_factory import make_config, make_event, make_look, make_looks, make_result, make_run_start
+from tests.unit.results_factory import (
+    make_config,
+    make_event,
+    make_look,
+    make_looks,
+    make_result,
+    make_run_start,
+)
 
 
 def terminal(width: int, **options) -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, width=width, height=40, color_system=None, **options)
+    return Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        width=width,
+        height=40,
+        color_system=None,
+        **options,
+    )
 
 
-def play(tracker: ConsoleTracker, accuracies, arm: str = "pretrained", *, block: int = 0, **result) -> None:
+def play(
+    tracker: ConsoleTracker, accuracies, arm: str = "pretrained", *, block: int = 0, **result
+) -> None:
     """One run, start to finish."""
     tracker.start(make_run_start(arm, seed=block, block=block))
     for look in make_looks(accuracies):
@@ -35,7 +51,9 @@ def test_off_a_terminal_each_look_is_one_plain_line(capsys):
 
 def test_a_resumed_run_says_so_and_counts_its_looks_on(capsys):
     tracker = ConsoleTracker(make_config())
-    tracker.start(make_run_start(resumed_step=20, weights={"source": "file", "tag": "in1k", "sha256": "0"}))
+    tracker.start(
+        make_run_start(resumed_step=20, weights={"source": "file", "tag": "in1k", "sha256": "0"})
+    )
     tracker.event(make_look(5, 0.8))
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("weights file in1k  resumed at step 20")
@@ -47,10 +65,19 @@ def test_a_resumed_run_says_so_and_counts_its_looks_on(capsys):
     [
         ([0.7, 0.9, 0.92], {}, "completed  0.90 after 2.0 s  test 0.9200  320 images/s"),
         ([0.7, 0.9, 0.7], {}, "completed  0.90 not reached  test 0.9200  320 images/s"),
-        ([], {"status": "diverged", "test_correct": None, "images_per_s": None}, "diverged  0.90 not reached"),
+        (
+            [],
+            {"status": "diverged", "test_correct": None, "images_per_s": None},
+            "diverged  0.90 not reached",
+        ),
         (
             [0.7],
-            {"status": "failed", "test_correct": None, "images_per_s": None, "error": "RuntimeError: no [memory]"},
+            {
+                "status": "failed",
+                "test_correct": None,
+                "images_per_s": None,
+                "error": "RuntimeError: no [memory]",
+            },
             "failed  0.90 not reached  RuntimeError: no [memory]",
         ),
     ],
@@ -67,7 +94,11 @@ def test_only_looks_on_val_are_told(capsys):
     tracker = ConsoleTracker(make_config())
     tracker.start(make_run_start())
     capsys.readouterr()
-    for event in (make_look(1, 0.5, split="test"), make_event("epoch_stop"), make_event("checkpoint", path="x")):
+    for event in (
+        make_look(1, 0.5, split="test"),
+        make_event("epoch_stop"),
+        make_event("checkpoint", path="x"),
+    ):
         tracker.event(event)
     tracker.close()
     assert capsys.readouterr().out == ""
@@ -77,7 +108,11 @@ def test_a_look_before_any_training_has_no_rate(capsys):
     tracker = ConsoleTracker(make_config())
     tracker.start(make_run_start())
     tracker.event(make_look(0, 0.1, segments_s={}))
-    assert capsys.readouterr().out.splitlines()[-1].endswith("look 0  epoch 0.00  0 images  val 0.1000  train 0.0 s  - images/s")
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .endswith("look 0  epoch 0.00  0 images  val 0.1000  train 0.0 s  - images/s")
+    )
 
 
 def test_plain_lines_are_flushed_at_once(monkeypatch):
@@ -110,7 +145,10 @@ def test_on_a_terminal_the_table_holds_a_row_an_arm():
     assert cells[2].startswith("block 4/7  seed 3  failed  0.90 after 1.0 s")
     cells = [cell.strip() for cell in rows["random"].strip("│").split("│")]
     assert cells[:2] == ["random", "-"]
-    assert cells[2] == "block 3/7  seed 2  look 1  epoch 0.27  320 images  val 0.2500  train 1.0 s  320 images/s"
+    assert (
+        cells[2]
+        == "block 3/7  seed 2  look 1  epoch 0.27  320 images  val 0.2500  train 1.0 s  320 images/s"
+    )
 
 
 def test_the_table_is_drawn_by_events_alone():

@@ -75,7 +75,9 @@ def home(tmp_path, monkeypatch):
     """A machine that nobody logged in on."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")  # the tracker sets it; so it is taken back afterwards
+    monkeypatch.setenv(
+        "WANDB_ERROR_REPORTING", "false"
+    )  # the tracker sets it; so it is taken back afterwards
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
@@ -95,7 +97,9 @@ def test_a_key_is_found_in_the_environment_and_not_told(home, monkeypatch, capfd
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("host", "found"), [("wandb.example:8443", True), ("elsewhere.example", False)])
+@pytest.mark.parametrize(
+    ("host", "found"), [("wandb.example:8443", True), ("elsewhere.example", False)]
+)
 def test_a_key_is_found_in_netrc_for_the_server_in_use_only(home, monkeypatch, host, found):
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example:8443")
     (home / "netrc").write_text(f"machine {host}\n  login user\n  password {KEY}\n")

@@ -62,7 +62,13 @@ def opened_world(precision: str = "fp32") -> Iterator[World]:
 def make_program(world: World, **changes) -> Program:
     """A program of the small CNN, not yet reset. Changes by dotted key, with two underscores for the dot."""
     raw = build("small_cnn", CLASSES)
-    return Program(raw, raw, make_config({key.replace("__", "."): value for key, value in changes.items()}), world, CLASSES)
+    return Program(
+        raw,
+        raw,
+        make_config({key.replace("__", "."): value for key, value in changes.items()}),
+        world,
+        CLASSES,
+    )
 
 
 def start_of(seed: int) -> dict[str, Tensor]:
@@ -73,14 +79,22 @@ def start_of(seed: int) -> dict[str, Tensor]:
 def make_batch(number: int, size: int = BATCH) -> Batch:
     """A training batch; the same for the same number."""
     generator = torch.Generator().manual_seed(number)
-    images = torch.randn(size, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
-    return Batch(images=images, labels=torch.randint(CLASSES, (size,), generator=generator), samples=torch.arange(size))
+    images = torch.randn(size, 3, 32, 32, generator=generator).contiguous(
+        memory_format=torch.channels_last
+    )
+    return Batch(
+        images=images,
+        labels=torch.randint(CLASSES, (size,), generator=generator),
+        samples=torch.arange(size),
+    )
 
 
 def make_evaluation(number: int, counted: int = BATCH) -> EvaluationBatch:
     """An evaluation batch of which the first `counted` rows count."""
     batch = make_batch(1000 + number)
-    return EvaluationBatch(images=batch.images, labels=batch.labels, counts=torch.arange(BATCH) < counted)
+    return EvaluationBatch(
+        images=batch.images, labels=batch.labels, counts=torch.arange(BATCH) < counted
+    )
 
 
 def train(program: Program, start_step: int, stop_step: int) -> list[float]:
@@ -93,7 +107,11 @@ def state_of(program: Program) -> dict[str, Tensor]:
     network = {f"network.{key}": value for key, value in program.raw.state_dict().items()}
     names = {id(p): name for name, p in program.raw.named_parameters()}
     entries = program.optimizer.state.items()
-    optimizer = {f"optimizer.{names[id(p)]}.{key}": value for p, entry in entries for key, value in entry.items()}
+    optimizer = {
+        f"optimizer.{names[id(p)]}.{key}": value
+        for p, entry in entries
+        for key, value in entry.items()
+    }
     average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
     return {key: value.clone() for key, value in (network | optimizer | average).items()}
 
@@ -107,4 +125,6 @@ def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
 def compile_without_inductor(monkeypatch: pytest.MonkeyPatch, backend: str = "aot_eager") -> None:
     """Everything that decides about graphs and recompiles as it is; only no C++ is written."""
     plain = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend=backend))
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend=backend)
+    )

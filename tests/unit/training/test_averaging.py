@@ -14,7 +14,11 @@ def make_network(seed: int = 0) -> nn.Module:
 
 def averaged(network: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors that are averaged, copied: parameters and statistics, but not the count of batches."""
-    return {key: value.clone() for key, value in network.state_dict().items() if value.is_floating_point()}
+    return {
+        key: value.clone()
+        for key, value in network.state_dict().items()
+        if value.is_floating_point()
+    }
 
 
 def disturb(network: nn.Module, step: int) -> None:
@@ -22,7 +26,9 @@ def disturb(network: nn.Module, step: int) -> None:
     generator = torch.Generator().manual_seed(step)
     with torch.no_grad():
         for value in network.state_dict().values():
-            value.add_(torch.randn(value.shape, generator=generator) if value.is_floating_point() else 1)
+            value.add_(
+                torch.randn(value.shape, generator=generator) if value.is_floating_point() else 1
+            )
 
 
 def bits(network: nn.Module) -> dict[str, bytes]:
@@ -41,7 +47,10 @@ def test_the_average_is_that_of_a_plain_loop(decay, every_steps):
         average.update(step)
         if step % every_steps == every_steps - 1:
             kept = min(decay**every_steps, (1 + updates) / (10 + updates))
-            expected = {key: kept * expected[key] + (1 - kept) * value.double() for key, value in averaged(network).items()}
+            expected = {
+                key: kept * expected[key] + (1 - kept) * value.double()
+                for key, value in averaged(network).items()
+            }
             updates += 1
     assert average.updates == updates == 25 // every_steps
     with average.applied():
@@ -82,7 +91,9 @@ def test_applied_puts_the_average_in_and_the_weights_back_bit_for_bit():
     before, places = bits(network), [value.data_ptr() for value in network.state_dict().values()]
     with average.applied():
         assert all(torch.equal(value, start[key]) for key, value in averaged(network).items())
-        assert [value.data_ptr() for value in network.state_dict().values()] == places  # in place: nothing recompiles
+        assert [
+            value.data_ptr() for value in network.state_dict().values()
+        ] == places  # in place: nothing recompiles
     assert bits(network) == before
     assert [value.data_ptr() for value in network.state_dict().values()] == places
 
@@ -136,7 +147,10 @@ def test_reset_begins_again_at_the_weights_of_now():
 def test_statistics_are_the_networks_own_and_floating():
     network = make_network()
     average = WeightAverage(network, decay=0.9, every_steps=1)
-    assert [id(t) for t in average.statistics] == [id(network[1].running_mean), id(network[1].running_var)]
+    assert [id(t) for t in average.statistics] == [
+        id(network[1].running_mean),
+        id(network[1].running_var),
+    ]
     assert len(average.tensors) == 8
 
 

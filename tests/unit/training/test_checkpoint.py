@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from bench.training import checkpoint
-from tests.unit.training.factory import different, make_evaluation, make_program, start_of, state_of, train
+from tests.unit.training.factory import (
+    different,
+    make_evaluation,
+    make_program,
+    start_of,
+    state_of,
+    train,
+)
 
 RUN = "only-s0-1a2b3c4d"
 
@@ -23,14 +30,22 @@ def program(world):
 
 
 def save(directory, program, step=3, run_id=RUN):
-    return checkpoint.save(directory, program, step=step, progress={"run_id": run_id, "data_wait_s": 0.5})
+    return checkpoint.save(
+        directory, program, step=step, progress={"run_id": run_id, "data_wait_s": 0.5}
+    )
 
 
 @pytest.mark.parametrize("every_steps", [1, 2])
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_three_steps_a_checkpoint_and_three_steps_are_six(world, tmp_path, optimizer, decay, every_steps):
-    asked = {"optim__name": optimizer, "schedule__average_decay": decay, "schedule__average_every_steps": every_steps}
+def test_three_steps_a_checkpoint_and_three_steps_are_six(
+    world, tmp_path, optimizer, decay, every_steps
+):
+    asked = {
+        "optim__name": optimizer,
+        "schedule__average_decay": decay,
+        "schedule__average_every_steps": every_steps,
+    }
     straight = make_program(world, **asked)
     straight.reset(start_of(0))
     losses = train(straight, 0, 6)
@@ -73,7 +88,12 @@ def test_optimizer_state_lies_in_memory_as_its_parameter_does(world, program, tm
     resumed = make_program(world)
     resumed.reset(start_of(1))
     checkpoint.restore(resumed, *checkpoint.load_newest(tmp_path, RUN))
-    entries = [(p, value) for p, entry in resumed.optimizer.state.items() for value in entry.values() if value.ndim]
+    entries = [
+        (p, value)
+        for p, entry in resumed.optimizer.state.items()
+        for value in entry.values()
+        if value.ndim
+    ]
     assert len(entries) == 2 * len(list(resumed.raw.parameters()))
     assert all(value.stride() == p.stride() for p, value in entries)
     kernel = resumed.raw.features[2].weight
@@ -85,7 +105,12 @@ def test_progress_comes_back(program, tmp_path):
     path = save(tmp_path, program)
     assert path == tmp_path / "step-00000003"
     _, meta = checkpoint.load_newest(tmp_path, RUN)
-    assert (meta["step"], meta["run_id"], meta["data_wait_s"], meta["average_updates"]) == (3, RUN, 0.5, 3)
+    assert (meta["step"], meta["run_id"], meta["data_wait_s"], meta["average_updates"]) == (
+        3,
+        RUN,
+        0.5,
+        3,
+    )
 
 
 def test_saving_changes_nothing(program, tmp_path):
@@ -99,7 +124,9 @@ def test_only_the_newest_is_kept_and_nothing_in_it_is_a_pickle(program, tmp_path
         save(tmp_path, program, step=step)
     (tmp_path / ".tmp-99-1").mkdir()
     save(tmp_path, program, step=100)
-    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    files = sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000100"]
     assert files == ["step-00000100/state.json", "step-00000100/state.safetensors"]
     header_bytes = int.from_bytes((tmp_path / files[1]).read_bytes()[:8], "little")
@@ -113,7 +140,9 @@ def test_no_checkpoint_is_none(tmp_path):
 
 def test_another_runs_is_refused(program, tmp_path):
     save(tmp_path, program, run_id="only-s0-ffffffff")
-    with pytest.raises(ValueError, match=rf"step-00000003 is of run only-s0-ffffffff, not of {RUN}"):
+    with pytest.raises(
+        ValueError, match=rf"step-00000003 is of run only-s0-ffffffff, not of {RUN}"
+    ):
         checkpoint.load_newest(tmp_path, RUN)
 
 
@@ -169,14 +198,22 @@ def test_a_kill_before_the_rename_leaves_the_old_one(program, tmp_path, monkeypa
     assert checkpoint.load_newest(tmp_path, RUN)[1]["step"] == 3
     assert capsys.readouterr().out == ""
     assert len(list(tmp_path.iterdir())) == 2
-    save(tmp_path, program, step=6)  # the process id of the killed one, as in a container that starts again
+    save(
+        tmp_path, program, step=6
+    )  # the process id of the killed one, as in a container that starts again
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
 
 
-def test_a_kill_before_the_old_one_is_deleted_leaves_both_and_the_newer_counts(program, tmp_path, monkeypatch):
+def test_a_kill_before_the_old_one_is_deleted_leaves_both_and_the_newer_counts(
+    program, tmp_path, monkeypatch
+):
     save(tmp_path, program)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.shutil, "rmtree", lambda path, ignore_errors: kill() if path.name == "step-00000003" else None)
+        patch.setattr(
+            checkpoint.shutil,
+            "rmtree",
+            lambda path, ignore_errors: kill() if path.name == "step-00000003" else None,
+        )
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path, program, step=6)
     assert len(list(tmp_path.iterdir())) == 2
@@ -185,5 +222,7 @@ def test_a_kill_before_the_old_one_is_deleted_leaves_both_and_the_newer_counts(p
 
 def test_nothing_that_json_cannot_hold_is_saved(program, tmp_path):
     with pytest.raises(ValueError, match="JSON"):
-        checkpoint.save(tmp_path, program, step=3, progress={"run_id": RUN, "data_wait_s": float("nan")})
+        checkpoint.save(
+            tmp_path, program, step=3, progress={"run_id": RUN, "data_wait_s": float("nan")}
+        )
     assert checkpoint.load_newest(tmp_path, RUN) is None

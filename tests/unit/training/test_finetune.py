@@ -30,7 +30,11 @@ from tests.unit.training.factory import (
 def moved(program: Program, seed: int = 0) -> set[str]:
     """First parts of the names of what differs from the start: weights and statistics."""
     start = start_of(seed)
-    return {key.split(".")[0] for key, value in program.raw.state_dict().items() if not torch.equal(value, start[key])}
+    return {
+        key.split(".")[0]
+        for key, value in program.raw.state_dict().items()
+        if not torch.equal(value, start[key])
+    }
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -40,7 +44,9 @@ def test_of_a_frozen_body_nothing_moves_neither_weights_nor_statistics(world, op
     train(program, 0, 3)
     program.evaluate([make_evaluation(0)])
     assert moved(program) == {"head"}
-    assert all(parameter in set(program.raw.head.parameters()) for parameter in program.optimizer.state)
+    assert all(
+        parameter in set(program.raw.head.parameters()) for parameter in program.optimizer.state
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -61,7 +67,9 @@ def test_the_head_learns_first_and_then_everything(world, optimizer):
 
 
 @pytest.mark.usefixtures("fresh_dynamo")
-@pytest.mark.parametrize("changes", [{"finetune__head_first_steps": 2}, {"finetune__layers": "head"}])
+@pytest.mark.parametrize(
+    "changes", [{"finetune__head_first_steps": 2}, {"finetune__layers": "head"}]
+)
 def test_both_phases_are_compiled_before_the_clock_runs(world, monkeypatch, changes):
     compile_without_inductor(monkeypatch)
     program = make_program(world, compile__enabled=True, **changes)
@@ -81,12 +89,18 @@ def test_each_layer_moves_at_its_own_rate(world, optimizer):
     moves = []
     for decay in (1.0, 0.5):
         program = make_program(
-            world, optim__name=optimizer, optim__layer_decay=decay, optim__weight_decay=0, schedule__lr_warmup_steps=0
+            world,
+            optim__name=optimizer,
+            optim__layer_decay=decay,
+            optim__weight_decay=0,
+            schedule__lr_warmup_steps=0,
         )
         program.reset(start_of(0))
         program.step(make_batch(0), 0)
         start = start_of(0)
-        moves.append({name: (p.detach() - start[name]).norm() for name, p in program.raw.named_parameters()})
+        moves.append(
+            {name: (p.detach() - start[name]).norm() for name, p in program.raw.named_parameters()}
+        )
     weights = [name for name, p in program.raw.named_parameters() if p.ndim > 1]
     for distance, name in enumerate(reversed(weights)):
         assert float(moves[1][name] / moves[0][name]) == pytest.approx(0.5**distance, rel=0.02)
@@ -99,9 +113,13 @@ def test_a_step_in_parts_is_the_whole_step(world, optimizer):
     for parts in (1, 2, 4):
         torch.manual_seed(0)
         raw = torch.nn.Sequential()
-        raw.add_module("features", torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=8), torch.nn.Flatten()))
+        raw.add_module(
+            "features", torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=8), torch.nn.Flatten())
+        )
         raw.add_module("head", torch.nn.Linear(64, CLASSES))
-        config = make_config({"optim.name": optimizer, "train.accumulate_steps": parts, "optim.lr": 0.001})
+        config = make_config(
+            {"optim.name": optimizer, "train.accumulate_steps": parts, "optim.lr": 0.001}
+        )
         program = Program(raw, raw, config, world, CLASSES)
         program.reset(raw.state_dict())
         losses = train(program, 0, 3)
@@ -129,7 +147,12 @@ def test_the_best_look_comes_back_and_so_does_its_average(world):
 def test_features_are_fixed_only_where_nothing_before_them_is_random():
     still = {"finetune.layers": "head", "data.pad": 0, "data.flip": "none", "data.cutout": 0}
     assert are_fixed(make_config(still))
-    for change in ({"finetune.layers": "all"}, {"data.pad": 1}, {"data.flip": "random"}, {"data.cutout": 2}):
+    for change in (
+        {"finetune.layers": "all"},
+        {"data.pad": 1},
+        {"data.flip": "random"},
+        {"data.cutout": 2},
+    ):
         assert not are_fixed(make_config(still | change))
 
 
@@ -140,13 +163,17 @@ def test_a_head_learns_from_features_as_from_the_images(world, compiled, monkeyp
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (20, 32, 32, 3), dtype=torch.uint8, generator=generator).numpy()
     split = Split(images=pixels, labels=torch.randint(CLASSES, (20,), generator=generator).numpy())
-    config = make_config({"finetune.layers": "head", "data.pad": 0, "data.flip": "none", "compile.enabled": compiled})
+    config = make_config(
+        {"finetune.layers": "head", "data.pad": 0, "data.flip": "none", "compile.enabled": compiled}
+    )
     spec = LoaderSpec(
         device=world.device, dtype=torch.float32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), threads=1,
         augmentation=Augmentation(pad=0, pad_mode="zero", flip="none", cutout=0),
     )  # fmt: skip
     images = EvaluationSet(split, spec, batch_size=BATCH, rank=0, world_size=1)
-    order = Order(samples=20, global_batch_size=BATCH, rank=0, world_size=1, seed=3, last_batch="drop")
+    order = Order(
+        samples=20, global_batch_size=BATCH, rank=0, world_size=1, seed=3, last_batch="drop"
+    )
     results = []
     for cached in (True, False):
         raw = build("small_cnn", CLASSES)
@@ -154,7 +181,10 @@ def test_a_head_learns_from_features_as_from_the_images(world, compiled, monkeyp
         program = Program(raw, head if cached else raw, config, world, CLASSES)
         features = Features(images, images.labels, body_call(body, config, world))
         program.reset(start_of(0))
-        program.warm_up(features.batches(order, 0, 1) if cached else [make_batch(0)], features if cached else images)
+        program.warm_up(
+            features.batches(order, 0, 1) if cached else [make_batch(0)],
+            features if cached else images,
+        )
         program.reset(start_of(0))
         features.compute()
         whole = torch.cat([batch.images for batch in images])
@@ -163,12 +193,19 @@ def test_a_head_learns_from_features_as_from_the_images(world, compiled, monkeyp
             seen = batch if cached else dataclasses.replace(batch, images=whole[batch.samples])
             losses.append(float(program.step(seen, step)))
         score = program.evaluate(features if cached else images)
-        results.append((losses, score, {key: value.clone() for key, value in program.raw.state_dict().items()}))
+        results.append(
+            (losses, score, {key: value.clone() for key, value in program.raw.state_dict().items()})
+        )
     (one, score, state), (other, plain_score, plain_state) = results
     assert one == pytest.approx(other, rel=1e-4)
-    assert (score.confusion, score.loss) == (plain_score.confusion, pytest.approx(plain_score.loss, rel=1e-4))
+    assert (score.confusion, score.loss) == (
+        plain_score.confusion,
+        pytest.approx(plain_score.loss, rel=1e-4),
+    )
     moved_keys = {key for key in state if not torch.equal(state[key], start_of(0)[key])}
-    assert moved_keys == {key for key in plain_state if not torch.equal(plain_state[key], start_of(0)[key])}
+    assert moved_keys == {
+        key for key in plain_state if not torch.equal(plain_state[key], start_of(0)[key])
+    }
     assert moved_keys == {"head.weight", "head.bias"}
     for key in moved_keys:
         torch.testing.assert_close(state[key], plain_state[key], rtol=1e-3, atol=1e-4)

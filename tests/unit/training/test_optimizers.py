@@ -27,10 +27,14 @@ def make_network() -> nn.Module:
 
 
 def make_optimizer(name: str, network: nn.Module, **changes) -> torch.optim.Optimizer:
-    return registry.resolve("optimizer", name)(network, dataclasses.replace(make_config().optim, name=name, **changes))
+    return registry.resolve("optimizer", name)(
+        network, dataclasses.replace(make_config().optim, name=name, **changes)
+    )
 
 
-def step(network: nn.Module, optimizer: torch.optim.Optimizer, gradient: float) -> dict[str, Tensor]:
+def step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, gradient: float
+) -> dict[str, Tensor]:
     """One step with this gradient everywhere; how far each parameter moved."""
     before = {key: p.detach().clone() for key, p in network.named_parameters()}
     for parameter in network.parameters():
@@ -46,7 +50,9 @@ def test_all_that_learns_is_in_one_group_and_only_matrices_and_kernels_decay(nam
     decayed, kept = make_optimizer(name, network, weight_decay=0.3).param_groups
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
     assert [id(p) for p in decayed["params"]] == [id(network[0].weight)]
-    assert [id(p) for p in kept["params"]] == [id(p) for p in (network[0].bias, *network[1].parameters(), network[2].bias)]
+    assert [id(p) for p in kept["params"]] == [
+        id(p) for p in (network[0].bias, *network[1].parameters(), network[2].bias)
+    ]
 
 
 @NAMES
@@ -141,7 +147,9 @@ def test_a_rate_is_a_fraction_at_every_step(schedule, total_steps, warmup_steps)
 @given(total_steps=TOTALS, warmup_steps=WARMUPS, step=st.integers(0, 10**6))
 def test_constant_stays_at_its_peak_and_knows_no_end(total_steps, warmup_steps, step):
     assert constant(warmup_steps + step, warmup_steps, total_steps) == 1
-    assert constant(step, warmup_steps, total_steps) == constant(step, warmup_steps, total_steps + 1)
+    assert constant(step, warmup_steps, total_steps) == constant(
+        step, warmup_steps, total_steps + 1
+    )
 
 
 @given(warmup_steps=WARMUPS, more=st.integers(2, 500))

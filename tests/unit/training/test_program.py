@@ -44,7 +44,9 @@ def test_nothing_is_compiled_after_the_kernel_warm_up(world, monkeypatch, backen
         program.reset(start_of(seed))
         with no_recompile(True):
             losses.append(train(program, 0, 3))
-            losses.append([program.evaluate([make_evaluation(0), make_evaluation(1, counted=3)]).loss])
+            losses.append(
+                [program.evaluate([make_evaluation(0), make_evaluation(1, counted=3)]).loss]
+            )
             losses.append(train(program, 3, 4))
     assert graphs() == before
     assert losses[:3] == losses[6:]  # the same seed, another one in between
@@ -104,7 +106,9 @@ def test_the_kernel_warm_up_does_not_learn_from_the_labels(world):
         program, batch = make_program(world), make_batch(0)
         program.reset(start_of(0))
         torch.manual_seed(0)
-        program.warm_up([Batch(images=batch.images, labels=labels, samples=batch.samples)], [make_evaluation(0)])
+        program.warm_up(
+            [Batch(images=batch.images, labels=labels, samples=batch.samples)], [make_evaluation(0)]
+        )
         states.append(state_of(program))
     assert different(*states) == []
 
@@ -129,28 +133,41 @@ def test_a_score_is_of_the_averaged_weights_and_of_the_rows_that_count(world):
     train(program, 0, 3)
     averaged = copy.deepcopy(program.raw)
     with torch.no_grad():
-        tensors = [*averaged.parameters(), *(b for b in averaged.buffers() if b.is_floating_point())]
+        tensors = [
+            *averaged.parameters(),
+            *(b for b in averaged.buffers() if b.is_floating_point()),
+        ]
         for tensor, value in zip(tensors, program.average.tensors, strict=True):
             tensor.copy_(value)
     batches = [make_evaluation(0), make_evaluation(1, counted=3)]
     batches[1].images[3:] = float("nan")
     batches[1].labels[3:] = 0  # what the maximum of such a row is: right, if it counted
-    images, labels = (torch.cat([getattr(b, name)[b.counts] for b in batches]) for name in ("images", "labels"))
+    images, labels = (
+        torch.cat([getattr(b, name)[b.counts] for b in batches]) for name in ("images", "labels")
+    )
     with torch.no_grad():
         logits = averaged.eval()(images)
     score = program.evaluate(batches)
     right = sum(row[k] for k, row in enumerate(score.confusion))
     assert (right, sum(map(sum, score.confusion))) == (int((logits.argmax(1) == labels).sum()), 11)
-    assert score.loss == pytest.approx(float(F.cross_entropy(logits, labels)), abs=1e-4)  # not smoothed
+    assert score.loss == pytest.approx(
+        float(F.cross_entropy(logits, labels)), abs=1e-4
+    )  # not smoothed
 
 
 def test_steps_are_those_of_a_plain_loop(world):
     """Ten steps in all, the rate rising for two and then falling as a cosine; only the first few are taken."""
-    changes = {"schedule__name": "cosine", "schedule__lr_warmup_steps": 2, "schedule__average_decay": 0}
+    changes = {
+        "schedule__name": "cosine",
+        "schedule__lr_warmup_steps": 2,
+        "schedule__average_decay": 0,
+    }
     program = make_program(world, **changes)
     program.reset(start_of(0))
     plain = copy.deepcopy(program.raw).train()
-    kernels, others = ([p for p in plain.parameters() if (p.ndim > 1) == many] for many in (True, False))
+    kernels, others = (
+        [p for p in plain.parameters() if (p.ndim > 1) == many] for many in (True, False)
+    )
     groups = [{"params": kernels, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups)
     for step, fraction in enumerate([0.5, 1.0, 1.0, (1 + math.cos(math.pi / 8)) / 2]):
@@ -164,7 +181,9 @@ def test_steps_are_those_of_a_plain_loop(world):
         loss = program.step(batch, step)
         assert not loss.requires_grad
         assert float(loss) == pytest.approx(expected.item(), abs=2e-3)
-        assert [group["lr"] for group in program.optimizer.param_groups] == pytest.approx([0.01 * fraction] * 4)
+        assert [group["lr"] for group in program.optimizer.param_groups] == pytest.approx(
+            [0.01 * fraction] * 4
+        )
 
 
 def test_a_loss_that_is_not_a_number_is_seen(world):
@@ -184,7 +203,9 @@ def test_labels_are_smoothed_in_training_only():
     objective = Objective(torch.nn.Identity(), label_smoothing=0.1)
     for training, smoothing in ((True, 0.1), (False, 0.0)):
         loss, predictions = objective.train(training)(logits, labels)
-        torch.testing.assert_close(loss, F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing))
+        torch.testing.assert_close(
+            loss, F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        )
         assert torch.equal(predictions, logits.argmax(1))
 
 
@@ -193,10 +214,14 @@ def test_bf16_computes_in_it_and_keeps_everything_else_in_float32():
     with opened_world("bf16") as half:
         program, batch = make_program(half), make_batch(0)
         program.reset(start_of(0))
-        program.raw.head.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+        program.raw.head.register_forward_hook(
+            lambda module, inputs, output: seen.append(output.detach())
+        )
         loss = program.step(batch, 0)
         program.evaluate([make_evaluation(0)])
         assert [logits.dtype for logits in seen] == [torch.bfloat16, torch.bfloat16]
         assert loss.dtype == torch.float32
-        assert float(loss) == pytest.approx(float(F.cross_entropy(seen[0].float(), batch.labels, label_smoothing=0.1)), abs=1e-5)
+        assert float(loss) == pytest.approx(
+            float(F.cross_entropy(seen[0].float(), batch.labels, label_smoothing=0.1)), abs=1e-5
+        )
         assert {value.dtype for value in state_of(program).values()} == {torch.float32, torch.int64}

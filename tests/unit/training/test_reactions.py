@@ -13,7 +13,12 @@ LOSSES = st.lists(st.floats(0.01, 10) | st.just(math.inf), min_size=1, max_size=
 
 
 def recipe(**changes):
-    keys = {"schedule.plateau_factor": 0.5, "schedule.plateau_patience": 2, "train.stop_patience": 3, "optim.lr": 0.1}
+    keys = {
+        "schedule.plateau_factor": 0.5,
+        "schedule.plateau_patience": 2,
+        "train.stop_patience": 3,
+        "optim.lr": 0.1,
+    }
     return make_config(keys | {key.replace("__", "."): value for key, value in changes.items()})
 
 
@@ -44,7 +49,12 @@ def test_the_rate_does_not_fall_below_its_least():
     scales = [react([1.0] * looks, config).lr_scale for looks in range(1, 12)]
     assert scales[:5] == [1.0, 1.0, 0.5, 0.5, 0.3]
     assert set(scales[5:]) == {0.03 / 0.1}
-    assert react([1.0] * 50, recipe(schedule__plateau_min_lr=0.5, train__stop_patience="null")).lr_scale == 1.0  # nor rises
+    assert (
+        react(
+            [1.0] * 50, recipe(schedule__plateau_min_lr=0.5, train__stop_patience="null")
+        ).lr_scale
+        == 1.0
+    )  # nor rises
 
 
 @given(LOSSES)
@@ -69,4 +79,7 @@ def test_as_keras_has_it(losses):
         best = min(best, loss)
         stopped = waited >= 3
         if math.isfinite(losses[0]):  # Keras starts to wait before it has a finite loss
-            assert (react(losses[:look], RECIPE).lr_scale, react(losses[:look], RECIPE).stop) == (rate, stopped)
+            assert (react(losses[:look], RECIPE).lr_scale, react(losses[:look], RECIPE).stop) == (
+                rate,
+                stopped,
+            )
