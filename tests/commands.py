@@ -7,15 +7,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TINY = "tests/experiments/tiny.yaml"
+# Of make itself and of `make bench`, which a test starts with its own; of data, weights and W&B.
+CLEARED = {
+    *("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "EXP", "ARGS", "GPUS", "K"),
+    *("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR", "WANDB_MODE", "WANDB_API_KEY"),
+}
 
 
 def environment(tmp_path: Path, **changes: str | None) -> dict[str, str]:
-    """This process's environment with a cache of the test's own, no data or weights, and the given changes."""
-    fresh: dict[str, str | None] = {
-        **os.environ, "HEADSTART_CACHE": str(tmp_path / "cache"), "CIFAR10_DIR": None, "HEADSTART_WEIGHTS_DIR": None,
-        "WANDB_MODE": None, "WANDB_API_KEY": None, "PYTHONUNBUFFERED": "1", **changes,
-    }  # fmt: skip
-    return {name: value for name, value in fresh.items() if value is not None}
+    """This process's environment with a cache of the test's own and the given changes; None unsets.
+
+    Data, weights and W&B's settings are unset, and so is what `make test ARGS=...` hands down.
+    """
+    variables = {name: value for name, value in os.environ.items() if name not in CLEARED}
+    variables |= {"HEADSTART_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1"}
+    for name, value in changes.items():
+        if value is None:
+            variables.pop(name, None)
+        else:
+            variables[name] = value
+    return variables
 
 
 def bench(
