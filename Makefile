@@ -5,11 +5,15 @@ VENV := .venv/bin/python
 # Written last, so an install that was cut off, or one of another lock, does not count as done.
 STAMP := .venv/.lock-$(shell sha256sum requirements.lock | cut -c1-12)
 
+# What `make test-torch` runs, and where: torch as asked for with what it brings, and all else from requirements.lock.
+TORCH_TESTS := tests/kernels tests/unit/runtime tests/unit/training tests/unit/models tests/unit/data
+TORCH_VENV := .venv-torch-$(TORCH)
+
 # launch/bench.sh reads these from the environment, so no shell here parses what they hold.
 export EXP ARGS GPUS K
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-slow test-gpu test-faults benchmarks check lock clean venv
+.PHONY: help bench test test-slow test-gpu test-faults test-torch benchmarks check lock clean venv
 
 help:
 	@echo "headstart: how much sooner pretrained weights reach an accuracy than random ones"
@@ -36,6 +40,10 @@ test-faults: $(STAMP)
 	@$(VENV) -m pytest -m faults $(ARGS); code=$$?; \
 	if [ $$code -eq 5 ]; then echo "no tests are marked faults yet: nothing was tested"; else exit $$code; fi
 
+## make test-torch   the tests that torch decides, with another torch: TORCH=2.11.0 (makes .venv-torch-2.11.0)
+test-torch: $(TORCH_VENV)/.done
+	$(TORCH_VENV)/bin/python -m pytest $(TORCH_TESTS) $(ARGS)
+
 ## make benchmarks   measure images per second, and their ratios, into runs/benchmarks: K=loaders | kernels
 benchmarks: $(STAMP)
 	@case "$$K" in loaders | kernels) mkdir -p runs/benchmarks;; *) echo "K must be loaders or kernels, not '$$K'" >&2; exit 2;; esac
@@ -59,7 +67,7 @@ lock:
 
 ## make clean        remove .venv and the tools' caches; runs/ stays
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks headstart.egg-info
+	rm -rf .venv .venv-torch-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks headstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -r {} +
 
 venv: $(STAMP)
@@ -72,6 +80,17 @@ $(STAMP):
 	$(VENV) -m pip install --disable-pip-version-check --no-deps --requirement requirements.lock
 	$(VENV) -m pip check
 	@touch $(STAMP)
+
+$(TORCH_VENV)/.done: requirements.lock
+	$(check-python)
+	@test -n "$(TORCH)" || { echo "which torch? make test-torch TORCH=2.11.0" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(TORCH_VENV)
+	$(TORCH_VENV)/bin/python -m pip install --disable-pip-version-check "torch==$(TORCH)" torchvision
+	$(TORCH_VENV)/bin/python -m pip freeze --all | sed 's/==.*/==/; s/^/^/' > $(TORCH_VENV)/brought-by-torch
+	grep --invert-match --ignore-case --file $(TORCH_VENV)/brought-by-torch requirements.lock > $(TORCH_VENV)/others
+	$(TORCH_VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --requirement $(TORCH_VENV)/others
+	$(TORCH_VENV)/bin/python -m pip check
+	@touch $@
 
 # Says in one line what is wrong with $(PYTHON), if anything.
 define check-python

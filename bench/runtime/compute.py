@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
+from kernels.compiling import give_own_code
+
 PROBE_STEPS = 8
 
 
@@ -67,17 +69,16 @@ def check_compiler(device: torch.device) -> None:
 
 
 def compile_module(module: nn.Module, mode: str) -> None:
-    """Compile the module's calls in place. A graph break is an error, another shape a recompile."""
+    """Compile the module's calls in place. A graph break is an error, another shape a recompile.
+
+    A process may compile any number of modules.
+    """
     if not torch.cuda.is_available():
-        # Inductor looks for CUDA's headers even for a CPU, and torch warns when it finds them without a GPU.
+        # Inductor looks for CUDA's headers even for a CPU; torch warns where it finds them.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    # Isolated: dynamo counts recompiles by code object, all modules share one, and the ninth graph of a process would fail.
-    module.compile(
-        fullgraph=True,
-        dynamic=False,
-        mode=None if mode == "default" else mode,
-        isolate_recompiles=True,
-    )
+    give_own_code(module)
+    torch_mode = None if mode == "default" else mode
+    module.compile(fullgraph=True, dynamic=False, mode=torch_mode)
 
 
 def no_recompile(enabled: bool) -> AbstractContextManager[Any]:

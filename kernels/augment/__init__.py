@@ -1,1 +1,4 @@
-"""Training batches from resident uint8 images in one pass: gather, crop, flip, cutout, normalise, cast."""
+"""Training batches from resident uint8 images in one pass.
+
+Gather, crop, flip, cutout, normalise, cast: reference.py is the meaning, op.py the public function.
+"""
