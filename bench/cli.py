@@ -1,4 +1,6 @@
-"""The verbs: parse, call, print. Help needs the standard library alone; each verb imports what it needs."""
+"""The verbs: parse, call, print. Help needs the standard library alone; each verb imports what it
+needs.
+"""
 
 import argparse
 import json
@@ -8,24 +10,29 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from bench import registry
 
 EXPERIMENT = "a YAML file, or a name in configs/experiments"
 UNTIL = "--until-decided"
-OVERRIDES = f"""config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys); {UNTIL} adds blocks
-until the primary comparison is decided"""
+OVERRIDES = f"""config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists
+the keys); {UNTIL} adds blocks until the primary comparison is decided"""
+_Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one verb. Exit codes: 0 done, 1 failed, 2 wrong input (one line on stderr), 130 stopped by Ctrl-C."""
+    """Run one verb.
+
+    Exit codes: 0 done, 1 failed, 2 wrong input (one line on stderr), 130 stopped by Ctrl-C.
+    """
     try:
         known, rest = _parser().parse_known_args(arguments)
         known.overrides = ["--until_decided=true" if text == UNTIL else text for text in rest]
         if rest and known.verb not in ("run", "plan", "tune"):
             raise ValueError(
-                f"bench {known.verb}: unknown argument {rest[0]!r}; see python -m bench {known.verb} --help"
+                f"bench {known.verb}: unknown argument {rest[0]!r}; "
+                f"see python -m bench {known.verb} --help"
             )
         return known.call(known) or 0
     except ValueError as error:
@@ -47,15 +54,34 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="bench", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    run = verbs.add_parser(
-        "run", help="run an experiment (use accelerate launch)", epilog=OVERRIDES
-    )
+    _add_run(verbs)
+    _add_tune(verbs)
+    _add_plan(verbs)
+    _add_report(verbs)
+    _add_verify(verbs)
+    _add_doctor(verbs)
+    return parser
+
+
+def _add_verb(verbs: _Verbs, name: str, summary: str, epilog: str | None = None) -> _Parser:
+    # No abbreviations: what is cut short may be an override.
+    return verbs.add_parser(name, help=summary, epilog=epilog, allow_abbrev=False)
+
+
+def _add_run(verbs: _Verbs) -> None:
+    run = _add_verb(verbs, "run", "run an experiment (use accelerate launch)", OVERRIDES)
     run.add_argument("experiment", type=Path, help=EXPERIMENT)
-    tune = verbs.add_parser(
-        "tune", help="find each arm's learning rate, for run --layer", epilog=OVERRIDES
-    )
+    run.set_defaults(call=_run)
+
+
+def _add_tune(verbs: _Verbs) -> None:
+    tune = _add_verb(verbs, "tune", "find each arm's learning rate, for run --layer", OVERRIDES)
     tune.add_argument("experiment", type=Path, help=EXPERIMENT)
-    plan = verbs.add_parser("plan", help="print an experiment's runs and cost", epilog=OVERRIDES)
+    tune.set_defaults(call=_tune)
+
+
+def _add_plan(verbs: _Verbs) -> None:
+    plan = _add_verb(verbs, "plan", "print an experiment's runs and cost", OVERRIDES)
     plan.add_argument("experiment", type=Path, help=EXPERIMENT)
     plan.add_argument("--json", action="store_true", help="the plan as JSON")
     plan.add_argument(
@@ -73,7 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="fetch and check images and weights, so that a run needs no network",
     )
-    report = verbs.add_parser("report", help="write the report of stored runs again")
+    plan.set_defaults(call=_plan)
+
+
+def _add_report(verbs: _Verbs) -> None:
+    report = _add_verb(verbs, "report", "write the report of stored runs again")
     report.add_argument("directory", type=Path, help="runs/X; with --curves where the report goes")
     report.add_argument(
         "--rules", default="headstart", help="judge by headstart's, dawnbench's or airbench's rules"
@@ -94,9 +124,17 @@ def _parser() -> argparse.ArgumentParser:
         "--baseline", help="with --curves: the arm to compare with; the last one by default"
     )
     report.add_argument("--arm", help="with --curves: the arm to compare; the first one by default")
-    verify = verbs.add_parser("verify", help="make every published number again from the ledgers")
+    report.set_defaults(call=_report)
+
+
+def _add_verify(verbs: _Verbs) -> None:
+    verify = _add_verb(verbs, "verify", "make every published number again from the ledgers")
     verify.add_argument("directory", type=Path, help="runs/X")
-    doctor = verbs.add_parser("doctor", help="what this machine has, and what make bench would run")
+    verify.set_defaults(call=_verify)
+
+
+def _add_doctor(verbs: _Verbs) -> None:
+    doctor = _add_verb(verbs, "doctor", "what this machine has, and what make bench would run")
     doctor.add_argument(
         "--choose",
         action="store_true",
@@ -106,11 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "experiment", nargs="?", default="", help=EXPERIMENT + "; by default the first that fits"
     )
-    calls = _run, _tune, _plan, _report, _verify, _doctor
-    for made, call in zip((run, tune, plan, report, verify, doctor), calls, strict=True):
-        made.allow_abbrev = False  # what is cut short may be an override
-        made.set_defaults(call=call)
-    return parser
+    doctor.set_defaults(call=_doctor)
 
 
 def _accuracies(text: str) -> list[float]:
@@ -205,7 +239,8 @@ def _plan(args: argparse.Namespace) -> None:
             size = input_size(own.model, own.data)
             if size is None:
                 raise ValueError(
-                    f"--build: the size of {own.data.source!r} images is not stored; give --model.input_size"
+                    f"--build: the size of {own.data.source!r} images is not stored; "
+                    "give --model.input_size"
                 )
             sizes[arm], counts[arm] = size, count(own.model, 10, size)
             built[arm]["memory_bytes"] = memory_bytes(own, size)
@@ -239,7 +274,8 @@ def _report(args: argparse.Namespace) -> None:
             raise ValueError(f"--curves: their report cannot go {where}")
         if not args.clock or not args.thresholds:
             raise ValueError(
-                "--curves needs --clock, what its seconds were measured by, and --thresholds, e.g. 0.9,0.94"
+                "--curves needs --clock, what its seconds were measured by, "
+                "and --thresholds, e.g. 0.9,0.94"
             )
         plan, results = read_curves(args.curves, **asked)
     elif unused := [name for name, value in asked.items() if value]:
@@ -257,10 +293,9 @@ def _report(args: argparse.Namespace) -> None:
         from bench.trackers.wandb_report import publish
 
         page = store.root / report_name(args.rules, "html")
-        print(
-            f"W&B:     {publish(report, page.with_suffix('.md').read_text(), plan['config'], page)}",
-            flush=True,
-        )
+        markdown = page.with_suffix(".md").read_text()
+        url = publish(report, markdown, plan["config"], page)
+        print(f"W&B:     {url}", flush=True)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -299,8 +334,10 @@ def _doctor(args: argparse.Namespace) -> None:
         if args.experiment
         else f"\nno EXP given, so the first that lacks nothing is taken of {', '.join(TABLE)}"
     )
-    how = f"{file}{f', layer {layer}' if layer else ''}, {processes} process{'es' if processes > 1 else ''}"
-    told = f"found:\n{describe(seen)}{why}\nrunning {experiment} with {how}"
+    layer_text = f", layer {layer}" if layer else ""
+    plural = "es" if processes > 1 else ""
+    launched = f"{file}{layer_text}, {processes} process{plural}"
+    told = f"found:\n{describe(seen)}{why}\nrunning {experiment} with {launched}"
     print(told, file=sys.stderr if args.choose else sys.stdout, flush=True)
     if args.choose:
         print(file, processes, f"--layer={layer}" if layer else "-", experiment)

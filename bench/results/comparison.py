@@ -1,4 +1,7 @@
-"""Results of many runs to one comparison: reached or not, how soon, how much sooner. Pure; the shape is report.json's."""
+"""Results of many runs to one comparison: reached or not, how soon, how much sooner.
+
+Pure; the shape is report.json's.
+"""
 
 import math
 import statistics as plain
@@ -16,8 +19,8 @@ from bench.results.verdict import check_controls, decide
 
 REPORT_SCHEMA_VERSION = 2
 RUN_FACTS = (
-    "run_id", "arm", "seed", "block", "status", "attempts", "resumed", "ledger_sha256", "test_accuracy", "images_per_s", "wall_s",
-    "segments_s",
+    "run_id", "arm", "seed", "block", "status", "attempts", "resumed", "ledger_sha256",
+    "test_accuracy", "images_per_s", "wall_s", "segments_s",
 )  # fmt: skip
 Grid = dict[str, dict[float, list[Judged]]]  # arm -> threshold -> a row a block
 
@@ -28,54 +31,23 @@ def summarize(
     rules: str = "headstart",
     trials: Sequence[RunResult] = (),
 ) -> dict[str, Any]:
-    """The report's content, from an experiment's plan record and its runs, judged by a set of rules; `trials`: its tuning's runs.
+    """The report's content, from an experiment's plan record and its runs, judged by `rules`.
 
+    `trials`: its tuning's runs.
     Raises ValueError where the runs cannot be compared, with the reason.
     """
-    if told := _incomparable(results):
-        raise ValueError(told)
-    config, first = plan["config"], results[0].start if results else None
-    clock = RULES[rules].clock or config["clock"]
+    message = _incomparable(results)
+    if message:
+        raise ValueError(message)
+    config = plan["config"]
     finished = [run for run in results if run.is_finished]
-    if finished and not _has_looks(finished, RULES[rules]):
-        raise ValueError(
-            f"--rules: {rules} judges every look on test, which these runs did not take: evaluation.test_every_look"
-        )
-    grid = {
-        arm: {
-            threshold: judge(config, _of(arm, finished), threshold, RULES[rules])
-            for threshold in config["thresholds"]
-        }
-        for arm in config["arms"]
-    }
+    _check_looks(finished, rules)
+    clock = RULES[rules].clock or config["clock"]
+    grid = {arm: _judged(config, _of(arm, finished), RULES[rules]) for arm in config["arms"]}
     others = [arm for arm in config["arms"] if arm != config["baseline"]]
-    realities = {
-        arm: at_longest(own)[0].start["reality"]
-        for arm in config["arms"]
-        if (own := _of(arm, finished))
-    }
-    ended = [run for run in finished if run.status == "completed" and run.stopped_step is None]
-    whole = [((run.arm, run.block), read_clock(clock, run.segments_s)) for run in ended]
-    tau_s = min(
-        dict(sorted(whole)).values(), default=0.0
-    )  # the least that an arm's longest run of a block had
-    if (tuning := summarize_tuning(config, trials, clock)) and (
-        told := _incomparable([*results, *trials])
-    ):
-        tuning["unfair"].append(f"with its trials, {told}")
+    tau_s = _common_budget_s(finished, clock)
     report = {
-        "schema_version": REPORT_SCHEMA_VERSION,
-        "method_version": METHOD_VERSION,
-        "experiment": config["name"],
-        "rules": rules,
-        "plan": {key: plan[key] for key in ("sha256", "primary", "amended")},
-        "dataset": {key: first["dataset"][key] for key in ("name", "sha256")} if first else None,
-        "clock": plan.get("clock", clock),
-        "primary": {
-            **{key: config["primary"][key] for key in ("arm", "threshold")},
-            "baseline": config["baseline"],
-        },
-        "environment": first["environment"] if first else None,
+        **_origin(plan, results, rules),
         "arms": [
             describe_arm(config, arm, _of(arm, results), rows, clock=clock, tau_s=tau_s)
             for arm, rows in grid.items()
@@ -84,12 +56,90 @@ def summarize(
         "final_accuracy": [_final(config, arm, finished) for arm in others],
         "crossover": [_crossover(config, arm, grid) for arm in others],
         "rankings": _rankings(config, finished),
-        "audit": differences(config, realities),
-        "tuning": tuning,
-        "runs": [{name: getattr(run, name) for name in RUN_FACTS} for run in results],
+        "audit": differences(config, _realities(config, finished)),
+        "tuning": _tuning(config, results, trials, clock),
+        "runs": [_run_facts(run) for run in results],
     }
     report["controls"] = check_controls(config, report)
     return {**report, "verdict": decide(plan, report, results)}
+
+
+def _check_looks(finished: Sequence[RunResult], rules: str) -> None:
+    if finished and not _has_looks(finished, RULES[rules]):
+        raise ValueError(
+            f"--rules: {rules} judges every look on test, which these runs did not take: "
+            "evaluation.test_every_look"
+        )
+
+
+def _judged(
+    config: dict[str, Any], arm_runs: Sequence[RunResult], rules: Rules
+) -> dict[float, list[Judged]]:
+    """An arm's row of the grid."""
+    return {
+        threshold: judge(config, arm_runs, threshold, rules) for threshold in config["thresholds"]
+    }
+
+
+def _common_budget_s(finished: Sequence[RunResult], clock: str) -> float:
+    """The least that an arm's longest run of a block had, of runs that went to their budget."""
+    longest_s: dict[tuple[str, int], float] = {}
+    for run in finished:
+        if run.status != "completed" or run.stopped_step is not None:
+            continue
+        run_s = read_clock(clock, run.segments_s)
+        key = (run.arm, run.block)
+        longest_s[key] = max(run_s, longest_s.get(key, run_s))
+    return min(longest_s.values(), default=0.0)
+
+
+def _realities(config: dict[str, Any], finished: Sequence[RunResult]) -> dict[str, Any]:
+    """What was really used, from a finished run of each arm that has one."""
+    realities = {}
+    for arm in config["arms"]:
+        arm_runs = _of(arm, finished)
+        if arm_runs:
+            realities[arm] = at_longest(arm_runs)[0].start["reality"]
+    return realities
+
+
+def _tuning(
+    config: dict[str, Any], results: Sequence[RunResult], trials: Sequence[RunResult], clock: str
+) -> dict[str, Any] | None:
+    """What was tuned; unfair too where the trials cannot be compared with the runs."""
+    tuning = summarize_tuning(config, trials, clock)
+    if not tuning:
+        return tuning
+    message = _incomparable([*results, *trials])
+    if message:
+        tuning["unfair"].append(f"with its trials, {message}")
+    return tuning
+
+
+def _origin(plan: dict[str, Any], results: Sequence[RunResult], rules: str) -> dict[str, Any]:
+    """Of which study the report is, and by which rules, clock and method it is judged."""
+    config = plan["config"]
+    first = results[0].start if results else None
+    clock = RULES[rules].clock or config["clock"]
+    return {
+        "schema_version": REPORT_SCHEMA_VERSION,
+        "method_version": METHOD_VERSION,
+        "experiment": config["name"],
+        "rules": rules,
+        "plan": {key: plan[key] for key in ("sha256", "primary", "amended")},
+        "dataset": {key: first["dataset"][key] for key in ("name", "sha256")} if first else None,
+        "clock": plan.get("clock", clock),
+        "primary": {
+            "arm": config["primary"]["arm"],
+            "threshold": config["primary"]["threshold"],
+            "baseline": config["baseline"],
+        },
+        "environment": first["environment"] if first else None,
+    }
+
+
+def _run_facts(run: RunResult) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in RUN_FACTS}
 
 
 def _incomparable(results: Sequence[RunResult]) -> str | None:
@@ -135,7 +185,10 @@ def _comparisons(config: dict[str, Any], arms: Sequence[str], grid: Grid) -> lis
 
 
 def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> dict[str, Any]:
-    """Ratio = baseline's time / arm's over the blocks that both finished; where a run missed, a bound from ERT's intervals."""
+    """Ratio = baseline's time / arm's over the blocks that both finished.
+
+    Where a run missed, a bound from ERT's intervals.
+    """
     own, other = (
         {row.block: row.span for row in grid[name][threshold]} for name in (arm, config["baseline"])
     )
@@ -182,7 +235,7 @@ def _compare(config: dict[str, Any], arm: str, threshold: float, grid: Grid) -> 
 def _bound(
     pairs: Sequence[tuple[statistics.Span, statistics.Span]], alpha: float
 ) -> dict[str, float | None] | None:
-    """The ratio of expected times with restarts lies in it: both arms' composite intervals at alpha / 2."""
+    """The ratio of expected times with restarts lies in it: both arms' intervals at alpha / 2."""
     spans = [span for pair in pairs for span in pair]
     last_s = max((span.by for span in spans if span.reached), default=0.0)
     tau_s = min(
@@ -221,7 +274,7 @@ def _final(config: dict[str, Any], arm: str, finished: Sequence[RunResult]) -> d
 
 
 def _crossover(config: dict[str, Any], arm: str, grid: Grid) -> dict[str, Any]:
-    """The lowest threshold from which on the baseline is the sooner one, though the arm was sooner below it; null: none."""
+    """The lowest threshold from which on the baseline is sooner, the arm below it; null: none."""
     baseline = config["baseline"]
     chances = [
         (
@@ -256,7 +309,10 @@ def _has_looks(finished: Sequence[RunResult], rules: Rules) -> bool:
 
 
 def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dict[str, Any]]:
-    """The arms by median time to the primary threshold under every set of rules; null where runs have no such looks."""
+    """The arms by median time to the primary threshold under every set of rules.
+
+    Null where runs have no such looks.
+    """
     first: list[str] = []
     rankings: list[dict[str, Any]] = []
     for name, rules in RULES.items():
@@ -277,13 +333,6 @@ def _rankings(config: dict[str, Any], finished: Sequence[RunResult]) -> list[dic
         ]
         first = first or order
         clock, same = rules.clock or config["clock"], order == first if can else None
-        rankings.append(
-            {
-                "rules": name,
-                "words": rules.words,
-                "clock": clock,
-                "arms": told or None,
-                "same": same,
-            }
-        )
+        row = {"rules": name, "words": rules.words, "clock": clock}
+        rankings.append({**row, "arms": told or None, "same": same})
     return rankings

@@ -1,4 +1,7 @@
-"""The pictures of a study as inline SVG that follows the page's colours, the first one as PNG too. The one door to matplotlib."""
+"""The pictures of a study as inline SVG that follows the page's colours, the first as PNG too.
+
+The one door to matplotlib.
+"""
 
 import io
 import itertools
@@ -23,14 +26,8 @@ from bench.results.words import accuracy_label, clock_label
 
 INK = "#2b2f33"  # text and axes; currentColor in the SVG, so that it follows the page into dark
 GREY = "#8b9197"  # reads on white and on near-black
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-)  # Okabe-Ito without black and yellow
+# Okabe-Ito without black and yellow.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.6)),
@@ -91,59 +88,78 @@ def _curves(
     clock = RULES[report["rules"]].clock or config["clock"]
     for arm in arms:
         tracks = [_track(run, split, clock, flops) for run in arm.runs]
-        for track, run in zip(tracks, arm.runs, strict=True) if len(tracks) <= SINGLE_RUNS else ():
-            broke = [] if run.status == "completed" else [-1]  # with a cross at its last look
-            for axes, xs in zip(panels, track[:-1], strict=True):
-                axes.plot(
-                    xs,
-                    track[-1],
-                    color=arm.colour,
-                    linewidth=0.6,
-                    alpha=0.5,
-                    marker="x",
-                    markevery=broke,
-                )
-        whole = [
-            track for track, run in zip(tracks, arm.runs, strict=True) if run.status == "completed"
-        ]
-        for group in _grids(whole, config["kind"] == "annealed"):
-            low, middle, high = group.min(axis=0), np.median(group, axis=0), group.max(axis=0)
-            for axes, xs in zip(panels, middle[:-1], strict=True):
-                axes.fill_between(xs, low[-1], high[-1], color=arm.colour, alpha=0.16, linewidth=0)
-                axes.plot(xs, middle[-1], **arm.line)
+        if len(tracks) <= SINGLE_RUNS:
+            _draw_runs(panels, arm, tracks)
+        _draw_bands(panels, arm, tracks, by_length=config["kind"] == "annealed")
     # The data set's own label says so where it is not CIFAR-10.
-    panels[0].set_ylabel(
-        f"{split} accuracy, {report['dataset']['name'] if report['dataset'] else 'no data yet'}"
-    )
-    asked = report["primary"]["threshold"]
+    dataset = report["dataset"]["name"] if report["dataset"] else "no data yet"
+    panels[0].set_ylabel(f"{split} accuracy, {dataset}")
+    primary = report["primary"]["threshold"]
     for axes, label in zip(panels, labels, strict=True):
         axes.set_xlabel(label)
-        for threshold in config["thresholds"]:
-            strong = threshold == asked
-            axes.axhline(
-                threshold,
-                color=INK if strong else GREY,
-                linewidth=1.1 if strong else 0.6,
-                alpha=0.85,
-                zorder=1.5,
-            )
-        if label == "training FLOPs":
-            axes.set_xscale("log")
-            few = ticker.LogLocator(subs=(1, 2, 5), numticks=6)
-            axes.xaxis.set(
-                major_locator=few,
-                minor_locator=ticker.NullLocator(),
-                major_formatter=ticker.EngFormatter(sep=""),
-            )
-        else:
-            axes.set_xlim(left=0)
+        _draw_thresholds(axes, config["thresholds"], primary)
+        _scale_across(axes, label)
     _answer(panels[0], report, arms)
     beside = panels[-1].get_yaxis_transform()
     panels[-1].text(
-        1.02, asked, accuracy_label(asked), transform=beside, va="center", fontweight="bold"
+        1.02, primary, accuracy_label(primary), transform=beside, va="center", fontweight="bold"
     )
     _legend(figure, arms)
     return figure
+
+
+def _draw_runs(panels: Sequence[Axes], arm: _Arm, tracks: Sequence[np.ndarray]) -> None:
+    """A thin line for each run, with a cross at its last look where it broke."""
+    for track, run in zip(tracks, arm.runs, strict=True):
+        crosses = [] if run.status == "completed" else [-1]
+        for axes, xs in zip(panels, track[:-1], strict=True):
+            axes.plot(
+                xs,
+                track[-1],
+                color=arm.colour,
+                linewidth=0.6,
+                alpha=0.5,
+                marker="x",
+                markevery=crosses,
+            )
+
+
+def _draw_bands(
+    panels: Sequence[Axes], arm: _Arm, tracks: Sequence[np.ndarray], *, by_length: bool
+) -> None:
+    """The median of the completed runs, in a band from the least to the greatest."""
+    runs = zip(tracks, arm.runs, strict=True)
+    completed = [track for track, run in runs if run.status == "completed"]
+    for group in _grids(completed, by_length):
+        low, middle, high = group.min(axis=0), np.median(group, axis=0), group.max(axis=0)
+        for axes, xs in zip(panels, middle[:-1], strict=True):
+            axes.fill_between(xs, low[-1], high[-1], color=arm.colour, alpha=0.16, linewidth=0)
+            axes.plot(xs, middle[-1], **arm.line)
+
+
+def _draw_thresholds(axes: Axes, thresholds: Sequence[float], primary: float) -> None:
+    """A line across at each threshold; the primary one stands out."""
+    for threshold in thresholds:
+        axes.axhline(
+            threshold,
+            color=INK if threshold == primary else GREY,
+            linewidth=1.1 if threshold == primary else 0.6,
+            alpha=0.85,
+            zorder=1.5,
+        )
+
+
+def _scale_across(axes: Axes, label: str) -> None:
+    """FLOPs on a logarithm, as arms differ by powers of ten; seconds and epochs from zero."""
+    if label != "training FLOPs":
+        axes.set_xlim(left=0)
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set(
+        major_locator=ticker.LogLocator(subs=(1, 2, 5), numticks=6),
+        minor_locator=ticker.NullLocator(),
+        major_formatter=ticker.EngFormatter(sep=""),
+    )
 
 
 def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
@@ -158,7 +174,10 @@ def _track(run: RunResult, split: str, clock: str, flops: bool) -> np.ndarray:
 
 
 def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:
-    """Runs that looked at the same epochs, stacked as [run, axis, look]; schedules of different length apart."""
+    """Runs that looked at the same epochs, stacked as [run, axis, look].
+
+    Schedules of different length apart.
+    """
     looks = None if by_length else min((track.shape[1] for track in tracks), default=0)
     groups: dict[tuple[float, ...], list[np.ndarray]] = {}
     for track in tracks:
@@ -168,7 +187,7 @@ def _grids(tracks: Sequence[np.ndarray], by_length: bool) -> list[np.ndarray]:
 
 
 def _answer(axes: Axes, report: Mapping[str, Any], arms: Sequence[_Arm]) -> None:
-    """The answer in the picture: median times to the primary threshold, and the ratio between the two that are compared."""
+    """The answer in the picture: median times to the primary threshold, and the arms' ratio."""
     asked, row, times = report["primary"]["threshold"], primary_row(report), {}
     for arm, own in zip(arms, report["arms"], strict=True):
         median = next(told for told in own["thresholds"] if told["threshold"] == asked)[
@@ -257,7 +276,10 @@ def _levels(axes: Axes, label: str, form: str, thresholds: Sequence[str]) -> Non
 
 
 def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A mark with its ends at each threshold; a bound that tells something, or a triangle at the top where no run reached."""
+    """A mark with its ends at each threshold.
+
+    A bound that tells something, or a triangle at the top where no run reached.
+    """
     xs, colour = np.arange(len(rows)) + shift, arm.colour
     middle, low, high = (
         np.array([row[end] for row in rows], dtype=float) for end in ("median", "low", "high")
@@ -273,9 +295,8 @@ def _marked(axes: Axes, arm: _Arm, shift: float, rows: Sequence[Mapping[str, Any
     bounds = np.array(
         [[(row["bound"] or {}).get(end) for row in rows] for end in ("low", "high")], dtype=float
     )
-    bounds[~((bounds > 0.02) & (bounds < 50))] = (
-        np.nan
-    )  # beyond, it tells nothing and hides the rest
+    # Beyond these, a bound tells nothing and hides the rest.
+    bounds[~((bounds > 0.02) & (bounds < 50))] = np.nan
     axes.plot([xs, xs], bounds, color=colour, linestyle=":", linewidth=1.2)
     for ends, marker in zip(bounds, "^v", strict=True):
         axes.plot(xs, ends, marker, color=colour)
@@ -304,8 +325,9 @@ def _save(figure: Figure, file_format: str, **options: Any) -> bytes:
 
 
 def _inline(name: str, figure: Figure) -> Markup:
-    """Matplotlib's SVG made fit to stand in a page: no prolog, as wide as its room, short numbers, ids and rules its own.
+    """Matplotlib's SVG made fit to stand in a page.
 
+    No prolog, as wide as its room, short numbers, ids and rules its own.
     Its texts are escaped by matplotlib.
     """
     text = _save(

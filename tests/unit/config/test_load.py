@@ -1,88 +1,20 @@
-"""Layers, overrides and checks: what a config accepts, and the one line that says why it refuses."""
+"""Layers, overrides and checks: what a config accepts, and the line that says why it refuses."""
 
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.config.load import (
-    PLACES,
-    RUN_ROOTS,
-    arm_config,
-    as_dict,
-    dump,
-    known_keys,
-    load,
-    run_digest,
-)
-from bench.config.schema import ExperimentConfig
+from bench.config.load import arm_config, as_dict, dump, known_keys, load, run_digest
+from tests.unit.config.studies import EMBEDDED, SECTIONS, STUDY, leaves, refusal, write
 
-ROOT = Path(__file__).parents[3]
-EMBEDDED = "configs/experiments/embedded.yaml"
-EXPERIMENTS = sorted(path.relative_to(ROOT) for path in ROOT.glob("configs/experiments/*.yaml"))
-RECIPES = sorted(path.relative_to(ROOT) for path in ROOT.glob("configs/weights/*.yaml"))
-SECTIONS = {
-    f.name: f.type for f in dataclasses.fields(ExperimentConfig) if dataclasses.is_dataclass(f.type)
-}
-LEAVES = [
-    (root, leaf.name) for root, section in SECTIONS.items() for leaf in dataclasses.fields(section)
-]
-# Named, judged or stored by these; what a run computes depends on none of them (the seed stands in the run's id).
-NOT_DECISIVE = {
-    "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary", "thresholds", "confirm_looks",
-    "clock", "blocks", "until_decided", "budgets", "controls", "reference", "seed", "hardware", "trackers", "wandb", "output",
-    "imports", "tune",
-}  # fmt: skip
-STUDY: dict[str, Any] = {
-    "name": "study", "question": "Is it so?", "cost": "little", "command": "none", "expected": "yes",
-    "arms": {"slow": {}, "fast": {"optim.lr": "3e-3"}}, "baseline": "slow", "factors": ["optim.lr"],
-    "primary": {"arm": "fast", "threshold": 0.5}, "thresholds": [0.3, 0.5],
-    "data": {"source": "digits"}, "schedule": {"lr_warmup_steps": 4},
-    "train": {"global_batch_size": 32, "samples": 1024}, "evaluation": {"every_samples": 128},
-}  # fmt: skip
 MANY = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(autouse=True)
-def in_the_root(monkeypatch):
-    """Configs name each other from the repository's root."""
-    monkeypatch.chdir(ROOT)
-
-
-def write(folder: Path, **changes: Any) -> Path:
-    path = folder / "study.yaml"
-    path.write_text(
-        yaml.safe_dump({**STUDY, **changes}, allow_unicode=True, sort_keys=False), encoding="utf-8"
-    )
-    return path
-
-
-def refusal(path: str | Path, *overrides: str) -> str:
-    """The message that a config is refused with: one line."""
-    with pytest.raises(ValueError, match=r"\w") as caught:
-        load(path, overrides)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    return message
-
-
-def leaves(tree: dict[str, Any]) -> dict[str, Any]:
-    """Dotted key to value, over the sections of a config."""
-    return {f"{root}.{leaf}": tree[root][leaf] for root, leaf in LEAVES}
-
-
-def changed(config: ExperimentConfig, root: str, leaf: str | None = None) -> ExperimentConfig:
-    value: Any = (
-        dataclasses.replace(getattr(config, root), **{leaf: "changed"}) if leaf else "changed"
-    )
-    return dataclasses.replace(config, **{root: value})
 
 
 def test_layers_base_below_experiment_below_override(tmp_path):
@@ -166,11 +98,14 @@ def test_a_bare_name_is_an_experiment_that_is_shipped():
     ("override", "said"),
     [
         ("--optm.lr=1", r"unknown key 'optm'; .*did you mean 'optim'\?"),
-        ("--optim.lrr=1", r"unknown key 'optim.lrr'; allowed: beta1, beta2, layer_decay, lr, .*did you mean 'lr'\?"),
+        ("--optim.lrr=1",
+         r"unknown key 'optim.lrr'; allowed: beta1, beta2, layer_decay, lr, .*did you mean 'lr'\?"),
         ("--optim.=1", r"unknown key 'optim\.'"),
         ("--primary.treshold=0.5", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
-        ("--primary={arm: fast, treshold: 0.5}", r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
-        ("--arms={slow: {}, fast: {optim.lrr: 1}}", r"arm fast: 'optim.lrr' is not a declared factor"),
+        ("--primary={arm: fast, treshold: 0.5}",
+         r"unknown key 'primary.treshold'; .*did you mean 'threshold'\?"),
+        ("--arms={slow: {}, fast: {optim.lrr: 1}}",
+         r"arm fast: 'optim.lrr' is not a declared factor"),
         ("--data.flip=rnd", r"data.flip: 'rnd' is not allowed; allowed: alternating, none, random"),
         ("--precision=bf61", r"precision: 'bf61' is not allowed; .*did you mean 'bf16'\?"),
         ("--wandb.mode=ofline", r"wandb.mode: 'ofline' is not allowed; .*did you mean 'offline'\?"),
@@ -200,39 +135,52 @@ def test_a_bare_name_is_an_experiment_that_is_shipped():
         ("optim.lr=1", r"override 'optim.lr=1': expected --dotted.key=value"),
         ("--=1", r"override '--=1': expected --dotted.key=value"),
         ("--baseline=slo", r"baseline: no arm 'slo'; allowed: fast, slow; did you mean 'slow'\?"),
-        ("--primary.arm=fats", r"primary.arm: no arm 'fats'; allowed: fast, slow; did you mean 'fast'\?"),
+        ("--primary.arm=fats",
+         r"primary.arm: no arm 'fats'; allowed: fast, slow; did you mean 'fast'\?"),
         ("--primary.arm=slow", r"primary.arm: 'slow' is the baseline; allowed: fast"),
         ("--thresholds=[0.5, 0.3]", r"thresholds: \[0.5, 0.3\] must rise"),
         ("--thresholds=[0.3, 0.5, 0.5]", r"thresholds: \[0.3, 0.5, 0.5\] must rise"),
         ("--thresholds=[0.5, 1.0]", r"thresholds.1: 1.0: .*less than 1"),
         ("--thresholds=[]", r"primary.threshold: 0.5 is none of \[\]"),
         ("--primary.threshold=0.4", r"primary.threshold: 0.4 is none of \[0.3, 0.5\]"),
-        ("--factors=[optim.lrr]", r"factors: 'optim.lrr' cannot be one; .*did you mean 'optim.lr'\?"),
+        ("--factors=[optim.lrr]",
+         r"factors: 'optim.lrr' cannot be one; .*did you mean 'optim.lr'\?"),
         ("--factors=[optim.]", r"factors: 'optim\.' cannot be one"),
         ("--factors=[evaluation]", r"factors: 'evaluation' cannot be one"),
         ("--factors=[precision]", r"factors: 'precision' cannot be one"),
-        ("--factors=[optim.beta1]", r"arm fast: 'optim.lr' is not a declared factor, .*unfair; allowed: optim.beta1"),
+        ("--factors=[optim.beta1]",
+         r"arm fast: 'optim.lr' is not a declared factor, .*unfair; allowed: optim.beta1"),
         ("--factors=[]", r"arm fast: 'optim.lr' is not a declared factor, .*unfair"),
         ("--data.source=digts", r"data.source: no source 'digts'; .*did you mean 'digits'\?"),
         ("--data.loader=resdent", r"data.loader: no loader 'resdent'; .*did you mean 'resident'\?"),
         ("--optim.name=adm", r"optim.name: no optimizer 'adm'; .*did you mean 'adam'\?"),
         ("--schedule.name=cosin", r"schedule.name: no schedule 'cosin'; .*did you mean 'cosine'\?"),
-        ("--schedule.lr_warmup_steps=32", r"arm slow: schedule.lr_warmup_steps: 32 leaves none of 32 steps"),
-        ("--finetune.head_first_steps=32", r"head_first_steps: 32 of 32 steps leave no step for the other layers"),
-        ("--train.accumulate_steps=3", r"train.global_batch_size: 32 is no multiple of train.accumulate_steps 3; nearest: 33"),
-        ("--weights.transform=shufled", r"weights.transform: 'shufled' is not allowed; .*did you mean 'shuffled'\?"),
-        ("--weights.stem=croped", r"weights.stem: 'croped' is not allowed; .*did you mean 'crop'\?"),
+        ("--schedule.lr_warmup_steps=32",
+         r"arm slow: schedule.lr_warmup_steps: 32 leaves none of 32 steps"),
+        ("--finetune.head_first_steps=32",
+         r"head_first_steps: 32 of 32 steps leave no step for the other layers"),
+        ("--train.accumulate_steps=3",
+         r"train.global_batch_size: 32 is no multiple of train.accumulate_steps 3; nearest: 33"),
+        ("--weights.transform=shufled",
+         r"weights.transform: 'shufled' is not allowed; .*did you mean 'shuffled'\?"),
+        ("--weights.stem=croped",
+         r"weights.stem: 'croped' is not allowed; .*did you mean 'crop'\?"),
         ("--optim.layer_decay=1.5", r"optim.layer_decay: 1.5: "),
-        ("--weights.source=file", r"arm slow: weights.source: 'file' needs weights.file, which is null"),
-        ("--weights.source=self", r"arm slow: weights.source: 'self' needs weights.recipe, which is null"),
+        ("--weights.source=file",
+         r"arm slow: weights.source: 'file' needs weights.file, which is null"),
+        ("--weights.source=self",
+         r"arm slow: weights.source: 'self' needs weights.recipe, which is null"),
         ("--controls={fast: equal}", r"controls: no arm 'fast' that could be one; allowed: $"),
         ("--controls={slow: never}", r"controls: no arm 'slow' that could be one"),
         ("--controls={other: never}", r"controls: no arm 'other' that could be one"),
         ("--controls={slow: same}", r"controls.slow: 'same' is not allowed; allowed: equal, never"),
-        ("--reference={fsat: [1]}", r"reference: no arm 'fsat' .*; allowed: fast, slow; did you mean 'fast'\?"),
+        ("--reference={fsat: [1]}",
+         r"reference: no arm 'fsat' .*; allowed: fast, slow; did you mean 'fast'\?"),
         ("--reference={fast: [0]}", r"reference.fast.0: 0: .*greater than 0"),
-        ("--budgets=[512, 1024]", r"budgets: \[512, 1024\] are for kind annealed; anytime runs are judged at every look"),
-        ("--imports=[no_such_module]", r"imports: cannot import 'no_such_module': ModuleNotFoundError"),
+        ("--budgets=[512, 1024]",
+         r"budgets: \[512, 1024\] are for kind annealed; anytime runs are judged at every look"),
+        ("--imports=[no_such_module]",
+         r"imports: cannot import 'no_such_module': ModuleNotFoundError"),
         ("--optim.lr='a\nb'", r"optim.lr: 'a b': "),
     ],
 )  # fmt: skip
@@ -245,7 +193,10 @@ def test_what_is_wrong_is_refused_in_one_line(tmp_path, override, said):
 )
 def test_budgets_are_looks_that_rise_to_the_whole_run(tmp_path, budgets):
     path = write(tmp_path, kind="annealed")
-    said = f"budgets: {budgets} must be multiples of evaluation.every_samples 128 that rise to train.samples 1024"
+    said = (
+        f"budgets: {budgets} must be multiples of evaluation.every_samples 128 "
+        "that rise to train.samples 1024"
+    )
     assert refusal(path, f"--budgets={budgets}") == said
     assert load(path, ["--budgets=[128, 512, 1024]"]).budgets == (128, 512, 1024)
 
@@ -392,75 +343,3 @@ def test_yaml_round_trips(tmp_path):
         assert load(again) == config
         assert run_digest(load(again)) == run_digest(config)
     assert "Größer als π?" in text
-
-
-def test_every_key_is_decisive_or_known_not_to_be():
-    assert set(known_keys()) == NOT_DECISIVE | set(RUN_ROOTS)
-    assert not NOT_DECISIVE & set(RUN_ROOTS)
-
-
-@pytest.mark.parametrize(
-    ("root", "leaf"),
-    [leaf for leaf in LEAVES if leaf[0] in RUN_ROOTS and ".".join(leaf) not in PLACES],
-)
-def test_the_digest_changes_with_every_decisive_key(root, leaf):
-    config = load(EMBEDDED)
-    assert run_digest(changed(config, root, leaf)) != run_digest(config)
-
-
-@pytest.mark.parametrize("root", [root for root in RUN_ROOTS if root not in SECTIONS])
-def test_the_digest_changes_with_every_decisive_value(root):
-    config = load(EMBEDDED)
-    assert run_digest(changed(config, root)) != run_digest(config)
-
-
-@pytest.mark.parametrize(
-    "key", [*sorted(NOT_DECISIVE), *PLACES, "hardware.loader_threads", "wandb.tags"]
-)
-def test_the_digest_does_not_change_with_names_and_places(key):
-    config = load(EMBEDDED)
-    other = changed(config, *key.split("."))
-    assert other != config
-    assert run_digest(other) == run_digest(config)
-
-
-def test_a_digest_is_of_values_not_of_how_they_are_written():
-    written = [
-        run_digest(load(EMBEDDED, [f"--optim.lr={lr}"]))
-        for lr in ("1e-2", "0.01", "1.0e-2", "'0.01'", "10e-3")
-    ]
-    assert len(set(written)) == 1
-    assert re.fullmatch(r"[0-9a-f]{8}", written[0])
-    assert run_digest(load(EMBEDDED), "0.1") != run_digest(load(EMBEDDED), "0.2")
-
-
-@pytest.mark.parametrize("path", [*EXPERIMENTS, *RECIPES], ids=lambda path: path.stem)
-def test_every_shipped_config_loads_and_says_what_it_is(path):
-    config = load(path)
-    assert config.name == path.stem
-    for key in ("question", "cost", "command", "expected"):
-        assert getattr(config, key).strip(), f"{path}: {key} is empty"
-
-
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_an_experiment_is_started_by_its_command(path):
-    config = load(path)
-    assert f"EXP={path}" in config.command.split()
-    for arm in config.arms:
-        recipe = arm_config(config, arm).weights.recipe
-        assert recipe is None or Path(recipe) in RECIPES
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_names_the_experiment_that_uses_it(path):
-    named = next(Path(word) for word in load(path).command.split() if word.endswith(".yaml"))
-    assert named in EXPERIMENTS
-    config = load(named)
-    assert str(path) in [arm_config(config, arm).weights.recipe for arm in config.arms]
-
-
-@pytest.mark.parametrize("name", ["embedded", "efficientnet_lite0_cpu"])
-def test_the_comparisons_have_seven_blocks(name):
-    config = load(name)
-    assert config.blocks == 7
-    assert {config.baseline, config.primary.arm} == {"random", "pretrained"}

@@ -6,7 +6,7 @@ import pytest
 
 from bench.config.load import arm_config, load
 from bench.experiment.plan import recipe_run
-from tests.unit.config.test_load import refusal, write
+from tests.unit.config.studies import refusal, write
 
 
 @pytest.mark.parametrize(

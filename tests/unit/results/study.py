@@ -1,4 +1,7 @@
-"""Made-up runs for the tests of results: in memory, from a curve and a pace; whole studies on disk, through the real ledger."""
+"""Made-up runs for the tests of results.
+
+In memory, from a curve and a pace; whole studies on disk, through the real ledger.
+"""
 
 import contextlib
 import dataclasses
@@ -29,8 +32,8 @@ ROOT = Path(__file__).parents[3]
 RISING = (0.5, 0.85, 0.95, 0.95)  # reaches 0.8 at its second look and 0.9 at its third
 FLAT = (0.1, 0.1, 0.1, 0.1)
 OVERRIDES = (
-    "--name=study", "--arms={pretrained: {model.name: small_cnn}, random: {}}", "--factors=[model]", "--thresholds=[0.8, 0.9]",
-    "--train.samples=1280", "--confirm_looks=2",
+    "--name=study", "--arms={pretrained: {model.name: small_cnn}, random: {}}", "--factors=[model]",
+    "--thresholds=[0.8, 0.9]", "--train.samples=1280", "--confirm_looks=2",
 )  # fmt: skip
 ONCE_S = {"startup": 1.5, "data_setup": 0.5, "compile": 21.5}
 
@@ -45,7 +48,10 @@ def timed(
     test: Sequence[float] | None = None,
     **changes: Any,
 ) -> RunResult:
-    """A run whose looks lie `step_s` seconds of training apart; `test`: its looks on test, beside those on val."""
+    """A run whose looks lie `step_s` seconds of training apart.
+
+    `test`: its looks on test, beside those on val.
+    """
     broke = (
         {}
         if changes.get("status", "completed") == "completed"
@@ -144,8 +150,63 @@ def study_plan(output: Path, *overrides: str) -> SimpleNamespace:
     )
 
 
+class _Attempt:
+    """One attempt of a run, written event by event while the clock goes on."""
+
+    def __init__(self, folder: Path, clock: Clock, segments_s: dict[str, float]) -> None:
+        self.log = EventLog(folder)
+        self._clock = clock
+        self._segments_s = segments_s
+
+    def start(self, spec: RunSpec, **facts: Any) -> None:
+        """Write run_start with facts in place of the factory's."""
+        event = make_run_start(
+            spec.arm,
+            seed=spec.seed,
+            block=spec.block,
+            run_id=spec.run_id,
+            config=as_dict(spec.config),
+            segments_s={**self._segments_s},
+            **facts,
+        )
+        self.log.emit("run_start", **event.data)
+
+    def train(self, number: int, accuracy: float, step_s: float) -> None:
+        """Train up to a look on val, and take it."""
+        self._clock.spend(self._segments_s, "train", step_s)
+        self.look(number, accuracy, "val", "evaluate")
+        self.log.emit("epoch_stop", epoch=float(number), step=number * EVERY_SAMPLES // BATCH)
+
+    def look(
+        self, number: int, accuracy: float, split: str, segment: str, confusion: Any = None
+    ) -> None:
+        """Take a look, which takes time of a segment and of `log`."""
+        self._clock.spend(self._segments_s, segment, 0.1)
+        event = make_look(
+            number,
+            accuracy,
+            split=split,
+            segments_s={**self._segments_s},
+            confusion=confusion,
+        )
+        self.log.emit("eval_stop", epoch=event.epoch, step=event.step, **event.data)
+        self._clock.spend(self._segments_s, "log", 0.01)
+
+    def stop(self, step: int, status: str, **facts: Any) -> None:
+        """Write run_stop with facts beside."""
+        self._clock.spend(self._segments_s, "log", 0.02)
+        self.log.emit(
+            "run_stop",
+            step=step,
+            status=status,
+            error=None if status == "completed" else "loss is nan",
+            segments_s={**self._segments_s},
+            **{"stopped_step": None, "best_step": None, **facts},
+        )
+
+
 def write_run(
-    made: SimpleNamespace,
+    study: SimpleNamespace,
     spec: RunSpec,
     clock: Clock,
     curve: Sequence[float] = RISING,
@@ -158,58 +219,34 @@ def write_run(
     stop: dict[str, int] | None = None,
     **start: Any,
 ) -> Path:
-    """One attempt of a run, event by event: every segment takes time. `status` None: it was killed after its last look.
+    """One attempt of a run, event by event: every segment takes time.
 
-    `resumed_from` looks lie in an earlier attempt; `stop`: what its end tells beside.
-    Writes result.json as a run does when it ends.
+    `status` None: it was killed after its last look. `resumed_from` looks lie in an earlier
+    attempt; `stop`: what its end tells beside. Writes result.json as a run does when it ends.
     """
-    store: RunStore = made.store
-    store.run_dir(spec.run_id).mkdir(parents=True, exist_ok=True)
-    log = EventLog(store.run_dir(spec.run_id))
-    segments_s = {
-        **(once_s or ONCE_S),
-        "build": 0.25,
-        "train": step_s * resumed_from,
-        "init": 0.125,
-    }
-    data = make_run_start(
-        spec.arm, seed=spec.seed, block=spec.block, run_id=spec.run_id, config=as_dict(spec.config), segments_s={**segments_s},
-        plan_sha256=made.record["sha256"], resumed_step=resumed_from * EVERY_SAMPLES // BATCH, **start,
-    ).data  # fmt: skip
-    log.emit("run_start", **data)
-
-    def look(number: int, accuracy: float, split: str, segment: str, confusion: Any = None) -> None:
-        clock.spend(segments_s, segment, 0.1)
-        event = make_look(
-            number, accuracy, split=split, segments_s={**segments_s}, confusion=confusion
-        )
-        log.emit("eval_stop", epoch=event.epoch, step=event.step, **event.data)
-        clock.spend(segments_s, "log", 0.01)
-
-    for number, accuracy in list(enumerate(curve, 1))[resumed_from:]:
-        clock.spend(segments_s, "train", step_s)
-        look(number, accuracy, "val", "evaluate")
-        log.emit("epoch_stop", epoch=float(number), step=number * EVERY_SAMPLES // BATCH)
+    folder = study.store.run_dir(spec.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    trained_s = {"build": 0.25, "train": step_s * resumed_from, "init": 0.125}
+    attempt = _Attempt(folder, clock, {**(once_s or ONCE_S), **trained_s})
+    resumed_step = resumed_from * EVERY_SAMPLES // BATCH
+    attempt.start(spec, plan_sha256=study.record["sha256"], resumed_step=resumed_step, **start)
+    for number in range(resumed_from + 1, len(curve) + 1):
+        attempt.train(number, curve[number - 1], step_s)
     if status == "completed":
-        look(len(curve), curve[-1] - 0.01, "test", "evaluate_final", [[400, 100], [60, 440]])
+        confusion = [[400, 100], [60, 440]]
+        attempt.look(len(curve), curve[-1] - 0.01, "test", "evaluate_final", confusion)
     if status:
-        clock.spend(segments_s, "log", 0.02)
-        error = None if status == "completed" else "loss is nan"
-        ended = {"stopped_step": None, "best_step": None, **(stop or {})}
-        log.emit(
-            "run_stop",
-            step=len(curve) * 5,
-            status=status,
-            error=error,
-            segments_s={**segments_s},
-            **ended,
-        )
-    log.flush()
+        attempt.stop(len(curve) * 5, status, **(stop or {}))
+    attempt.log.flush()
     if status and result:
-        folded = store.result(spec.run_id)
-        assert folded is not None
-        write_json(store.run_dir(spec.run_id) / "result.json", folded.to_dict())
-    return log.path
+        _write_result(study.store, spec.run_id)
+    return attempt.log.path
+
+
+def _write_result(store: RunStore, run_id: str) -> None:
+    folded = store.result(run_id)
+    assert folded is not None
+    write_json(store.run_dir(run_id) / "result.json", folded.to_dict())
 
 
 def write_study(

@@ -1,4 +1,6 @@
-"""What an arm's runs tell: how a step splits, what compiling paid, what was confused, whether it is as its reference was."""
+"""What an arm's runs tell: how a step splits, what compiling paid, what was confused, whether it is
+as its reference was.
+"""
 
 from math import log
 
@@ -42,7 +44,8 @@ def test_a_step_splits_into_waiting_exchange_and_compute():
             for block, wait in enumerate((0.1, 0.2, 0.9))]  # fmt: skip
     step = arm_of(runs)["step"]
     assert step == {
-        "data_wait": 0.2, "communication": pytest.approx(0.2), "compute": pytest.approx(0.6), "bottleneck": "data",
+        "data_wait": 0.2, "communication": pytest.approx(0.2), "compute": pytest.approx(0.6),
+        "bottleneck": "data",
     }  # fmt: skip
     assert set(
         arm_of([timed(FLAT, status="failed", data_wait_fraction=None)])["step"].values()
@@ -50,7 +53,7 @@ def test_a_step_splits_into_waiting_exchange_and_compute():
 
 
 def test_compiling_has_paid_after_this_many_runs():
-    """A step saves 0.1 s and a run has 200 steps, so 40 s of compiling are paid by the second run."""
+    """A step saves 0.1 s, a run has 200 steps: 40 s of compiling are paid by the second run."""
     compiled = arm_of([run(compiled={"compile_s": 40.0, "step_s": 0.1, "eager_step_s": 0.2})])[
         "compile"
     ]
@@ -84,7 +87,9 @@ def test_classes_without_an_error_or_without_an_image():
 
 
 def reference(stored, looks):
-    """How an arm stands that crossed at these looks (epochs look x 320 / 1200); a look of 0: it never did."""
+    """How an arm stands that crossed at these looks (epochs look x 320 / 1200); a look of 0: it
+    never did.
+    """
     curves = [[0.5] * (n - 1) + [0.95, 0.95] if n else FLAT for n in looks]
     runs = [timed(curve, block=block) for block, curve in enumerate(curves)]
     return arm_of(runs, reference={"pretrained": stored})["reference"]
@@ -120,7 +125,9 @@ def test_one_percent_decides_whether_it_is_unlike():
 
 
 def test_area_is_mean_accuracy_over_log_flops():
-    """Looks at 1, 2, 3 and 4 shares of samples: trapezoids over their logs, whatever an image costs."""
+    """Looks at 1, 2, 3 and 4 shares of samples: trapezoids over their logs, whatever an image
+    costs.
+    """
     parts = [(0.5 + 0.85) / 2 * log(2), (0.85 + 0.95) / 2 * log(3 / 2), 0.95 * log(4 / 3)]
     assert arm_of([run()])["area_log_flops"]["median"] == pytest.approx(sum(parts) / log(4))
     unknown = run()

@@ -1,4 +1,6 @@
-"""What differs in the things that ran: explained by what an arm declares, or hidden, whichever fact and key it is."""
+"""What differs in the things that ran: explained by what an arm declares, or hidden, whichever fact
+and key it is.
+"""
 
 import pytest
 from hypothesis import given
@@ -39,10 +41,11 @@ def test_nothing_differs_between_equals():
 @pytest.mark.parametrize(
     ("fact", "key"),
     [
-        ("network.class", "model.name"), ("init.rms", "model.name"), ("optimizer.groups", "optim.lr"),
-        ("optimizer.groups", "finetune.layers"), ("data.mean", "data.normalization"), ("data.mean", "model.name"),
-        ("network.trained_parameters", "finetune.layers"), ("schedule.rates", "train.samples"), ("precision.images", "precision"),
-        ("train.loss", "train.label_smoothing"),
+        ("network.class", "model.name"), ("init.rms", "model.name"),
+        ("optimizer.groups", "optim.lr"), ("optimizer.groups", "finetune.layers"),
+        ("data.mean", "data.normalization"), ("data.mean", "model.name"),
+        ("network.trained_parameters", "finetune.layers"), ("schedule.rates", "train.samples"),
+        ("precision.images", "precision"), ("train.loss", "train.label_smoothing"),
     ],
 )  # fmt: skip
 def test_a_consequence_of_what_was_declared_is_explained(fact, key):
@@ -59,13 +62,17 @@ def test_a_consequence_of_what_was_declared_is_explained(fact, key):
 @pytest.mark.parametrize(
     ("fact", "key"),
     [
-        ("network.class", "finetune.layers"), ("init.rms", "weights.source"), ("optimizer.groups", "weights.source"),
-        ("data.mean", "optim.lr"), ("precision.images", "model.name"), ("network.class", "modelling"), ("odd", "model.name"),
+        ("network.class", "finetune.layers"), ("init.rms", "weights.source"),
+        ("optimizer.groups", "weights.source"), ("data.mean", "optim.lr"),
+        ("precision.images", "model.name"), ("network.class", "modelling"), ("odd", "model.name"),
     ],
 )  # fmt: skip
 def test_a_difference_that_nothing_declared_explains_is_refused(fact, key):
     config, realities = found({fact: "B"}, {key: "other"})
-    said = rf"^arm x and baseline random differ in {fact} \(B against .*\), which none of its factors \({key}\) explains: declare"
+    said = (
+        rf"^arm x and baseline random differ in {fact} \(B against .*\), "
+        rf"which none of its factors \({key}\) explains: declare"
+    )
     with pytest.raises(ValueError, match=said):
         check_declared(config, realities)
 
@@ -90,7 +97,8 @@ def test_a_key_that_both_arms_set_alike_explains_nothing():
 
 
 @given(
-    st.dictionaries(st.sampled_from(KEYS), st.integers(0, 2)), st.dictionaries(st.sampled_from(KEYS), st.integers(0, 2)),
+    st.dictionaries(st.sampled_from(KEYS), st.integers(0, 2)),
+    st.dictionaries(st.sampled_from(KEYS), st.integers(0, 2)),
     st.dictionaries(st.sampled_from(sorted({*SHARED, *CAUSES})), st.integers(0, 2)),
 )  # fmt: skip
 def test_every_difference_is_told_once_and_explained_by_keys_that_differ_alone(own, other, changes):
@@ -115,7 +123,9 @@ def test_stored_runs_with_a_hidden_difference_give_no_verdict():
     assert told(wins(7))["audit"] == []
     report = told(spoiled(wins(7), **{"init.rms": "0.05"}))
     assert report["verdict"] == {
-        "verdict": "undecided", "reason": "pretrained differs from the baseline in init.rms, which none of its factors explains",
+        "verdict": "undecided",
+        "reason": "pretrained differs from the baseline in init.rms, "
+        "which none of its factors explains",
     }  # fmt: skip
     assert report["audit"] == [
         {

@@ -1,4 +1,6 @@
-"""Clocks are sets of segments: one that holds another never reads less, and a ledger's reading can be worked out by hand."""
+"""Clocks are sets of segments: one that holds another never reads less, and a ledger's reading can
+be worked out by hand.
+"""
 
 import dataclasses
 
@@ -17,7 +19,9 @@ POWERS = {name: 2.0**power for power, name in enumerate(SEGMENTS)}
 
 
 def test_every_clock_by_hand():
-    """Segments of 1, 2, 4, ... s, in their order: startup, data_setup, build, compile, init, train, evaluate, ..."""
+    """Segments of 1, 2, 4, ... s, in their order: startup, data_setup, build, compile, init, train,
+    evaluate, ...
+    """
     readings = {
         "train": 32,
         "airbench": 16 + 32 + 128,

@@ -1,4 +1,6 @@
-"""Curves from elsewhere, such as DAWNBench's: judged like runs of our own, and refused in one sentence where they are none."""
+"""Curves from elsewhere, such as DAWNBench's: judged like runs of our own, and refused in one
+sentence where they are none.
+"""
 
 import math
 
@@ -132,30 +134,45 @@ LOOK = "a,1,1,10,0.5\n"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("arm,run,epoch,accuracy\na,1,1,0.5\n", r"curves\.csv: no column seconds; expected the columns arm, run, epoch, "),
+        ("arm,run,epoch,accuracy\na,1,1,0.5\n",
+         r"curves\.csv: no column seconds; expected the columns arm, run, epoch, "),
         ("a,1,1,10,0.5\n", r"curves\.csv: no column arm, run, epoch, seconds, accuracy; "),
         ("", r"curves\.csv: no column arm"),
         (HEADER, r"curves\.csv: no rows"),
-        (f"{HEADER}a,1,1,ten,0.5\n", r"curves\.csv:2: arm 'a', run '1', epoch '1', seconds 'ten', .* is no look on a curve; "),
-        (f"{HEADER}a,1,1,10,94%\n", r"curves\.csv:2: .* accuracy '94%' is no look on a curve; allowed: .* accuracy from 0 to 1"),
+        (f"{HEADER}a,1,1,ten,0.5\n",
+         r"curves\.csv:2: arm 'a', run '1', epoch '1', seconds 'ten', .* is no look on a curve; "),
+        (f"{HEADER}a,1,1,10,94%\n",
+         r"curves\.csv:2: .* accuracy '94%' is no look on a curve; "
+         r"allowed: .* accuracy from 0 to 1"),
         (f"{HEADER}a,1,1,10\n", r"curves\.csv:2: .* accuracy None is no look"),
-        (f"{HEADER}a,1,,10,0.5\n", r"curves\.csv:2: .* epoch '', .* is no look on a curve; allowed: .*epoch a number"),
+        (f"{HEADER}a,1,,10,0.5\n",
+         r"curves\.csv:2: .* epoch '', .* is no look on a curve; allowed: .*epoch a number"),
         (f"{HEADER}{LOOK}a,1,2,20,94.1\n", r"curves\.csv:3: .* accuracy '94\.1' is no look"),
         (f"{HEADER}a,1,1,10,nan\n", r"curves\.csv:2: .* accuracy 'nan' is no look"),
         (f"{HEADER}a,1,1,10,-0.1\n", r"curves\.csv:2: .* accuracy '-0\.1' is no look"),
-        (f"{HEADER}a,1,1,nan,0.5\n", r"curves\.csv:2: .* seconds 'nan', .* is no look on a curve; allowed: .* seconds above 0 "),
+        (f"{HEADER}a,1,1,nan,0.5\n",
+         r"curves\.csv:2: .* seconds 'nan', .* is no look on a curve; "
+         r"allowed: .* seconds above 0 "),
         (f"{HEADER}a,1,1,inf,0.5\n", r"curves\.csv:2: .* seconds 'inf', .* is no look"),
         (f"{HEADER}a,1,nan,10,0.5\n", r"curves\.csv:2: .* epoch 'nan', .* is no look"),
-        (f"{HEADER}a,1,0,0,0.1\n", r"curves\.csv:2: .* seconds '0', .* is no look on a curve; allowed: .* seconds above 0 "),
-        (f"{HEADER}{LOOK}b,1,1,5,0.5\na,1,2,10,0.6\n", r"curves\.csv:4: .* seconds '10', .* allowed: .* seconds above 10 "),
-        (f"{HEADER}{LOOK}a,1,2,9.5,0.6\n", r"curves\.csv:3: .* seconds '9\.5', .* allowed: .* seconds above 10 "),
-        ("clock,arm,run,epoch,seconds,accuracy\nwall,a,1,1,9,0.5\ntrain,b,1,1,9,0.5\n", "2 clocks cannot .*: train, wall"),
-        (f"{HEADER},1,1,10,0.5\n", r"curves\.csv:2: arm '', run '1', .* is no look on a curve; allowed: arm and run named"),
+        (f"{HEADER}a,1,0,0,0.1\n",
+         r"curves\.csv:2: .* seconds '0', .* is no look on a curve; allowed: .* seconds above 0 "),
+        (f"{HEADER}{LOOK}b,1,1,5,0.5\na,1,2,10,0.6\n",
+         r"curves\.csv:4: .* seconds '10', .* allowed: .* seconds above 10 "),
+        (f"{HEADER}{LOOK}a,1,2,9.5,0.6\n",
+         r"curves\.csv:3: .* seconds '9\.5', .* allowed: .* seconds above 10 "),
+        ("clock,arm,run,epoch,seconds,accuracy\nwall,a,1,1,9,0.5\ntrain,b,1,1,9,0.5\n",
+         "2 clocks cannot .*: train, wall"),
+        (f"{HEADER},1,1,10,0.5\n",
+         r"curves\.csv:2: arm '', run '1', .* is no look on a curve; allowed: arm and run named"),
         (f"{HEADER}a,,1,10,0.5\n", r"curves\.csv:2: arm 'a', run '', .* is no look"),
-        ("epoch,seconds,accuracy,arm,run\n1,10,0.5\n", r"curves\.csv:2: arm None, run None, .* is no look"),
-        (b"\xff\xfe\x00\x01", r"--curves: '.*curves\.csv' cannot be read: 'utf-8' codec can't decode"),
+        ("epoch,seconds,accuracy,arm,run\n1,10,0.5\n",
+         r"curves\.csv:2: arm None, run None, .* is no look"),
+        (b"\xff\xfe\x00\x01",
+         r"--curves: '.*curves\.csv' cannot be read: 'utf-8' codec can't decode"),
         (b"PK\x03\x04\x00\x00", r"curves\.csv: no column arm"),
-        (f"{HEADER}a,1,1,10,{'9' * 200_000}\n", r"--curves: '.*curves\.csv' cannot be read: field larger than field limit"),
+        (f"{HEADER}a,1,1,10,{'9' * 200_000}\n",
+         r"--curves: '.*curves\.csv' cannot be read: field larger than field limit"),
     ],
 )  # fmt: skip
 def test_what_is_no_table_of_curves_is_refused_in_one_sentence(table, text, said):

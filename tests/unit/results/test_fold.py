@@ -144,7 +144,7 @@ def test_where_a_run_ended_itself_and_which_look_was_scored():
 
 
 def test_throughput_leaves_the_first_epoch_out():
-    """Looks lie 320 images apart; an epoch is 1200, so the first look at or after it is the fourth."""
+    """Looks lie 320 images apart, an epoch is 1200: the first look at or after it is the fourth."""
     seconds = [10.0, 20.0, 30.0, 40.0, 41.0, 42.0]
     looks = [make_look(n, 0.5, train_s=train_s) for n, train_s in enumerate(seconds, 1)]
     assert fold([make_run_start(), *looks]).images_per_s == pytest.approx(320.0)
@@ -189,7 +189,8 @@ def test_events_of_another_version_are_refused(place):
     events[place] = dataclasses.replace(events[place], schema_version=SCHEMA_VERSION - 1)
     with pytest.raises(
         ValueError,
-        match=f"^events of schema version {SCHEMA_VERSION - 1}, this headstart reads {SCHEMA_VERSION}",
+        match=f"^events of schema version {SCHEMA_VERSION - 1}, "
+        f"this headstart reads {SCHEMA_VERSION}",
     ):
         fold(events)
 
@@ -204,12 +205,14 @@ def ledger(tmp_path):
 
 
 def test_a_ledger_with_known_phases_reads_on_all_clocks_as_worked_out_by_hand(ledger):
-    """4 looks of 2 s training, each 0.1 s and 0.01 s of log; 0.1 s for test; 0.02 s for the end; what was paid before."""
+    """4 looks of 2 s training, each 0.1 s and 0.01 s of log; 0.1 s for test; 0.02 s for the end;
+    what was paid before.
+    """
     made, run_id, path = ledger
     result = made.store.result(run_id)
     assert result.segments_s == pytest.approx({
-        "startup": 1.5, "data_setup": 0.5, "compile": 21.5, "build": 0.25, "init": 0.125, "train": 8.0, "evaluate": 0.4,
-        "evaluate_final": 0.1, "log": 0.07,
+        "startup": 1.5, "data_setup": 0.5, "compile": 21.5, "build": 0.25, "init": 0.125,
+        "train": 8.0, "evaluate": 0.4, "evaluate_final": 0.1, "log": 0.07,
     })  # fmt: skip
     assert result.looks[1].segments_s["train"] == 4.0
     assert result.ledger_sha256 == sha256_of(path)

@@ -1,4 +1,4 @@
-"""The report: one content, shown alike in HTML and Markdown, with nothing from outside and nothing unescaped."""
+"""The report: one content, alike in HTML and Markdown, nothing from outside, nothing unescaped."""
 
 import dataclasses
 import html
@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
@@ -17,88 +16,12 @@ from bench.results.curves import read_curves
 from bench.results.report import make_report, write_report
 from bench.results.verdict import answer
 from bench.results.words import NOTHING, plain
+from tests.unit.results.pages import Page, headings, markdown_tables
 from tests.unit.results_factory import make_config, make_plan, make_result, make_study
 
 ROOT = Path(__file__).parents[3]
 EVIL = '<script>alert("x")</script> | `a` *b* [c](http://evil.example) & $d$\n# e'
 ARMS = {"pretrained": {"weights.source": "file", "optim.lr": 3e-4}, "random": {}}
-
-
-class Page(HTMLParser):
-    """Tables as rows of cells, ids, tag names, headings and references, as a browser would find them."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tables, self.matrices, self.tags, self.ids, self.references, self.headings = (
-            [],
-            [],
-            [],
-            [],
-            [],
-            [],
-        )
-        self._cell = None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        named = dict(attributes)
-        self.ids += [named["id"]] if "id" in named else []
-        self.references += [
-            value
-            for name, value in attributes
-            if name in ("src", "href", "xlink:href", "data", "action")
-        ]
-        if tag == "table":
-            self._into = self.matrices if "matrix" in named["class"] else self.tables
-            self._into.append([])
-        elif tag == "tr":
-            self._into[-1].append([])
-        elif tag in ("td", "th", "h2"):
-            self._cell = ""
-
-    def handle_data(self, data):
-        if self._cell is not None:
-            self._cell += data
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th", "h2"):
-            told = " ".join(self._cell.split())
-            self.headings.append(told) if tag == "h2" else self._into[-1][-1].append(told)
-            self._cell = None
-
-
-def markdown_tables(text):
-    """Tables of a Markdown file as rows of cells, escapes and bold undone."""
-    tables, inside = [], False
-    for line in text.splitlines():
-        if not line.startswith("|"):
-            inside = False
-            continue
-        if not inside:
-            tables.append([])
-        inside = True
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if not all(re.fullmatch(":?-+:?", cell) for cell in cells):
-            tables[-1].append(
-                [
-                    re.sub(r"\\(\W|_)", r"\1", re.sub(r"^\*\*(.*)\*\*$", r"\1", cell))
-                    for cell in cells
-                ]
-            )
-    return tables
-
-
-def headings(page):
-    """Tables by the heading above each."""
-    pictures = (
-        "In the literature",
-        "Accuracy on the way",
-        "Time to each accuracy",
-        "What is taken for what",
-    )
-    titles = [title for title in page.headings if title not in (*pictures, "How to make it again")]
-    return dict(zip(titles, page.tables, strict=True))
 
 
 def study():
@@ -135,7 +58,9 @@ def page(written):
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
-    """A study with all that a report can show: three arms, classes, looks on test, controls, references, amended plans."""
+    """A study with all that a report can show: three arms, classes, looks on test, controls,
+    references, amended plans.
+    """
     directory = tmp_path_factory.mktemp("full")
     arms = {**ARMS, "again": {}}
     config = make_config(
@@ -194,10 +119,12 @@ def test_the_answer_comes_first_with_verdict_and_reason(written):
 def test_facts_of_the_answer(full):
     text = (full[0] / "report.md").read_text()
     for fact in (
-        "- evidence: 26.8 of 20 needed", "- blocks: 7 of 7 planned, 7 sooner, 0 later", "- clock: train", "- method: METHOD 1.1",
-        "- rules: headstart: a crossing on val that holds", "- data set: digits, sha256 dddddddddddd", "- controls: again ",
-        "- plan: sha256 pppppppppppp, amended 1x", "- stored references: random ", "- crossover accuracy: none within the budget",
-        "- ratio of times, 95 % interval: 2.",
+        "- evidence: 26.8 of 20 needed", "- blocks: 7 of 7 planned, 7 sooner, 0 later",
+        "- clock: train", "- method: METHOD 1.1",
+        "- rules: headstart: a crossing on val that holds",
+        "- data set: digits, sha256 dddddddddddd", "- controls: again ",
+        "- plan: sha256 pppppppppppp, amended 1x", "- stored references: random ",
+        "- crossover accuracy: none within the budget", "- ratio of times, 95 % interval: 2.",
     ):  # fmt: skip
         assert fact in text
 
@@ -247,9 +174,10 @@ def test_every_run_is_in_a_table_failures_with_their_reason(page):
 def test_the_full_report_has_every_section(full):
     page = Page((full[0] / "report.html").read_text())
     assert page.headings == [
-        "In the literature", "Accuracy on the way", "Time to each accuracy", "Time to accuracy", "How thresholds were reached",
-        "Final accuracy at the same budget", "Arms", "Speed", "Under other rules", "What differed", "What was held equal",
-        "Amended plans", "What is taken for what", "Accuracy by class", "Most confused", "Every run", "Environment",
+        "In the literature", "Accuracy on the way", "Time to each accuracy", "Time to accuracy",
+        "How thresholds were reached", "Final accuracy at the same budget", "Arms", "Speed",
+        "Under other rules", "What differed", "What was held equal", "Amended plans",
+        "What is taken for what", "Accuracy by class", "Most confused", "Every run", "Environment",
         "How to make it again",
     ]  # fmt: skip
     tables = headings(page)
@@ -264,7 +192,8 @@ def test_the_full_report_has_every_section(full):
         "airbench",
     ]
     assert tables["Speed"][1] == [
-        "pretrained", "320", "5.0 %", "0.0 %", "95.0 %", "compute", "100.0", "200.0", "21.5", "0 of 3", "1.1 runs",
+        "pretrained", "320", "5.0 %", "0.0 %", "95.0 %", "compute", "100.0", "200.0", "21.5",
+        "0 of 3", "1.1 runs",
     ]  # fmt: skip
     assert len(page.matrices) == 3
     shares = [[int(cell or 0) for cell in row[1:]] for row in page.matrices[0][1:]]
@@ -385,7 +314,8 @@ def test_curves_from_elsewhere_have_a_page_without_holes(tmp_path):
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     assert page.headings == [
-        "Accuracy on the way", "Time to each accuracy", "Time to accuracy", "How thresholds were reached", "Arms", "Every run",
+        "Accuracy on the way", "Time to each accuracy", "Time to accuracy",
+        "How thresholds were reached", "Arms", "Every run",
     ]  # fmt: skip
     assert text.count("seconds, as published") >= 3
     for gone in ("FLOPs", "Not verified", "plan</dt>", "rules</dt>", "sha256", "None"):
@@ -440,7 +370,8 @@ def test_classes_are_told_the_hardest_first_and_the_worst_pairs_named(tmp_path, 
     write_report(tmp_path, make_plan(config), runs)
     tables = headings(Page((tmp_path / "report.html").read_text()))
     assert tables["Accuracy by class"] == [
-        ["", "pretrained", "random"], ["frog", NOTHING, "80.0"], ["cat", "100.0", "85.0"], ["dog", "100.0", "85.0"],
+        ["", "pretrained", "random"], ["frog", NOTHING, "80.0"], ["cat", "100.0", "85.0"],
+        ["dog", "100.0", "85.0"],
     ]  # fmt: skip
     assert tables["Most confused"][1:] == [
         ["random", "frog / cat", "5", "50 %"],
@@ -449,7 +380,10 @@ def test_classes_are_told_the_hardest_first_and_the_worst_pairs_named(tmp_path, 
 
 
 def test_reading_the_report_module_brings_no_matplotlib_torch_or_config():
-    code = "import sys, bench.results.report; print([m for m in ('matplotlib', 'torch', 'bench.config') if m in sys.modules])"
+    code = (
+        "import sys, bench.results.report; "
+        "print([m for m in ('matplotlib', 'torch', 'bench.config') if m in sys.modules])"
+    )
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

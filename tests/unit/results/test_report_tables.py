@@ -1,4 +1,6 @@
-"""What a report tells of what ran beside its times: what else differed, what pretraining cost, what weights and ends were."""
+"""What a report tells of what ran beside its times: what else differed, what pretraining cost, what
+weights and ends were.
+"""
 
 import dataclasses
 import json
@@ -7,12 +9,14 @@ import pytest
 
 from bench.results.report import write_report
 from bench.results.words import NOTHING
-from tests.unit.results.test_report import Page, headings, markdown_tables
+from tests.unit.results.pages import Page, headings, markdown_tables
 from tests.unit.results_factory import make_config, make_plan, make_study
 
 
 def rendered(tmp_path, runs, **changes):
-    """The tables, by their headings, and the notes of a page of runs whose arms may differ in their network."""
+    """The tables, by their headings, and the notes of a page of runs whose arms may differ in their
+    network.
+    """
     arms = {"pretrained": {"model.name": "resnet18_3x3"}, "random": {}, "again": {}}
     write_report(
         tmp_path, make_plan(make_config(arms=arms, thresholds=[0.8, 0.9], **changes)), runs

@@ -1,4 +1,7 @@
-"""Crossings: worked examples, and properties against a definition that looks at every window. Then judged runs: when, at best."""
+"""Crossings: worked examples, and properties against a definition that looks at every window.
+
+Then judged runs: when, at best.
+"""
 
 import dataclasses
 import itertools
@@ -23,7 +26,9 @@ def find(accuracies, *, threshold=0.9, confirm_looks=3, completed=True):
 
 
 def by_definition(accuracies, threshold, confirm_looks, completed):
-    """All starts of whole windows that hold, then all tails that hold: the earliest of the first, else of the second."""
+    """All starts of whole windows that hold, then all tails that hold: the earliest of the first,
+    else of the second.
+    """
     n = len(accuracies)
     whole = [
         k

@@ -1,4 +1,6 @@
-"""How long a thousand stored runs take to be read, folded and judged, and that ten times the runs take ten times as long."""
+"""How long a thousand stored runs take to be read, folded and judged, and that ten times the runs
+take ten times as long.
+"""
 
 import math
 import time

@@ -1,4 +1,6 @@
-"""Statistics against independent computations: SciPy's, integrals, enumerations; and what too little or broken data gives."""
+"""Statistics against independent computations: SciPy's, integrals, enumerations; and what too
+little or broken data gives.
+"""
 
 import itertools
 import math

@@ -1,4 +1,6 @@
-"""Evidence, permutation tests and plans against independent computations: integrals, enumerations, SciPy's."""
+"""Evidence, permutation tests and plans against independent computations: integrals, enumerations,
+SciPy's.
+"""
 
 import itertools
 import math
@@ -33,7 +35,9 @@ DIFFERENCES = [
 
 
 def t_evidence(differences, g=1.0):
-    """The t e-process that the confidence sequence turns round; no product code, for no verdict rests on it."""
+    """The t e-process that the confidence sequence turns round; no product code, for no verdict
+    rests on it.
+    """
     d = np.asarray(differences, dtype=float)
     if (n := len(d)) < 2:
         return 1.0
@@ -43,7 +47,10 @@ def t_evidence(differences, g=1.0):
 
 
 def mixture(s, n):
-    """The Beta(1/2, 1/2) mixture of likelihood ratios against p = 1/2, integrated over p = sin(x)^2."""
+    """The Beta(1/2, 1/2) mixture of likelihood ratios against p = 1/2.
+
+    Integrated over p = sin(x)^2.
+    """
     return integrate.quad(
         lambda x: 2 / math.pi * (2 * math.sin(x) ** 2) ** s * (2 * math.cos(x) ** 2) ** (n - s),
         0,
@@ -78,7 +85,9 @@ def test_seven_straight_wins_decide_and_six_do_not():
 
 @given(SCORES)
 def test_sign_evidence_is_fair_under_the_null(scores):
-    """Where a win and a loss are equally likely the mean of the next value is today's, and a tie never gains (Ville)."""
+    """Where a win and a loss are equally likely the mean of the next value is today's, and a tie
+    never gains (Ville).
+    """
     now, won, lost, tied = (sign_evidence([*scores, *more]) for more in ([], [1], [0], [0.5]))
     assert (won + lost) / 2 == pytest.approx(now, rel=1e-9)
     assert tied <= now * (1 + 1e-9)
@@ -105,7 +114,10 @@ def test_evidence_of_very_many_blocks_stays_finite():
 
 
 def haar(d, g):
-    """Marginal likelihood with right Haar prior ds/s and mean/s ~ N(0, g), over the one with mean 0: integrals only."""
+    """Marginal likelihood with right Haar prior ds/s and mean/s ~ N(0, g), over that with mean 0.
+
+    By integrals only.
+    """
     d = np.asarray(d)
     unit = math.sqrt((d**2).mean())
 
@@ -257,7 +269,9 @@ def test_unlike_draws_where_arrangements_are_too_many(monkeypatch):
 
 
 def power_curve(p_win, alpha, most):
-    """Chance that the right arm is decided for within n blocks, by passing exact probabilities from block to block."""
+    """Chance that the right arm is decided for within n blocks, by passing exact probabilities from
+    block to block.
+    """
     steps = {0: 1 - p_win, 1: p_win}
     undecided, chosen, curve = {0: 1.0}, 0.0, [0.0]
     for n in range(1, most + 1):

@@ -1,4 +1,6 @@
-"""How often the statistics are wrong, counted in simulated studies: coverage, and verdicts where there is nothing to find."""
+"""How often the statistics are wrong, counted in simulated studies: coverage, and verdicts where
+there is nothing to find.
+"""
 
 import math
 
@@ -23,7 +25,10 @@ def assert_rate(wrong: int, studies: int):
 @pytest.mark.parametrize("p", [0.5, 0.8, 1.0])
 @pytest.mark.parametrize("tau", [1.5, 5.0, 20.0])
 def test_ert_interval_covers(n, p, tau):
-    """Times are lognormal, cut at tau; the true ERT is from the cut distribution's mean. Tight and wide budgets."""
+    """Times are lognormal, cut at tau; the true ERT is from the cut distribution's mean.
+
+    Tight and wide budgets.
+    """
     studies, rng, cut = 4000, np.random.default_rng(n), special.ndtr(math.log(tau) / SIGMA)
     mean = math.exp(SIGMA**2 / 2) * special.ndtr(math.log(tau) / SIGMA - SIGMA) / cut
     truth = mean + (1 - p) / p * tau
@@ -36,7 +41,9 @@ def test_ert_interval_covers(n, p, tau):
 
 @pytest.mark.parametrize("g", [1.0, 0.3])
 def test_confidence_sequence_covers_at_all_looks_at_once(g):
-    """Normal differences, looked at after every block up to 20; it misses just where the evidence against the truth decides."""
+    """Normal differences, looked at after every block up to 20; it misses just where the evidence
+    against the truth decides.
+    """
     studies, truth = 5000, 0.7
     d = np.random.default_rng(1).normal(truth, 0.3, (studies, 20))
     missed = against = 0
@@ -67,7 +74,9 @@ def looked_up(times, grid, budget, diverged):
     ],
 )
 def test_an_arm_against_itself_is_rarely_told_apart(grid, miss, budget, shared):
-    """Looked at after every block up to 30: skewed times, ties on the grid, misses, budgets, an effect shared in the block."""
+    """Looked at after every block up to 30: skewed times, ties on the grid, misses, budgets, an
+    effect shared in the block.
+    """
     studies, rng = 10_000, np.random.default_rng(2)
     noise = rng.gumbel(0, SIGMA, (2, studies, 30)) + shared * rng.normal(0, 1, (studies, 30))
     after, by = looked_up(np.exp(noise), grid, budget, rng.random((2, studies, 30)) < miss)

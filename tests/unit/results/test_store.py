@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[3]
 def python(code, **environment):
     """Run code in a process of its own, from the repository root."""
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, text=True, env={**os.environ, **environment},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, text=True,
+        env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 def test_text_is_utf8_whatever_the_locale(tmp_path):
     path = tmp_path / "report.md"
     process = python(
-        f"from pathlib import Path; from bench.results.store import write_text; write_text(Path({str(path)!r}), '\\u2014')",
+        "from pathlib import Path; from bench.results.store import write_text; "
+        f"write_text(Path({str(path)!r}), '\\u2014')",
         LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0",
     )  # fmt: skip
     assert (process.communicate(timeout=10)[1], path.read_bytes()) == ("", "—".encode())

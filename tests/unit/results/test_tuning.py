@@ -1,4 +1,6 @@
-"""What a tuning's summary tells: scores, the expected best of k, the budget, and how it leaves the verdict."""
+"""What a tuning's summary tells: scores, the expected best of k, the budget, and how it leaves the
+verdict.
+"""
 
 import itertools
 import statistics
@@ -70,7 +72,8 @@ def test_a_diverged_trial_scores_worst_and_its_seconds_count():
     found = summarize_tuning(CONFIG, trials, "train")
     own = found["arms"]["pretrained"]
     assert [(row["lr"], row["score"], row["status"]) for row in own["trials"]] == [
-        (0.01, 0.4, "completed"), (0.1, pytest.approx(0.6), "completed"), (0.2, None, "interrupted"), (1.0, 0.0, "diverged"),
+        (0.01, 0.4, "completed"), (0.1, pytest.approx(0.6), "completed"),
+        (0.2, None, "interrupted"), (1.0, 0.0, "diverged"),
     ]  # fmt: skip
     assert (own["best"], own["at_edge"], own["samples"], own["seconds"]) == (
         0.1,
@@ -80,9 +83,13 @@ def test_a_diverged_trial_scores_worst_and_its_seconds_count():
     )
     assert own["expected_best"] == pytest.approx([1 / 3, 1.6 / 3, 0.6])
     assert found["arms"]["random"] == {
-        "trials": [], "best": None, "at_edge": False, "samples": 0, "seconds": 0, "expected_best": [],
+        "trials": [], "best": None, "at_edge": False, "samples": 0, "seconds": 0,
+        "expected_best": [],
     }  # fmt: skip
-    unlike = "arms were not tuned alike: pretrained 4 rates and 6,400 images, random 0 rates and 0 images"
+    unlike = (
+        "arms were not tuned alike: pretrained 4 rates and 6,400 images, "
+        "random 0 rates and 0 images"
+    )
     assert found["unfair"] == ["pretrained has 4 learning rates, 3 allowed", unlike]
 
 
@@ -105,7 +112,8 @@ def test_what_is_printed_is_loud_where_the_best_rate_lies_at_the_edge():
     said = {"clock": "train", "layer": "--layer=tuned.yaml"}
     found["arms"] = {"pretrained": found["arms"]["pretrained"]}
     assert templates().get_template("tuning.j2").render(tuning=found, **said).splitlines() == [
-        "pretrained: best learning rate 0.01, AT THE EDGE of those tried: a better one may lie beyond",
+        "pretrained: best learning rate 0.01, AT THE EDGE of those tried: "
+        "a better one may lie beyond",
         "  0.01       val 0.5000  2.00 s",
         "  0.1        val 0.0000  2.00 s  diverged",
         "  tuning took 4.00 s on the train clock",
@@ -131,7 +139,8 @@ def test_without_trials_there_is_no_tuning_and_within_the_budget_of_all_the_verd
     [
         (
             [trial(0.1, 0.5)],
-            "arms were not tuned alike: pretrained 1 rates and 1,280 images, random 0 rates and 0 images",
+            "arms were not tuned alike: pretrained 1 rates and 1,280 images, "
+            "random 0 rates and 0 images",
         ),
         (
             [

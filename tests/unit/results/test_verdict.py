@@ -1,4 +1,7 @@
-"""The verdict: what decides, and all that leaves it undecided, whatever the runs show. Then the answer in one sentence."""
+"""The verdict: what decides, and all that leaves it undecided, whatever the runs show.
+
+Then the answer in one sentence.
+"""
 
 import pytest
 from hypothesis import given
@@ -105,7 +108,9 @@ BEFORE = "14 runs were made before the plan was changed to this one"
 
 
 def amended_plan(*keys):
-    """A plan beside the one that the factory's runs were made under, from which it differs in these keys."""
+    """A plan beside the one that the factory's runs were made under, from which it differs in these
+    keys.
+    """
     old, now = ({**primary(), **dict.fromkeys(keys, value)} for value in (0.8, 0.9))
     return make_plan(
         primary=now, sha256=plan_sha256(now), amended=[{"sha256": "p" * 64, "primary": old}]
@@ -113,8 +118,9 @@ def amended_plan(*keys):
 
 
 @pytest.mark.parametrize(
-    "key", ["threshold", "alpha", "arm", "baseline", "smallest_ratio", "clock", "kind", "confirm_looks", "controls", "reference",
-            "budget_samples", "method_version", "first_block"],
+    "key",
+    ["threshold", "alpha", "arm", "baseline", "smallest_ratio", "clock", "kind", "confirm_looks",
+     "controls", "reference", "budget_samples", "method_version", "first_block"],
 )  # fmt: skip
 def test_runs_from_before_a_change_of_plan_decide_nothing(key):
     assert verdict(wins(7), amended_plan(key)) == ("undecided", BEFORE)
@@ -180,8 +186,12 @@ def test_other_rules_describe(rules):
 
 
 def test_curves_from_elsewhere_were_not_planned(tmp_path):
-    rows = [f"{arm},{run},{look},{look * pace},{RISING[look - 1]}"
-            for run in range(9) for arm, pace in (("a", 1.0), ("b", 3.0)) for look in (1, 2, 3, 4)]  # fmt: skip
+    rows = [
+        f"{arm},{run},{look},{look * pace},{RISING[look - 1]}"
+        for run in range(9)
+        for arm, pace in (("a", 1.0), ("b", 3.0))
+        for look in (1, 2, 3, 4)
+    ]
     (tmp_path / "c.csv").write_text("arm,run,epoch,seconds,accuracy\n" + "\n".join(rows))
     plan, runs = read_curves(
         tmp_path / "c.csv", clock="theirs", baseline=None, arm=None, thresholds=[0.9]
@@ -222,21 +232,22 @@ def test_it_is_enough_when_there_is_a_verdict_and_an_interval_as_narrow_as_asked
 
 def test_the_answer_where_the_arm_is_sooner():
     assert answer(told(wins(7))) == (
-        "pretrained 3.29x sooner to 0.90 on digits than random (train clock; 95 % interval 2.94x to 3.70x, "
-        "sooner in 7 of 7 blocks; verdict: pretrained sooner)"
+        "pretrained 3.29x sooner to 0.90 on digits than random (train clock; "
+        "95 % interval 2.94x to 3.70x, sooner in 7 of 7 blocks; verdict: pretrained sooner)"
     )
 
 
 def test_the_answer_where_the_arm_is_later_turns_ratio_and_interval():
     assert answer(told(losses(7))) == (
-        "pretrained 3.29x later to 0.90 on digits than random (train clock; 95 % interval 2.94x to 3.70x, "
-        "sooner in 0 of 7 blocks; verdict: random sooner)"
+        "pretrained 3.29x later to 0.90 on digits than random (train clock; "
+        "95 % interval 2.94x to 3.70x, sooner in 0 of 7 blocks; verdict: random sooner)"
     )
 
 
 def test_the_answer_of_few_blocks_has_no_interval():
     assert answer(told(pair(0, 1.0, 3.0))) == (
-        "pretrained 3.00x sooner to 0.90 on digits than random (train clock; sooner in 1 of 1 block; verdict: undecided)"
+        "pretrained 3.00x sooner to 0.90 on digits than random (train clock; "
+        "sooner in 1 of 1 block; verdict: undecided)"
     )
 
 
@@ -247,7 +258,8 @@ def test_the_answer_names_the_alpha_of_its_interval():
 def test_the_answer_where_not_all_reached():
     runs = [*pair(0, 1.0, 2.0), *pair(1, 1.0, 2.0, baseline=FLAT)]
     assert answer(told(runs)) == (
-        "0.90 on digits reached by pretrained in 2 of 2 runs (median 3.0 s), random in 1 of 2 runs (median 6.0 s); "
+        "0.90 on digits reached by pretrained in 2 of 2 runs (median 3.0 s), "
+        "random in 1 of 2 runs (median 6.0 s); "
         "pretrained sooner in 2 of 2 blocks; verdict: undecided"
     )
 

@@ -1,4 +1,6 @@
-"""Verify: silent on a study as it was made, and loud on every change to a ledger, a result, the plan or a report (case 45)."""
+"""Verify: silent on a study as it was made, loud on every change to a ledger, result, plan or
+report.
+"""
 
 import json
 import re
@@ -12,17 +14,13 @@ from bench.results import verify as module
 from bench.results.report import write_report
 from bench.results.store import RunStore, plan_sha256, write_json
 from bench.results.verify import verify
-from tests.unit.results.study import RISING, own_clock, study_plan, write_run, write_study
+from tests.unit.results.spoiling import edit, edit_json, ledger, report
+from tests.unit.results.study import own_clock, study_plan, write_run, write_study
 
 MANY = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-RANDOM, PRETRAINED = "random-s2", "pretrained-s3"  # runs in the midst of the study
 LINES = 11
-
-
-def report(made):
-    return write_report(made.store.root, made.store.plan(), made.store.planned_results())
 
 
 @pytest.fixture(scope="module")
@@ -38,25 +36,6 @@ def study(made, tmp_path):
     """A copy to spoil."""
     shutil.copytree(made.store.root, tmp_path / "study")
     return tmp_path / "study"
-
-
-def ledger(study, run=RANDOM):
-    (path,) = study.glob(f"{run}-*/events.rank0.jsonl")
-    return path
-
-
-def edit(path, pattern, replacement, count=1):
-    """Change what a pattern finds."""
-    text = path.read_text()
-    changed = re.sub(pattern, replacement, text, count=count)
-    assert changed != text, pattern
-    path.write_text(changed)
-
-
-def edit_json(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    write_json(path, content)
 
 
 def test_a_study_as_it_was_made(made):
@@ -132,25 +111,12 @@ def test_the_last_run_is_missed_by_the_report(study):
 
 
 def test_a_lost_block_cannot_be_dropped_from_the_study_by_a_new_report(study):
-    """Without its ledgers the report is consistent again, but later blocks tell that it was there."""
+    """Without its ledgers the report is consistent again, but later blocks tell of it."""
     for folder in study.glob("*-s2-*"):
         shutil.rmtree(folder)
     store = RunStore(study)
     write_report(study, store.plan(), store.planned_results())
     assert len(verify(study)) == 2
-
-
-def test_a_study_that_has_not_come_to_its_end_is_whole_as_far_as_it_is(tmp_path):
-    made = study_plan(tmp_path)
-    with own_clock() as clock:
-        for spec in made.specs[:3]:
-            write_run(made, spec, clock)
-        write_run(made, made.specs[3], clock, status=None)
-    assert verify(made.store.root) == [
-        f"report.{kind} is missing" for kind in ("json", "md", "html")
-    ]
-    report(made)
-    assert verify(made.store.root) == []
 
 
 def test_a_run_copied_under_another_name(study):
@@ -325,7 +291,9 @@ def test_a_plan_whose_blocks_were_edited(study):
 
 
 def test_an_earlier_plan_made_up_to_cover_runs(study):
-    """Runs of a plan that nobody knows leave the verdict undecided, so an entry for it must carry the hash of what it says."""
+    """Runs of a plan that nobody knows leave the verdict undecided, so an entry for it must carry
+    the hash of what it says.
+    """
     edit_json(
         study / "plan.json",
         lambda plan: plan["amended"].append({"sha256": "f" * 64, "primary": plan["primary"]}),
@@ -347,68 +315,6 @@ def test_segments_that_do_not_sum_to_the_time_that_passed(study):
     told = verify(study)
     assert len(told) == 4
     assert told[0] == f"{path.parent.name}: seq 0 to 1: segments tell 2.980 s of 3.300 s"
-
-
-def test_an_attempt_that_was_resumed_stays_valid(tmp_path):
-    made = study_plan(tmp_path)
-    with own_clock() as clock:
-        for place, spec in enumerate(made.specs):
-            if place == 4:
-                write_run(made, spec, clock, status=None)
-                assert verify(made.store.root)[0] == "report.json is missing"
-                write_run(
-                    made,
-                    spec,
-                    clock,
-                    resumed_from=2,
-                    once_s={"startup": 9.0, "data_setup": 0.1, "compile": 1.0},
-                )
-            else:
-                write_run(made, spec, clock)
-    report(made)
-    assert verify(made.store.root) == []
-    assert made.store.result(made.specs[4].run_id).resumed
-
-
-def test_a_failed_attempt_that_is_made_again(tmp_path):
-    """Its result.json is the failed attempt's until the next one has ended."""
-    made = study_plan(tmp_path)
-    with own_clock() as clock:
-        write_run(made, made.specs[0], clock, RISING[:1], status="failed")
-        write_run(made, made.specs[0], clock, RISING[:2], status=None)
-        report(made)
-        assert verify(made.store.root) == []
-        write_run(made, made.specs[0], clock)
-    report(made)
-    assert verify(made.store.root) == []
-
-
-def test_a_study_of_runs_that_stopped_themselves_is_whole_and_its_digits_are_held(tmp_path):
-    made = study_plan(tmp_path)
-    with own_clock() as clock:
-        for spec in made.specs:
-            write_run(
-                made,
-                spec,
-                clock,
-                RISING[:3] if spec.arm == "random" else RISING,
-                stop={"stopped_step": 15, "best_step": 10},
-            )
-    published = report(made)
-    assert verify(made.store.root) == []
-    row = published["arms"][1]["thresholds"][1]
-    assert (row["reached"], row["mean_s"]["tau"]) == (
-        7,
-        None,
-    )  # at their ends: terminal, and no run had a whole budget
-    assert published["arms"][0]["optimism_gap"]["median"] == pytest.approx(
-        0.85 - 0.94
-    )  # of the look at step 10
-    edit(ledger(made.store.root), '"best_step":10', '"best_step":15')
-    assert any(
-        "result.json is not what its ledger folds to, from line" in problem
-        for problem in verify(made.store.root)
-    )
 
 
 def test_a_report_that_cannot_be_made_again_is_a_problem(study, monkeypatch):

@@ -1,0 +1,13 @@
+"""A cache and a table of known digests that belong to one test."""
+
+import pytest
+
+from bench.data import cifar10
+
+
+@pytest.fixture
+def cifar10_cache(tmp_path, monkeypatch):
+    """Nothing of CIFAR-10 is cached or named by the environment; published digests may be added."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cifar10, "KNOWN_MD5", dict(cifar10.KNOWN_MD5))
+    monkeypatch.delenv("CIFAR10_DIR", raising=False)
