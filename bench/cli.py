@@ -159,10 +159,10 @@ def _accuracies(text: str) -> list[float]:
 def _run(args: argparse.Namespace) -> None:
     from bench.config.load import load
     from bench.experiment.plan import cost, plan, plan_record, plan_text, run_ids
-    from bench.results.comparison import summarize
-    from bench.results.report import write_report
-    from bench.results.store import RunStore
-    from bench.results.verdict import is_enough
+    from bench.judge.comparison import summarize
+    from bench.report.pages import write_report
+    from bench.ledger.store import RunStore
+    from bench.judge.verdict import is_enough
 
     config = load(args.experiment, args.overrides)
     blocks = plan(config)
@@ -202,7 +202,7 @@ def _run(args: argparse.Namespace) -> None:
 def _tune(args: argparse.Namespace) -> None:
     from bench.config.load import load
     from bench.experiment.tune import Tuner
-    from bench.results.words import templates
+    from bench.report.words import templates
     from bench.runtime.distributed import World
 
     config = load(args.experiment, args.overrides)
@@ -260,10 +260,10 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from bench.results.curves import read_curves
-    from bench.results.report import report_name, write_report
-    from bench.results.rules import RULES
-    from bench.results.store import RunStore
+    from bench.judge.curves import read_curves
+    from bench.report.pages import report_name, write_report
+    from bench.judge.rules import RULES
+    from bench.ledger.store import RunStore
 
     registry.require(args.rules, RULES, f"--rules: no rules {args.rules!r}")
     store = RunStore(args.directory)
@@ -299,7 +299,7 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from bench.results.verify import verify
+    from bench.judge.verify import verify
 
     problems = verify(args.directory)
     for problem in problems:
@@ -314,8 +314,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _print_answer(report: dict, root: Path) -> None:
-    from bench.results.report import report_name
-    from bench.results.verdict import answer
+    from bench.report.pages import report_name
+    from bench.report.words import answer
 
     page, picture = (root / report_name(report["rules"], kind) for kind in ("html", "png"))
     print(f"\n{answer(report)}\npicture: {picture}\npage:    {page}", flush=True)

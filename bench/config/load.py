@@ -6,12 +6,12 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from bench import registry
 from bench.config.schema import ExperimentConfig
@@ -87,6 +87,11 @@ def arm_config(config: ExperimentConfig, arm: str) -> ExperimentConfig:
     for key, value in config.arms[arm].items():
         _set(tree, key.split("."), value)
     return _validate(tree, f"arm {arm}")
+
+
+def from_stored(tree: Mapping[str, JsonValue]) -> ExperimentConfig:
+    """Type a config as a plan or a ledger has stored it. Raises ValueError for one of another shape."""
+    return _validate(dict(tree), "stored config")
 
 
 def as_dict(config: ExperimentConfig) -> dict[str, Any]:

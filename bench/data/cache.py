@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.source import Pools, Split, content_sha256
-from bench.results.store import sha256_of, write_bytes
+from bench.files import sha256_of, write_bytes
 
 
 def cache_root() -> Path:

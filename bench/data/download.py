@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
 from bench.data.cache import locked
-from bench.results.store import sync
+from bench.files import sync
 
 CHUNK_BYTES = 1 << 18
 SILENCE_S = 20.0  # without a byte; then a url gives way to the next

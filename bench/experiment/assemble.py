@@ -166,7 +166,7 @@ def training_flops(
 def reality(
     config: ExperimentConfig, dataset: Dataset, spec: LoaderSpec, program: Program, whole: nn.Module
 ) -> dict[str, Any]:
-    """What an arm really is, in flat facts read from the things that will run; bench.results.audit compares them."""
+    """What an arm really is, in flat facts read from the things that will run; bench.judge.audit compares them."""
     raw, optimizer = program.raw, program.optimizer
     names = {id(parameter): name for name, parameter in raw.named_parameters()}
     state = initial_state(config.model, len(dataset.classes), 0, random_start())

@@ -15,10 +15,11 @@ from bench.experiment.assemble import Assembly, rates_text
 from bench.experiment.inputs import make_order
 from bench.experiment.plan import RunSpec
 from bench.models.weights import initial_state
-from bench.results.clocks import METHOD_VERSION, SEGMENTS
-from bench.results.events import Event, EventLog
-from bench.results.fold import RunResult
-from bench.results.store import RunStore, write_json, write_text
+from bench.ledger.method import METHOD_VERSION, SEGMENTS
+from bench.ledger.events import Event, EventLog
+from bench.ledger.fold import RunResult
+from bench.files import write_json, write_text
+from bench.ledger.store import RunStore
 from bench.runtime.compute import no_recompile
 from bench.runtime.distributed import World
 from bench.runtime.environment import PhaseTimer, environment_facts, process_age_s

@@ -10,8 +10,9 @@ from bench import registry
 from bench.config.load import arm_config, as_dict, load, run_digest
 from bench.config.schema import ExperimentConfig
 from bench.models.counts import Counts, stored_counts
-from bench.results.clocks import CLOCKS, METHOD_VERSION
-from bench.results.store import plan_sha256, primary_record
+from bench.judge.clocks import CLOCKS
+from bench.ledger.method import METHOD_VERSION
+from bench.ledger.plan_record import plan_sha256, primary_record
 from bench.runtime.streams import Stream, permutation
 
 COLUMNS = 130
@@ -131,7 +132,7 @@ def block_count(config: ExperimentConfig) -> int:
 
 def _enough_text(config: ExperimentConfig) -> str:
     """How many blocks decide, at the stored spread."""
-    from bench.results.statistics import plan_blocks
+    from bench.judge.statistics import plan_blocks
 
     asked = config.primary
     enough = partial(plan_blocks, spread=asked.spread or 0.0, alpha=asked.alpha, most=100)

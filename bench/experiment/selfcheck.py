@@ -22,7 +22,7 @@ from bench.data.batches import LoaderSpec
 from bench.data.order import Augmentation, Order
 from bench.data.source import Split
 from bench.models.networks import build
-from bench.results.store import write_json
+from bench.files import write_json
 from bench.runtime.compute import compile_module
 from bench.runtime.environment import environment_facts
 from kernels.augment.op import augment

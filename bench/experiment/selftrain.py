@@ -14,9 +14,10 @@ from bench.experiment.inputs import Inputs
 from bench.experiment.plan import RunSpec, recipe_run
 from bench.models.networks import build
 from bench.models.weights import Start, file_start, save_weights
-from bench.results.arms import train_flops
-from bench.results.fold import RunResult
-from bench.results.store import RunStore, sha256_of
+from bench.judge.arms import train_flops
+from bench.ledger.fold import RunResult
+from bench.files import sha256_of
+from bench.ledger.store import RunStore
 from bench.trackers import open_trackers
 
 

@@ -15,11 +15,13 @@ from bench.experiment.plan import plan, plan_record, run_ids
 from bench.experiment.selfcheck import self_check
 from bench.experiment.selftrain import self_trained
 from bench.models.weights import random_start
-from bench.results.audit import check_declared
-from bench.results.comparison import summarize
-from bench.results.report import write_report
-from bench.results.store import RunStore, write_json
-from bench.results.verdict import answer, is_enough
+from bench.judge.audit import check_declared
+from bench.judge.comparison import summarize
+from bench.report.pages import write_report
+from bench.files import write_json
+from bench.ledger.store import RunStore
+from bench.judge.verdict import is_enough
+from bench.report.words import answer
 from bench.runtime.compute import check_compiler, resolve
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts

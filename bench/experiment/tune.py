@@ -9,9 +9,10 @@ from bench.config.load import as_dict, check_run, dump, run_digest
 from bench.config.schema import ExperimentConfig
 from bench.experiment.plan import Block, RunSpec, recipe_digests, run_ids
 from bench.experiment.suite import Suite
-from bench.results.clocks import METHOD_VERSION
-from bench.results.store import RunStore, write_text
-from bench.results.tuning import best_rate, over_budget, summarize_tuning
+from bench.ledger.method import METHOD_VERSION
+from bench.files import write_text
+from bench.ledger.store import RunStore
+from bench.judge.tuning import best_rate, over_budget, summarize_tuning
 from bench.runtime.distributed import World
 from bench.trackers import open_trackers
 

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from bench import registry
 from bench.config.schema import WeightsConfig
-from bench.results.store import sha256_of
+from bench.files import sha256_of
 
 OPEN_LICENSES = (
     "apache-2.0",

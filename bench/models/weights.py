@@ -16,7 +16,7 @@ from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models.hub import fetch, hub_weights
 from bench.models.networks import build, count, head_prefixes
 from bench.models.stem import KEY, convert_stem
-from bench.results.store import sha256_of, write_json
+from bench.files import sha256_of, write_json
 from bench.runtime.streams import Stream, derive_seed
 
 State = dict[str, Tensor]

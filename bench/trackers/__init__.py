@@ -8,8 +8,8 @@ from functools import partialmethod
 from typing import Any, Protocol
 
 from bench import registry
-from bench.results.events import Event
-from bench.results.fold import RunResult
+from bench.ledger.events import Event
+from bench.ledger.fold import RunResult
 
 
 class Tracker(Protocol):

@@ -9,10 +9,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.results.comparison import time_to_accuracy_s
-from bench.results.events import Event
-from bench.results.fold import RunResult
-from bench.results.words import accuracy_label
+from bench.judge.comparison import time_to_accuracy_s
+from bench.ledger.events import Event
+from bench.ledger.fold import RunResult
+from bench.report.words import accuracy_label
 
 
 class ConsoleTracker:

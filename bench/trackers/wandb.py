@@ -11,11 +11,11 @@ import wandb
 from wandb.sdk.lib import wbauth
 
 from bench import registry
-from bench.results.clocks import read_clock
-from bench.results.comparison import time_to_accuracy_s
-from bench.results.events import Event
-from bench.results.fold import RunResult
-from bench.results.words import accuracy_label
+from bench.judge.clocks import read_clock
+from bench.judge.comparison import time_to_accuracy_s
+from bench.ledger.events import Event
+from bench.ledger.fold import RunResult
+from bench.report.words import accuracy_label
 from bench.trackers import describe
 
 MODES = ("online", "offline", "disabled")

@@ -13,8 +13,8 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 from wandb.errors import AuthenticationError
 
-from bench.results.verdict import answer
-from bench.results.words import accuracy_label
+from bench.report.words import answer
+from bench.report.words import accuracy_label
 from bench.trackers import describe
 from bench.trackers.wandb import find_key, resolve_mode, set_up
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.results.store import sha256_of, sync, write_json
+from bench.files import sha256_of, sync, write_json
 from bench.training.program import Program
 
 _TENSORS, _META = "state.safetensors", "state.json"

@@ -11,7 +11,7 @@ import pytest
 
 from bench.cli import main
 from tests.commands import ROOT, bench, environment
-from tests.unit.results.study import OVERRIDES, write_study
+from tests.unit.study_factory import OVERRIDES, write_study
 
 EMBEDDED = "configs/experiments/embedded.yaml"
 CPU_CHOICE = f"launch/accelerate/cpu.yaml 1 - {EMBEDDED}\n"

@@ -17,9 +17,9 @@ from bench.config.load import load
 from bench.experiment.plan import plan, run_ids
 from bench.models.cnn import small_cnn
 from bench.models.weights import save_weights
-from bench.results.events import read_events
-from bench.results.fold import segment_gaps
-from bench.results.store import RunStore
+from bench.ledger.events import read_events
+from bench.ledger.fold import segment_gaps
+from bench.ledger.store import RunStore
 from tests.commands import ROOT, TINY, bench, environment
 
 IDS = run_ids(plan(load(ROOT / TINY)))

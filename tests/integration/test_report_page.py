@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.curves import read_curves
-from bench.results.report import write_report
+from bench.judge.curves import read_curves
+from bench.report.pages import write_report
 from tests.unit.results_factory import make_config, make_plan, make_study
 
 BROWSER = next(

@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.results.clocks import METHOD_VERSION
-from bench.results.events import SCHEMA_VERSION, Event
-from bench.results.fold import LOOK_FIELDS, Look, RunResult
+from bench.ledger.method import METHOD_VERSION
+from bench.ledger.events import Event, SCHEMA_VERSION
+from bench.ledger.fold import LOOK_FIELDS, Look, RunResult
 
 EVERY_SAMPLES, BATCH, TRAIN_SAMPLES, VAL_SAMPLES, TEST_SAMPLES = 320, 64, 1200, 1000, 500
 CLASSES = [f"class {letter}" for letter in "abcdefghij"]  # of make_study's runs

@@ -13,7 +13,7 @@ from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs
 from bench.models.cnn import small_cnn
 from bench.models.weights import random_start
-from bench.results.audit import check_declared
+from bench.judge.audit import check_declared
 from bench.training import optimizers
 from tests.commands import ROOT, TINY, bench, environment
 from tests.unit.training.factory import opened_world

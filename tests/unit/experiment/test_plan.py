@@ -12,7 +12,7 @@ import yaml
 from bench.config.load import load
 from bench.experiment.plan import block_count, cost, plan, plan_record, plan_text, run_ids
 from bench.models.counts import Counts
-from bench.results.store import plan_sha256, primary_record
+from bench.ledger.plan_record import plan_sha256, primary_record
 
 ROOT = Path(__file__).parents[3]
 EMBEDDED = "configs/experiments/embedded.yaml"

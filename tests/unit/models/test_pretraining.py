@@ -10,7 +10,7 @@ from bench.experiment.plan import recipe_run
 from bench.experiment.selftrain import _card, self_trained
 from bench.models.networks import build
 from bench.models.weights import estimated_price, save_weights, start
-from bench.results.arms import train_flops
+from bench.judge.arms import train_flops
 from tests.unit.models.factory import model_config, weights_config
 from tests.unit.results_factory import make_result
 

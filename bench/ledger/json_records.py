@@ -1,0 +1,57 @@
+"""The one place where records are read from JSON and made into it.
+
+A record is a frozen dataclass below `Record`. What does not fit one is answered with a sentence.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+
+JsonObject = Mapping[str, JsonValue]
+RecordType = TypeVar("RecordType")
+
+
+class Record:
+    """The base of every record: an unknown key is refused, and nothing is converted silently."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+
+def parse(record_type: type[RecordType], text: bytes | str) -> RecordType:
+    """Read a record from JSON. Raises ValueError, which says what is wrong, and where."""
+    return parse_by(_adapter(record_type), text)
+
+
+def parse_by(adapter: TypeAdapter[RecordType], text: bytes | str) -> RecordType:
+    """Read what an adapter reads, as one of a union of records, as `parse` does."""
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        raise ValueError(_sentence(error)) from None
+
+
+def to_json(record: object) -> dict[str, JsonValue]:
+    """Make a record into what JSON knows: objects, lists, strings, numbers, null."""
+    tree: dict[str, JsonValue] = _adapter(type(record)).dump_python(
+        record, mode="json", by_alias=True
+    )
+    return tree
+
+
+def _adapter(record_type: type[RecordType]) -> TypeAdapter[RecordType]:
+    return _made_once(record_type)  # type: ignore[arg-type]  # mypy asks instances for their hash
+
+
+@functools.cache
+def _made_once(record_type: type[RecordType]) -> TypeAdapter[RecordType]:
+    return TypeAdapter(record_type)
+
+
+def _sentence(error: ValidationError) -> str:
+    """Say the first fault: the key that it is at, and what is wrong there."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{place}: {message}" if place else message

@@ -1,0 +1,180 @@
+"""What a run records when it starts, at each evaluation and when it stops.
+
+Units are in the names; accuracies are made of counts. None says that a thing is not known, as of
+curves from elsewhere, or is not there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from bench.ledger.json_records import JsonObject, Record
+
+Status = Literal["completed", "diverged", "failed", "interrupted"]
+STATUSES: tuple[Status, ...] = ("completed", "diverged", "failed", "interrupted")
+Split = Literal["val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts(Record):
+    """The images that a run used: how many of each split, and a digest over all of them."""
+
+    name: str
+    sha256: str | None
+    classes: tuple[str, ...]
+    train: int = 0
+    val: int = 0
+    test: int = 0
+    val_by_class: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFacts(Record):
+    """The network: its size, what it costs, and how its images are normalised.
+
+    FLOP are 2 per multiply and add; a training image costs a forward pass and two backward ones.
+    Where the head alone is trained at first, its first `head_first_samples` images cost less. A
+    frozen body whose features are kept is paid once a run.
+    """
+
+    name: str | None
+    stem: str | None = None
+    parameters: int | None
+    buffers: int | None = None
+    flops_per_image: int | None
+    input_size: int | None = None  # pixels
+    train_flops_per_image: int = 0
+    train_flops_once: int = 0
+    head_first_samples: int = 0
+    head_first_flops_per_image: int = 0
+    mean: tuple[float, ...] = ()  # of pixels in [0, 1]
+    std: tuple[float, ...] = ()
+    normalization_of: str | None = None  # whose mean and std: the weights', the data's
+
+    def train_flops(self, samples: float) -> float:
+        """FLOP of training on so many images."""
+        first_samples = min(samples, self.head_first_samples)
+        later_samples = samples - first_samples
+        return float(
+            self.train_flops_once
+            + first_samples * self.head_first_flops_per_image
+            + later_samples * self.train_flops_per_image
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining(Record):
+    """What pretrained weights cost to make, in FLOP, and who says so."""
+
+    source: str
+    flops: float
+    estimate: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFacts(Record):
+    """What a network started from: the file, what was done to it, and what of it was used."""
+
+    source: str | None
+    tag: str | None
+    license: str | None = None
+    sha256: str | None
+    stem: str | None  # how a 3x3 stem was made of a 7x7 one
+    transform: str | None  # shuffled | random_matched
+    pretraining: Pretraining | None
+    loaded: int = 0  # tensors
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileRecord(Record):
+    """How a program was compiled and how fast its steps are; `step_s` are the slowest rank's."""
+
+    enabled: bool
+    mode: str | None = None
+    fullgraph: bool = False
+    compile_s: float | None
+    graphs: int = 0
+    cache_hits: int | None
+    cache_misses: int | None
+    step_s: float | None
+    eager_step_s: float | None
+    communication_fraction: float  # of a step, spent on exchanging gradients
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionFacts(Record):
+    """The precision of steps (fp32, bf16, fp16) and why it was taken; `probe_s` by precision."""
+
+    name: str | None
+    reason: str | None = None
+    probe_s: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStart(Record):
+    """All that a result must carry to be read, compared and made again."""
+
+    run_id: str
+    arm: str
+    seed: int
+    block: int
+    experiment: str
+    method_version: str | None
+    config: JsonObject  # as it was stored; bench.judge types it
+    dataset: DatasetFacts
+    network: NetworkFacts
+    reality: Mapping[str, JsonValue]  # flat facts of what will run, for the audit
+    weights: WeightsFacts
+    compile: CompileRecord
+    self_check: str | None
+    plan_sha256: str | None
+    precision: PrecisionFacts
+    process_runs: int  # that this process was to make; a lone one has the wall clock
+    environment: Mapping[str, JsonValue]
+    world_size: int | None
+    resumed_step: int = 0
+    segments_s: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Record):
+    """One scoring of a split: counts over all ranks, and seconds by segment so far (slowest rank).
+
+    `confusion` [K, K] counts the images of each class (row) by what they were taken for; at the end
+    of a run alone.
+    """
+
+    split: Split
+    samples: int  # training images so far
+    correct: int | float
+    total: int
+    loss: float | None  # mean; None where it is not finite
+    class_correct: tuple[int, ...] | None
+    confusion: tuple[tuple[int, ...], ...] | None
+    segments_s: Mapping[str, float]
+    data_wait_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedCheckpoint(Record):
+    """The name of a checkpoint's folder."""
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStop(Record):
+    """How a run ended.
+
+    `stopped_step` is where its own rule ended it; `best_step` that of the evaluation whose weights
+    were put back before test was scored.
+    """
+
+    status: Status
+    error: str | None
+    segments_s: Mapping[str, float]
+    stopped_step: int | None
+    best_step: int | None

@@ -1,0 +1,1 @@
+"""Tests of bench.judge: pure, on hand-made events and results."""

@@ -1,0 +1,1 @@
+"""Tests of bench.ledger: pure, on hand-made events and results."""

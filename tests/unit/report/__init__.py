@@ -1,0 +1,1 @@
+"""Tests of bench.report: pure, on hand-made events and results."""

@@ -1,1 +1,0 @@
-"""Tests of bench.results: pure, on hand-made events and results."""
