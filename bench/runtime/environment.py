@@ -5,11 +5,12 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from bench.ledger.records import EnvironmentFacts, Fact
 
 PACKAGES = (
     "torch",
@@ -23,10 +24,9 @@ PACKAGES = (
 )
 DRIVER = Path("/proc/driver/nvidia/version")
 CPU_INFO = Path("/proc/cpuinfo")
-Fact = str | int | float | None
 
 
-def environment_facts(device: torch.device, world_size: int) -> Mapping[str, Fact]:
+def environment_facts(device: torch.device, world_size: int) -> EnvironmentFacts:
     """Return what a run runs on, by name; None where this machine has no such thing."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
