@@ -24,7 +24,6 @@ from bench.runtime.distributed import World
 from bench.runtime.environment import PhaseTimer, environment_facts, process_age_s
 from bench.trackers import Guarded
 from bench.training import checkpoint
-from bench.training.optimizers import react
 
 
 @dataclass(kw_only=True)
@@ -131,14 +130,10 @@ class _Run:
 
     def train(self) -> str:
         """Train to the budget. Returns the status: completed or diverged."""
-        batch_size = self._config.train.global_batch_size
-        total, every = (
-            self._config.train.samples // batch_size,
-            self._config.evaluation.every_samples // batch_size,
-        )
-        # Runs of several budgets and learning rates share a program.
-        self._program.total_steps, self._program.peak_lr = total, self._config.optim.lr
+        self._program.begin_run(self._config)
         self._react()
+        total = self._program.total_steps
+        every = self._config.evaluation.every_samples // self._config.train.global_batch_size
         for features, segment in zip(
             self._assembly.features, ("train", "evaluate", "evaluate_final"), strict=False
         ):
@@ -178,8 +173,8 @@ class _Run:
 
     def _react(self) -> int:
         """Do as the val losses so far ask; the look with the lowest."""
-        reaction = react(self._losses, self._config)
-        self._program.lr_scale, self._stopped = reaction.lr_scale, reaction.stop
+        reaction = self._program.react_to(self._losses)
+        self._stopped = reaction.stop
         return reaction.best
 
     def _look(self, look: int) -> None:
