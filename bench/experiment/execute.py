@@ -20,7 +20,7 @@ from bench.results.events import Event, EventLog
 from bench.results.fold import RunResult
 from bench.results.store import RunStore, write_json, write_text
 from bench.runtime.compute import no_recompile
-from bench.runtime.distributed import World
+from bench.runtime.distributed import PendingSum, World
 from bench.runtime.environment import PhaseTimer, environment_facts, process_age_s
 from bench.trackers import Guarded
 from bench.training import checkpoint
@@ -35,6 +35,35 @@ class Study:
     trackers: Guarded
     facts: dict[str, Any]
     once_s: dict[str, float]
+
+
+class LossWatch:
+    """Tells whether the losses of all ranks stay finite, with the same answer on every rank.
+
+    A check begins to look at a loss, and reads what the check before it began: it never waits for
+    the step that was just issued, so that the device's queue does not run empty.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._pending: PendingSum | None = None
+
+    def check(self, loss: Tensor) -> bool:
+        """Begin to look at a loss; whether the one looked at before, if any, was finite."""
+        previous = self._pending
+        # 0 times a loss is 0, or not a number where the loss is not finite; and so is the sum.
+        self._pending = self._world.begin_sum(0 * loss)
+        return previous is None or _is_zero(previous)
+
+    def settle(self, loss: Tensor) -> bool:
+        """Whether a loss and the one looked at before are finite; waits for the device."""
+        were_finite = self.check(loss)
+        assert self._pending is not None
+        return _is_zero(self._pending) and were_finite
+
+
+def _is_zero(pending: PendingSum) -> bool:
+    return pending.read() == 0
 
 
 def execute(spec: RunSpec, assembly: Assembly, study: Study) -> RunResult | None:
@@ -71,6 +100,7 @@ class _Run:
         self._step: int = kept["step"]
         self._losses: list[float] = kept["losses"]  # of looks on val; what the recipe reacts to
         self._stopped: bool = False
+        self._watch = LossWatch(world)
         self._data_wait_s: float = kept["data_wait_s"]
         # Paid once a process, and counted in full to each run on the clocks that count it.
         earlier_s = {**kept["segments_s"], **study.once_s, "compile": assembly.compile["compile_s"]}
@@ -142,7 +172,7 @@ class _Run:
         batches = self._assembly.loader.batches(self._order, self._step, total)
         self.timer.switch("train")
         for look_step in range(self._step + every, total + 1, every):
-            if not self._is_finite(self._steps(batches, look_step)):
+            if not self._steps(batches, look_step):
                 return "diverged"
             self._look(look_step // every)
             if self._stopped:
@@ -152,24 +182,29 @@ class _Run:
         self._evaluate("test", final=True)
         return "completed"
 
-    def _steps(self, batches: Iterator[Batch], stop_step: int) -> Tensor:
-        """Steps up to the next look; stops early at a check that finds the loss no longer finite. The last loss."""
-        while True:
-            waiting_ns = monotonic_ns()
-            batch = next(batches)
-            self._data_wait_s += (monotonic_ns() - waiting_ns) / 1e9
-            loss = self._program.step(batch, self._step)
-            self._step += 1
-            if self._step % self._order.steps_per_epoch == 0:
-                self._emit("epoch_stop")
-            if self._step == stop_step:
-                return loss
-            if self._step % self._config.train.check_every_steps == 0 and not self._is_finite(loss):
-                return loss
+    def _steps(self, batches: Iterator[Batch], stop_step: int) -> bool:
+        """Steps up to the next look, or to a check that tells of a loss not finite.
 
-    def _is_finite(self, loss: Tensor) -> bool:
-        """Whether every rank's loss is finite: one synchronisation, the same answer on all ranks."""
-        return not self._world.sums([0 if math.isfinite(float(loss)) else 1])[0]
+        Returns whether the losses that were read, at a look also the last step's, are finite.
+        """
+        while True:
+            loss = self._step_once(batches)
+            if self._step == stop_step:
+                return self._watch.settle(loss)
+            is_check = self._step % self._config.train.check_every_steps == 0
+            if is_check and not self._watch.check(loss):
+                return False
+
+    def _step_once(self, batches: Iterator[Batch]) -> Tensor:
+        """One step on the next batch; this rank's mean loss, on the device."""
+        waiting_ns = monotonic_ns()
+        batch = next(batches)
+        self._data_wait_s += (monotonic_ns() - waiting_ns) / 1e9
+        loss = self._program.step(batch, self._step)
+        self._step += 1
+        if self._step % self._order.steps_per_epoch == 0:
+            self._emit("epoch_stop")
+        return loss
 
     def _react(self) -> int:
         """Do as the val losses so far ask; the look with the lowest."""
