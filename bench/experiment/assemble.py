@@ -17,6 +17,7 @@ from bench.data.batches import EvaluationBatch, EvaluationSet, Loader, LoaderSpe
 from bench.data.source import Dataset
 from bench.experiment.inputs import Inputs, augmentation, make_order
 from bench.models.networks import (
+    Channels,
     Resized,
     build,
     head_prefixes,
@@ -95,13 +96,7 @@ class Assembler:
         if config.finetune.batch_norm_momentum:
             set_batch_norm_momentum(raw, config.finetune.batch_norm_momentum)
         mean, std, whose = preprocessing(raw, dataset.mean, dataset.std, config.data.normalization)
-        half = (
-            world.device.type == "cuda" and config.precision != "fp32"
-        )  # to a GPU that computes in it
-        spec = LoaderSpec(
-            device=world.device, dtype=torch.float16 if half else torch.float32, mean=mean, std=std,
-            augmentation=augmentation(config), threads=config.hardware.loader_threads, compiled=config.compile.enabled,
-        )  # fmt: skip
+        spec = loader_spec(config, world, mean, std)
         fixed = are_fixed(config)
         body, head = split_head(raw) if fixed else (raw, raw)
         whole = wrap(body, config.model)
@@ -140,6 +135,25 @@ class Assembler:
             network=network, compile={},
             reality=reality(config, dataset, spec, program, whole) | {f"network.{key}": count for key, count in counts.items()},
         )  # fmt: skip
+
+
+def loader_spec(
+    config: ExperimentConfig, world: World, mean: Channels, std: Channels
+) -> LoaderSpec:
+    """Say how a config's batches are prepared on this device.
+
+    They are normalised by `mean` and `std`, fractions of 255.
+    """
+    computes_in_half = world.device.type == "cuda" and config.precision != "fp32"
+    return LoaderSpec(
+        device=world.device,
+        dtype=torch.float16 if computes_in_half else torch.float32,
+        mean=mean,
+        std=std,
+        augmentation=augmentation(config),
+        threads=config.hardware.loader_threads,
+        compiled=config.compile.enabled,
+    )
 
 
 def training_flops(
