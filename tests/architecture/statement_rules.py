@@ -45,7 +45,9 @@ def paired_displays(source: str) -> Iterator[Breach]:
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Assign) or not isinstance(node.value, _DISPLAYS):
             continue
-        for target in node.targets:
+        for target in ast.iter_child_nodes(node):
+            if target is node.value:
+                continue
             if isinstance(target, _DISPLAYS) and not _is_swap(target, node.value):
                 yield breach_at(node, "one assignment a statement")
 
