@@ -1,15 +1,13 @@
 """What report.json holds: every number and every word that a page shows, under names.
 
-Field names are the file's keys, but where an `alias` says another one.
+Field names are the file's keys, but where `stored_as` says another one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
-
-from bench.ledger.json_records import JsonObject, Record
+from bench.ledger.json_records import JsonObject, JsonValue, Record, stored_as
 from bench.ledger.plan_record import AmendedPlan
 from bench.ledger.records import Pretraining, Status
 
@@ -137,7 +135,7 @@ class StoredEpochs(Record):
     epochs: Spread
     p_sooner: float
     p_later: float
-    outcome: Annotated[Literal["too good", "too slow", "as stored"], Field(alias="told")]
+    outcome: Annotated[Literal["too good", "too slow", "as stored"], stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +175,7 @@ class ArmSummary(Record):
     final_accuracy: Spread
     optimism_gap: Spread  # val above test, a fraction
     area_log_flops: Spread
-    stored_epochs: Annotated[StoredEpochs | None, Field(alias="reference")]
+    stored_epochs: Annotated[StoredEpochs | None, stored_as("reference")]
     classes: ClassSummary | None
 
 
@@ -253,7 +251,7 @@ class Ranking(Record):
     """
 
     rules: str
-    meaning: Annotated[str, Field(alias="words")]
+    meaning: Annotated[str, stored_as("words")]
     clock: str
     arms: Sequence[RankedArm] | None
     same: bool | None  # the order of headstart's rules
@@ -356,7 +354,7 @@ class Control(Record):
 
     arm: str
     expected: Literal["equal", "never"]
-    outcome: Annotated[Literal["no block yet", "failed", "passed"], Field(alias="told")]
+    outcome: Annotated[Literal["no block yet", "failed", "passed"], stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)
