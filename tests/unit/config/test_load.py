@@ -9,7 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.config.load import arm_config, as_dict, dump, known_keys, load, run_digest
+from bench.config.load import arm_config, as_dict, dump, load, run_digest
+from bench.config.schema import section_keys
 from tests.unit.config.studies import EMBEDDED, SECTIONS, STUDY, leaves, refusal, write
 
 MANY = settings(
@@ -40,7 +41,7 @@ def test_base_documents_every_key_that_has_a_default():
         "factors",
         "thresholds",
     }
-    assert set(base) == set(known_keys()) - no_default
+    assert set(base) == set(section_keys()) - no_default
     for section in set(SECTIONS) - no_default:
         own = {"arm", "threshold"} if section == "primary" else set()
         assert (
