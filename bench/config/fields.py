@@ -1,6 +1,5 @@
 """What sections are made of: a base that refuses unknown keys, and kinds of values with checks."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -19,12 +18,11 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Section:
-    """The base of every section: it cannot be changed, and an unknown key is refused.
+    """The base of every section: an unknown key is refused.
 
-    No field has a default here: defaults stand in configs/base.yaml. The text below a field is its
-    meaning; base.yaml repeats it beside the default.
+    A section is a frozen dataclass. No field has a default: defaults stand in configs/base.yaml.
+    The text below a field is its meaning; base.yaml repeats it beside the default.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
