@@ -10,8 +10,9 @@ import importlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from bench.config.layers import read_tree, set_key
 from bench.config.run_checks import check_run
@@ -29,8 +30,10 @@ __all__ = [
     "from_stored",
     "load",
     "run_digest",
-    "stored",
+    "stored_table",
 ]
+
+Table = TypeVar("Table")
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
@@ -77,9 +80,13 @@ def as_dict(config: ExperimentConfig) -> Tree:
     return tree
 
 
-def stored(name: str) -> Tree:
-    """Read keys and values of a YAML file in configs/."""
-    return read_yaml(BASE.with_name(f"{name}.yaml"))
+def stored_table(name: str, table_type: type[Table]) -> Table:
+    """Read a table of facts in configs/, e.g. counts.yaml, as rows of the types that are asked for.
+
+    Raises ValueError where a row is of another shape.
+    """
+    adapter = TypeAdapter(table_type)
+    return adapter.validate_python(read_yaml(BASE.with_name(f"{name}.yaml")))
 
 
 def run_digest(config: ExperimentConfig, *extra: str) -> str:
