@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.data.source import Pools, Split, content_sha256
 from bench.files import locked, write_bytes
@@ -48,16 +47,23 @@ def load(key: str, build: Callable[[], Pools]) -> Pools:
 
 
 def _npz(pools: Pools) -> bytes:
-    arrays = _arrays("train", pools.train)
-    if pools.test is not None:
-        arrays |= _arrays("test", pools.test)
+    """Pack pools as numpy does. The arrays' names are the format."""
     file = io.BytesIO()
-    np.savez(file, sha256=np.array(pools.sha256), **arrays)
+    sha256 = np.array(pools.sha256)
+    train = pools.train
+    test = pools.test
+    if test is None:
+        np.savez(file, sha256=sha256, train_images=train.images, train_labels=train.labels)
+    else:
+        np.savez(
+            file,
+            sha256=sha256,
+            train_images=train.images,
+            train_labels=train.labels,
+            test_images=test.images,
+            test_labels=test.labels,
+        )
     return file.getvalue()
-
-
-def _arrays(pool: str, split: Split) -> dict[str, npt.NDArray[np.generic]]:
-    return {f"{pool}_images": split.images, f"{pool}_labels": split.labels}
 
 
 def _read(path: Path) -> Pools | None:
