@@ -22,7 +22,9 @@ from bench.runtime.environment import process_age_s
 
 
 class World:
-    """All ranks of this job. Opened once a process; raises ValueError when the ranks are not those that were asked for."""
+    """All ranks of this job. Opened once a process; raises ValueError when the ranks are not
+    those that were asked for.
+    """
 
     def __init__(self, asked_size: int | None = None, cpu_threads: int | None = None) -> None:
         if (
@@ -61,8 +63,11 @@ class World:
         self.startup_s = process_age_s()
 
     def set_precision(self, name: str) -> None:
-        """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the launcher exported; once a process."""
-        # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is off here.
+        """Open accelerate's mixed precision (fp32, bf16, fp16), explicitly, whatever the
+        launcher exported; once a process.
+        """
+        # float32 parameters throughout; compile has one owner (bench.runtime.compute), so dynamo is
+        # off here.
         buckets, precision = (
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),
             "no" if name == "fp32" else name,
@@ -72,7 +77,9 @@ class World:
         )
 
     def synchronize(self) -> None:
-        """Wait until the device has done what was asked of it, so that the host's clock may be read."""
+        """Wait until the device has done what was asked of it, so that the host's clock may be
+        read.
+        """
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 

@@ -1,4 +1,6 @@
-"""One compiled network with its optimizer: built once a process, put back to a start for every run, never recompiled."""
+"""One compiled network with its optimizer: built once a process, put back to a start for every
+run, never recompiled.
+"""
 
 import dataclasses
 import time
@@ -23,7 +25,9 @@ TIMED_STEPS = 3
 
 
 class Objective(nn.Module):
-    """Images [N, 3, H, W] and labels [N] to cross-entropy [N] (smoothed in training only) and predictions [N]."""
+    """Images [N, 3, H, W] and labels [N] to cross-entropy [N] (smoothed in training only) and
+    predictions [N].
+    """
 
     def __init__(self, network: nn.Module, label_smoothing: float) -> None:
         super().__init__()
@@ -39,14 +43,18 @@ class Objective(nn.Module):
 
 
 class Score(NamedTuple):
-    """Exact counts over all ranks: images of each class (row) by what they were taken for, [K, K]; and the mean loss."""
+    """Exact counts over all ranks: images of each class (row) by what they were taken for, [K,
+    K]; and the mean loss.
+    """
 
     confusion: list[list[int]]
     loss: float
 
 
 class Program:
-    """A network under AMP (and DDP), its optimizer, schedule and average. `raw` is the bare network that state belongs to."""
+    """A network under AMP (and DDP), its optimizer, schedule and average. `raw` is the bare
+    network that state belongs to.
+    """
 
     def __init__(
         self,
@@ -86,10 +94,12 @@ class Program:
     def warm_up(
         self, batches: Iterable[Batch], evaluation: Iterable[EvaluationBatch]
     ) -> dict[str, Any]:
-        """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
+        """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must
+        follow. Returns its record.
 
-        `batches` has one of each shape, of `evaluation` the first is taken; making them, the loader's compiling too, is counted.
-        Beside that a step's seconds, compiled and eager, and what part of it the ranks spend on exchanging gradients.
+        `batches` has one of each shape, of `evaluation` the first is taken; making them, the
+        loader's compiling too, is counted. Beside that a step's seconds, compiled and eager, and
+        what part of it the ranks spend on exchanging gradients.
         """
         compiling, world = self._config.compile, self._world
         with compile_record(world.synchronize) as record:
@@ -134,7 +144,9 @@ class Program:
         self.lr_scale = 1.0
 
     def step(self, batch: Batch, step: int) -> Tensor:
-        """One optimizer step, perhaps of the head alone; the batch's mean loss on this rank, still on the device."""
+        """One optimizer step, perhaps of the head alone; the batch's mean loss on this rank,
+        still on the device.
+        """
         rate = (
             self.peak_lr
             * self.lr_scale
@@ -154,7 +166,9 @@ class Program:
         return loss
 
     def _gradients(self, batch: Batch, *, head_only: bool) -> Tensor:
-        """Gradients of the mean loss over all ranks, in as many parts as the config asks for; this rank's mean loss."""
+        """Gradients of the mean loss over all ranks, in as many parts as the config asks for;
+        this rank's mean loss.
+        """
         parts, accelerator = self._config.train.accumulate_steps, self._world.accelerator
         self._objective.train()
         self.raw.train(not head_only)
@@ -174,7 +188,9 @@ class Program:
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[EvaluationBatch]) -> Score:
-        """Score the averaged weights; integer counts, every image of the set once over all ranks."""
+        """Score the averaged weights; integer counts, every image of the set once over all
+        ranks.
+        """
         classes, device = self._classes, self._world.device
         confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
