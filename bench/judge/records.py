@@ -15,15 +15,26 @@ from bench.ledger.records import Pretraining, Status
 
 REPORT_SCHEMA_VERSION = 2
 VerdictName = Literal["arm sooner", "baseline sooner", "equivalent", "never reached", "undecided"]
+Bottleneck = Literal["data", "communication", "compute"]
+StoredOutcome = Literal["too good", "too slow", "as stored"]
+ControlOutcome = Literal["no block yet", "failed", "passed"]
+
+
+def report_name(rules: str, kind: str) -> str:
+    """Return the name of a report's file.
+
+    Rules other than headstart's have reports of their own.
+    """
+    return f"report.{kind}" if rules == "headstart" else f"report-{rules}.{kind}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(Record):
-    """Median and extremes of runs; null where there is nothing."""
+    """Median and extremes of runs, of counts whole ones; null where there is nothing."""
 
-    median: float | None
-    low: float | None
-    high: float | None
+    median: int | float | None
+    low: int | float | None
+    high: int | float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +132,7 @@ class StepSplit(Record):
     data_wait: float | None
     communication: float | None
     compute: float | None
-    bottleneck: Literal["data", "communication", "compute"] | None
+    bottleneck: Bottleneck | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +155,7 @@ class StoredEpochs(Record):
     epochs: Spread
     p_sooner: float
     p_later: float
-    outcome: Annotated[Literal["too good", "too slow", "as stored"], Field(alias="told")]
+    outcome: Annotated[StoredOutcome, Field(alias="told")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,7 +381,7 @@ class Control(Record):
 
     arm: str
     expected: Literal["equal", "never"]
-    outcome: Annotated[Literal["no block yet", "failed", "passed"], Field(alias="told")]
+    outcome: Annotated[ControlOutcome, Field(alias="told")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,15 @@ class RunResult(Record):
         return samples
 
     @property
+    def learning_rate(self) -> float:
+        """Greatest learning rate of the run's schedule."""
+        optim = self.start.config["optim"]
+        assert isinstance(optim, Mapping)
+        rate = optim["lr"]
+        assert isinstance(rate, int | float)
+        return float(rate)
+
+    @property
     def test_accuracy(self) -> float | None:
         """Share of the test images classified rightly at the end; None if it did not get there."""
         if self.test_correct is None or not self.test_total:
