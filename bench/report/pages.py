@@ -12,26 +12,19 @@ from markupsafe import Markup
 from bench.files import json_text, write_bytes, write_text
 from bench.judge.comparison import summarize
 from bench.judge.records import Report
+from bench.judge.records import report_name as report_name
 from bench.judge.study import Study
 from bench.ledger.json_records import to_json
 from bench.ledger.result import RunResult
 from bench.ledger.store import RunStore
 from bench.report import notes
 from bench.report.class_tables import Matrix, matrices
+from bench.report.pictures import Pictures
 from bench.report.table import Table
 from bench.report.tables import class_tables, record_tables, result_tables
 from bench.report.words import answer, plain, verdict_label
 
 WIDE_CELL = 44  # characters; a longer cell of a page breaks its line
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """The pictures of a report, as SVG for a page, and the first of them as PNG."""
-
-    curves: Markup
-    reach: Markup
-    curves_png: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +82,6 @@ class RenderedReport:
     report: Report
     texts: Mapping[str, str]
     picture: bytes
-
-
-def report_name(rules: str, kind: str) -> str:
-    """Name a report's file; other rules than headstart's have reports of their own."""
-    return f"report.{kind}" if rules == "headstart" else f"report-{rules}.{kind}"
 
 
 def write_report(

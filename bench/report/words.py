@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from pydantic import JsonValue
 
+from bench.judge.pairs import tells_size
 from bench.judge.records import Comparison, Interval, Report, Spread
 
 NOTHING = "—"
-SHOWN_BOUNDS = (0.01, 1000)  # of a ratio; a bound beyond tells nothing
 Form = Callable[[float], str]
 
 
@@ -99,7 +99,9 @@ def ratio_text(comparison: Comparison) -> str:
         spread = Spread(median=comparison.ratio, low=interval.low, high=interval.high)
         return spread_text(spread, form)
     bound = comparison.bound or Interval(low=None, high=None)
-    ends = ends_text(_telling(bound.low), _telling(bound.high), form)
+    low = bound.low if tells_size(bound.low) else None
+    high = bound.high if tells_size(bound.high) else None
+    ends = ends_text(low, high, form)
     return f"{ends}, with restarts" if ends else NOTHING
 
 
@@ -108,13 +110,6 @@ def shown_interval(comparison: Comparison) -> Interval:
     if comparison.too_wide:
         return Interval(low=None, high=None)
     return Interval(low=comparison.low, high=comparison.high)
-
-
-def _telling(bound: float | None) -> float | None:
-    least, greatest = SHOWN_BOUNDS
-    if bound is None or not least <= bound < greatest:
-        return None
-    return bound
 
 
 def level_text(report: Report) -> str:
