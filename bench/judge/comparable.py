@@ -11,7 +11,7 @@ from bench.ledger.result import RunResult
 def what_differs(results: Sequence[RunResult]) -> str | None:
     """Say what runs that cannot be compared have different; None where they can be."""
     starts = [run.start for run in results]
-    values_by_name = {
+    values_by_name: dict[str, list[object]] = {
         "data sets": [start.dataset.sha256 for start in starts],
         "versions of the method": [start.method_version for start in starts],
         "numbers of processes": [start.world_size for start in starts],
