@@ -1,15 +1,13 @@
 """What report.json holds: every number and every word that a page shows, under names.
 
-Field names are the file's keys, but where an `alias` says another one.
+Field names are the file's keys, but where `stored_as` says another one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
-
-from bench.ledger.json_records import JsonObject, Record
+from bench.ledger.json_records import JsonObject, JsonValue, Record, stored_as
 from bench.ledger.plan_record import AmendedPlan
 from bench.ledger.records import Pretraining, Status
 
@@ -155,7 +153,7 @@ class StoredEpochs(Record):
     epochs: Spread
     p_sooner: float
     p_later: float
-    outcome: Annotated[StoredOutcome, Field(alias="told")]
+    outcome: Annotated[StoredOutcome, stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +193,7 @@ class ArmSummary(Record):
     final_accuracy: Spread
     optimism_gap: Spread  # val above test, a fraction
     area_log_flops: Spread
-    stored_epochs: Annotated[StoredEpochs | None, Field(alias="reference")]
+    stored_epochs: Annotated[StoredEpochs | None, stored_as("reference")]
     classes: ClassSummary | None
 
     def at(self, threshold: float) -> ThresholdSummary:
@@ -278,7 +276,7 @@ class Ranking(Record):
     """
 
     rules: str
-    meaning: Annotated[str, Field(alias="words")]
+    meaning: Annotated[str, stored_as("words")]
     clock: str
     arms: Sequence[RankedArm] | None
     same: bool | None  # the order of headstart's rules
@@ -381,7 +379,7 @@ class Control(Record):
 
     arm: str
     expected: Literal["equal", "never"]
-    outcome: Annotated[ControlOutcome, Field(alias="told")]
+    outcome: Annotated[ControlOutcome, stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)

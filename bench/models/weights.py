@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bench.config.load import stored
+from bench.config.load import stored_table
 from bench.config.schema import ModelConfig, WeightsConfig
 from bench.models.hub import fetch, hub_weights
 from bench.models.networks import build, count, head_prefixes
@@ -57,18 +57,33 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> St
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """What training took that made known weights: an entry of configs/pretraining.yaml."""
+
+    epochs: int
+    images: int
+    size: int  # pixels a side
+    classes: int
+    source: str
+
+
+def pretrainings() -> dict[str, Pretraining]:
+    """Read configs/pretraining.yaml: by `<network>.<tag>`."""
+    return stored_table("pretraining", dict[str, Pretraining])
+
+
 def estimated_price(config: ModelConfig, tag: str | None) -> dict[str, Any] | None:
     """What making a network's weights of a tag took, from configs/pretraining.yaml; None where that is not known."""
     name = config.name.partition(".")[0]
-    if not (known := stored("pretraining").get(f"{name}.{tag}")):
+    row = pretrainings().get(f"{name}.{tag}")
+    if row is None:
         return None
-    forward = count(
-        replace(config, name=name, stem="stock"), known["classes"], known["size"]
-    ).flops_per_image
-    told = f"{known['epochs']} epochs of {known['images']:,} images at {known['size']} px; {known['how']}"
+    network = replace(config, name=name, stem="stock")
+    forward = count(network, row.classes, row.size).flops_per_image
     return {
-        "source": told,
-        "flops": 3.0 * forward * known["epochs"] * known["images"],
+        "source": f"{row.epochs} epochs of {row.images:,} images at {row.size} px; {row.source}",
+        "flops": 3.0 * forward * row.epochs * row.images,
         "estimate": True,
     }
 

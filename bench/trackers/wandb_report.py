@@ -1,4 +1,6 @@
-"""Publishes a study's report as a W&B Report: the answer and tables of report.md, and W&B's own panels over the runs."""
+"""Publishes a study's report as a W&B Report: the answer and tables of report.md, and W&B's own
+panels over the runs.
+"""
 
 import json
 import os
@@ -24,10 +26,12 @@ NOTE = "The panels are W&B's own, over every run that it holds of the group, by 
 
 
 def publish(report: dict[str, Any], markdown: str, config: dict[str, Any], page: Path) -> str:
-    """The URL of a new W&B Report: the content of report.json, the text of report.md, and an experiment's plain config.
+    """The URL of a new W&B Report: the content of report.json, the text of report.md, and an
+    experiment's plain config.
 
-    WANDB_MODE goes before the config's mode, which was asked for the runs. Raises ValueError where W&B is not to be had, within
-    DEADLINE_S seconds: a sentence that ends with where `page`, the report's own, is.
+    WANDB_MODE goes before the config's mode, which was asked for the runs. Raises ValueError where
+    W&B is not to be had, within DEADLINE_S seconds: a sentence that ends with where `page`, the
+    report's own, is.
     """
     asked = None if os.environ.get("WANDB_MODE") else config["wandb"]["mode"]
     mode, reason = resolve_mode(asked, os.environ, key_present=True)
@@ -95,7 +99,9 @@ def _save(report: dict[str, Any], markdown: str, config: dict[str, Any]) -> tupl
 
 
 def _panels(config: dict[str, Any], most_runs: int) -> list[Any]:
-    """Curves by every axis, then a bar chart a threshold and one of throughput: medians over an arm's runs, lowest to highest."""
+    """Curves by every axis, then a bar chart a threshold and one of throughput: medians over an
+    arm's runs, lowest to highest.
+    """
     by_arm: dict[str, Any] = {
         "groupby": wr.Config("arm"),
         "groupby_aggfunc": "median",

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.config.load import arm_config, as_dict, dump, known_keys, load, run_digest
+from bench.config.load import arm_config, as_dict, dump, load, run_digest, stored_table
+from bench.config.schema import section_keys
 from tests.unit.config.studies import EMBEDDED, SECTIONS, STUDY, leaves, refusal, write
 
 MANY = settings(
@@ -40,7 +41,7 @@ def test_base_documents_every_key_that_has_a_default():
         "factors",
         "thresholds",
     }
-    assert set(base) == set(known_keys()) - no_default
+    assert set(base) == set(section_keys()) - no_default
     for section in set(SECTIONS) - no_default:
         own = {"arm", "threshold"} if section == "primary" else set()
         assert (
@@ -343,3 +344,19 @@ def test_yaml_round_trips(tmp_path):
         assert load(again) == config
         assert run_digest(load(again)) == run_digest(config)
     assert "Größer als π?" in text
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    parameters: int
+    statistics: int
+    forward_mmac: dict[int, float]
+
+
+def test_a_stored_table_has_rows_of_the_types_asked_for():
+    table = stored_table("counts", dict[str, dict[str, Row]])
+    row = table["resnet18"]["stock"]
+    assert row.parameters > 10**7
+    assert row.forward_mmac[32] == 37.016576
+    with pytest.raises(ValueError, match="small_cnn"):
+        stored_table("counts", dict[str, Row])

@@ -6,8 +6,7 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from bench.config.load import stored
-from bench.models.counts import Counts, stored_counts
+from bench.models.counts import Counts, counts_table, stored_counts
 from bench.models.networks import (
     Resized,
     build,
@@ -25,9 +24,9 @@ COUNTS = {
     (network, stem, size): stored_counts(
         model_config(network, stem=stem, input_size=size), data_config()
     )
-    for network, stems in stored("counts").items()
+    for network, stems in counts_table().items()
     for stem, row in stems.items()
-    for size in row["forward_mmac"]
+    for size in row.forward_mmac
 }
 DATA_MEAN, DATA_STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 

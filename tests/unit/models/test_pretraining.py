@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import save_file
 
-from bench.config.load import arm_config, load, stored
+from bench.config.load import arm_config, load
 from bench.experiment.plan import recipe_run
 from bench.experiment.selftrain import _card, self_trained
 from bench.models.networks import build
-from bench.models.weights import estimated_price, save_weights, start
+from bench.models.weights import estimated_price, pretrainings, save_weights, start
 from bench.judge.arms import train_flops
 from tests.unit.models.factory import model_config, weights_config
 from tests.unit.results_factory import make_result
@@ -30,7 +30,7 @@ PUBLISHED = {
 
 
 def test_every_estimate_is_what_others_count():
-    assert stored("pretraining").keys() == PUBLISHED.keys()
+    assert pretrainings().keys() == PUBLISHED.keys()
     for name, (epochs, images, forward_gmac) in PUBLISHED.items():
         network, _, tag = name.partition(".")
         price = estimated_price(model_config(network), tag)
