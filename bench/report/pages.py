@@ -111,6 +111,13 @@ def make_report(
     return RenderedReport(report=report, texts=texts, picture=pictures.curves_png)
 
 
+def make_texts(
+    study: Study, results: Sequence[RunResult], rules: str, trials: Sequence[RunResult]
+) -> Mapping[str, str]:
+    """Make a report's texts by kind, for bench.judge.verify to compare with the stored ones."""
+    return make_report(study, results, rules, trials).texts
+
+
 def make_page(
     study: Study, report: Report, results: Sequence[RunResult], pictures: Pictures
 ) -> Page:
