@@ -32,7 +32,7 @@ class SavedState(Record):
     data_wait_s: float
     segments_s: Mapping[str, float]
     average_updates: int
-    scaler: Mapping[str, float] | None  # of fp16
+    scaler: Mapping[str, int | float] | None  # of fp16; torch takes no float for a count
     sha256: str
 
     @property

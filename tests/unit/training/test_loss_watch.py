@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.experiment.execute import LossWatch
+from bench.training.loss_watch import LossWatch
 
 
 @dataclass
