@@ -1,4 +1,6 @@
-"""Whether losses stay finite is read one check late, and exactly where a run is about to be judged."""
+"""Whether losses stay finite is read one check late, and exactly where a run is about to be
+judged.
+"""
 
 import math
 from dataclasses import dataclass, field
