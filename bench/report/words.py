@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Callable
 
-from pydantic import JsonValue
-
 from bench.judge.pairs import tells_size
 from bench.judge.records import Comparison, Interval, Report, Spread
+from bench.ledger.json_records import JsonValue
 
 NOTHING = "—"
+NOT_REACHED = "not reached"
 Form = Callable[[float], str]
 
 
@@ -162,17 +162,23 @@ def _bound_text(bound: Interval | None) -> str:
 def _ratio_answer(report: Report, comparison: Comparison, ratio: float) -> str:
     """Say the ratio with its interval; one below 1 is said the other way round."""
     interval = shown_interval(comparison)
-    low, high, direction = interval.low, interval.high, "sooner"
+    direction = "sooner"
     if ratio < 1:
-        ratio = 1 / ratio
         direction = "later"
-        if low is not None and high is not None:
-            low, high = 1 / high, 1 / low
+        ratio = 1 / ratio
+        interval = _inverse(interval)
     text = f"{comparison.arm} {ratio:.2f}x {direction} to {_goal(report)} "
     text += f"than {comparison.baseline} ({report.clock} clock; "
-    if low is not None:
-        text += f"{level_text(report)} % interval {low:.2f}x to {high:.2f}x, "
+    if interval.low is not None:
+        text += f"{level_text(report)} % interval {interval.low:.2f}x to {interval.high:.2f}x, "
     return text + _ending(report, comparison) + ")"
+
+
+def _inverse(interval: Interval) -> Interval:
+    """Return the ends of the inverse ratio's interval."""
+    if interval.low is None or interval.high is None:
+        return interval
+    return Interval(low=1 / interval.high, high=1 / interval.low)
 
 
 def _goal(report: Report) -> str:
