@@ -91,12 +91,16 @@ class ArmMeter:
         return self._time(self.batches(name), lambda batch, number: None)
 
     def bare(self) -> LoopTiming:
-        """Time the same network, loss, optimizer and precision in a plain PyTorch loop, on one batch."""
+        """Time the same network, loss, optimizer and precision in a plain PyTorch loop, on one
+        batch.
+        """
         classes = len(self._assembly.dataset.classes)
         return self._time(repeat(self._noise), bare_step(self.config, self.world.device, classes))
 
     def resize_ms(self) -> float | None:
-        """Milliseconds of the antialiased resize of one batch alone; null for an arm without one."""
+        """Milliseconds of the antialiased resize of one batch alone; null for an arm without
+        one.
+        """
         model = self.config.model
         if model.input_size is None:
             return None

@@ -202,7 +202,9 @@ class BlockRunner:
                 weights_by_arm[arm] = self._inputs.initial_weights(config)
             compiled = self._assembler.compile(config)
             graph = "fullgraph" if config.compile.enabled else "eager"
-            self.say(f"{arm}: compile {compiled.compile_s:.0f} s, {context.precision.name}, {graph}")
+            self.say(
+                f"{arm}: compile {compiled.compile_s:.0f} s, {context.precision.name}, {graph}"
+            )
         return weights_by_arm
 
     def _execute(self, run: RunSpec, weights: InitialWeights, context: RunContext) -> None:

@@ -1,4 +1,5 @@
-"""What a machine is and whether all that headstart imports works there; torch itself may be missing.
+"""What a machine is and whether all that headstart imports works there; torch itself may be
+missing.
 
 python -m bench.experiment.machine --json FILE
 """
@@ -64,7 +65,9 @@ def check_import(name: str) -> ImportCheck:
 
 
 def gpu_fields() -> dict[str, str]:
-    """Read the first GPU's clocks, power limit and driver from nvidia-smi; nothing where it is not."""
+    """Read the first GPU's clocks, power limit and driver from nvidia-smi; nothing where it is
+    not.
+    """
     if shutil.which("nvidia-smi") is None:
         return {}
     query = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader"]
@@ -76,7 +79,9 @@ def gpu_fields() -> dict[str, str]:
 
 
 def dali_batch() -> dict[str, str]:
-    """Make one batch of white images by the `dali` loader on this machine's device; say what it is."""
+    """Make one batch of white images by the `dali` loader on this machine's device; say what it
+    is.
+    """
     import numpy as np
     import torch
 

@@ -1,4 +1,6 @@
-"""A look into a few training steps by torch's profiler: kernels, the host's time, and how long the GPU had nothing to do."""
+"""A look into a few training steps by torch's profiler: kernels, the host's time, and how long
+the GPU had nothing to do.
+"""
 
 import gzip
 import json
@@ -76,7 +78,9 @@ def device_spans(trace: dict[str, Any]) -> list[Span]:
 
 
 def summarize_profile(spans: Sequence[Span], host: list[TimeOf], steps: int) -> StepProfile:
-    """Fold the device's work of so many steps into a profile; `spans` in the order of their starts."""
+    """Fold the device's work of so many steps into a profile; `spans` in the order of their
+    starts.
+    """
     if not spans:
         return StepProfile(
             steps=steps, busy_fraction=None, long_gaps=None, gap_ms=None, kernels=[], host=host
@@ -94,7 +98,9 @@ def summarize_profile(spans: Sequence[Span], host: list[TimeOf], steps: int) -> 
 
 
 def gaps_between(spans: Sequence[Span]) -> list[float]:
-    """Microseconds of each gap in which no work was under way; work on several streams may overlap."""
+    """Microseconds of each gap in which no work was under way; work on several streams may
+    overlap.
+    """
     gaps_us = []
     busy_until_us = spans[0].end_us
     for span in spans[1:]:

@@ -1,4 +1,6 @@
-"""Times a loop of training steps: the device is synchronised at its ends alone, the host's part is told apart."""
+"""Times a loop of training steps: the device is synchronised at its ends alone, the host's part
+is told apart.
+"""
 
 import statistics
 import time
@@ -13,7 +15,8 @@ from bench.runtime.distributed import World
 SETTLING_STEPS = 3  # before a loop is timed, and again to guess how many steps fill its seconds
 LEAST_STEPS = 3
 MOST_STEPS = 5000
-# The host's time to issue a step is taken in bursts: behind a full launch queue it would wait for the GPU.
+# The host's time to issue a step is taken in bursts: behind a full launch queue it would wait for
+# the GPU.
 BURSTS = 10
 BURST_STEPS = 2
 CALLS = 50  # between two events
@@ -96,7 +99,9 @@ def _issue_ms(loop: StepLoop, world: World) -> float | None:
 
 
 def device_ms(call: Callable[[], object], world: World) -> float:
-    """Milliseconds of a call: on a GPU between two CUDA events around many, on a CPU by the host's clock."""
+    """Milliseconds of a call: on a GPU between two CUDA events around many, on a CPU by the
+    host's clock.
+    """
     call()
     if world.device.type == "cpu":
         start_s = time.perf_counter()

@@ -31,8 +31,8 @@ class Suite:
     def run(self) -> Report | None:
         """Complete the experiment; return the report on rank 0.
 
-        A provisional answer is printed after each block. Raises ValueError, before any work, for what
-        cannot run.
+        A provisional answer is printed after each block. Raises ValueError, before any work, for
+        what cannot run.
         """
         self._runner.check()
         blocks = self._prepared.blocks

@@ -8,21 +8,20 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from bench.config.checks import check_run
-from bench.config.load import arm_config, dump, run_digest
+from bench.config.load import arm_config, check_run, dump, run_digest
 from bench.config.schema import ExperimentConfig
 from bench.experiment.blocks import BlockRunner
 from bench.experiment.plan import Block, RunSpec, plan, plan_record, recipe_digests, run_ids
 from bench.files import write_text
-from bench.judge.study import study_of
 from bench.judge.records import TuningSummary
+from bench.judge.study import study_of
 from bench.judge.tuning import (
     Trial,
-    TuningLimits,
     best_rate,
+    made_trial,
     summarize_tuning,
-    trial_of,
     tuning_excesses,
+    tuning_limits,
 )
 from bench.ledger.method import METHOD_VERSION
 from bench.ledger.store import RunStore
@@ -52,8 +51,8 @@ def check_tunable(config: ExperimentConfig) -> None:
 def next_rate(scores: Mapping[float, float], *, finer: bool) -> float:
     """Return the learning rate to try after these.
 
-    A factor of 10 beyond the best where that lies at an edge. Else, if finer, halfway (in logarithms)
-    from the best to the better of its neighbours; if not, beyond the better edge.
+    A factor of 10 beyond the best where that lies at an edge. Else, if finer, halfway (in
+    logarithms) from the best to the better of its neighbours; if not, beyond the better edge.
     """
     rates = sorted(scores)
     lowest = rates[0]
@@ -118,7 +117,9 @@ class Tuner:
             self._runner.complete(blocks, finished, trackers)
             summary = self._summary(blocks)
             for arm, tuning in summary.arms.items():
-                scores = {trial.lr: trial.score for trial in tuning.trials if trial.score is not None}
+                scores = {
+                    trial.lr: trial.score for trial in tuning.trials if trial.score is not None
+                }
                 rate = next_rate(scores, finer=self._config.tune.finer)
                 self._rates[arm].append(rate)
         return summary
@@ -158,12 +159,13 @@ class Tuner:
         """Raise ValueError where these runs and all on record are more than an arm may have."""
         stored = self._study_store.trials()
         stored_ids = {result.run_id for result in stored}
-        trials = [trial_of(result) for result in stored]
+        trials = [made_trial(result) for result in stored]
         for block in blocks:
             for run in block:
                 if run.run_id not in stored_ids:
                     trials.append(_planned_trial(run))
-        limits = TuningLimits.of(self._config)
+        limits = tuning_limits(study_of(self._config))
+        assert limits is not None
         excesses = tuning_excesses(trials, limits)
         if excesses:
             raise ValueError(

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from bench import registry
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
+from bench.ledger.records import CompileRecord
 from bench.models.networks import head_prefixes
-from bench.runtime.compute import compile_module, compile_record
+from bench.runtime.compute import CompileMeter, compile_module
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
-from bench.training.optimizers import Reaction, react
+from bench.training.schedules import Reaction, react
 
 TIMED_STEPS = 3
 
@@ -105,18 +106,17 @@ class Program:
         return reaction
 
     def warm_up(
-        self,
-        batches: Iterable[Batch],
-        evaluation: Iterable[EvaluationBatch],
-    ) -> dict[str, Any]:
+        self, batches: Iterable[Batch], evaluation: Iterable[EvaluationBatch]
+    ) -> CompileRecord:
         """Compile and autotune on random labels; `reset` must follow. Only `algoperf` counts it.
 
         `batches` has one of each shape, of `evaluation` the first is taken; making them, the
-        loader's compiling too, is counted. Returns the record: beside that a step's seconds,
-        compiled and eager, and what part of it the ranks spend on exchanging gradients.
+        loader's compiling too, is counted. Steps are timed afterwards: compiled, eager, and without
+        an exchange of gradients between ranks.
         """
-        compiling, world = self._config.compile, self._world
-        with compile_record(world.synchronize) as record:
+        compiling = self._config.compile
+        world = self._world
+        with CompileMeter(world.synchronize) as meter:
             random_batches = [_with_random_labels(batch) for batch in batches]
             for first_step in {0, self._config.finetune.head_first_steps}:
                 for batch in random_batches:
@@ -124,25 +124,28 @@ class Program:
                     self.step(batch, first_step + 1)
                 self.evaluate(islice(evaluation, 1))
         timed_batch = random_batches[0]
-        step_s = self._seconds(timed_batch)
+        step_s = self._step_s(timed_batch)
         with torch.compiler.set_stance("force_eager"):
-            eager_s = self._seconds(timed_batch)
+            eager_s = self._step_s(timed_batch)
         alone_s = step_s
         if world.size > 1:
             with world.accelerator.no_sync(self._prepared):
-                alone_s = self._seconds(timed_batch)
+                alone_s = self._step_s(timed_batch)
         step_s, eager_s, alone_s = world.slowest([step_s, eager_s, alone_s])
-        return {
-            "enabled": compiling.enabled,
-            "mode": compiling.mode,
-            "fullgraph": compiling.enabled,
-            **record,
-            "step_s": step_s,
-            "eager_step_s": eager_s,
-            "communication_fraction": max(0.0, 1 - alone_s / step_s),
-        }
+        return CompileRecord(
+            enabled=compiling.enabled,
+            mode=compiling.mode,
+            fullgraph=compiling.enabled,
+            compile_s=meter.compile_s,
+            graphs=meter.graphs,
+            cache_hits=meter.cache_hits,
+            cache_misses=meter.cache_misses,
+            step_s=step_s,
+            eager_step_s=eager_s,
+            communication_fraction=max(0.0, 1 - alone_s / step_s),
+        )
 
-    def _seconds(self, batch: Batch) -> float:
+    def _step_s(self, batch: Batch) -> float:
         """The fastest of a few steps on one batch, the first left out."""
         steps_s = []
         first_step = self._config.finetune.head_first_steps
@@ -265,7 +268,7 @@ class Program:
                 loss_sum += loss_N.double().where(batch.counts, 0).sum()
         counts = self._world.sums(confusion.tolist())
         rows = [counts[first : first + classes] for first in range(0, len(counts), classes)]
-        return Score(confusion=rows, loss=self._world.sums([float(loss_sum)])[0] / sum(counts))
+        return Score(confusion=rows, loss=self._world.sum_of(float(loss_sum)) / sum(counts))
 
 
 def _with_random_labels(batch: Batch) -> Batch:
