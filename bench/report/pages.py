@@ -111,6 +111,13 @@ def make_report(
     return RenderedReport(report=report, texts=texts, picture=pictures.curves_png)
 
 
+def report_texts(
+    study: Study, results: Sequence[RunResult], rules: str, trials: Sequence[RunResult] = ()
+) -> Mapping[str, str]:
+    """Make the texts of a report's files by kind, as `bench verify` compares them."""
+    return make_report(study, results, rules, trials).texts
+
+
 def make_page(
     study: Study, report: Report, results: Sequence[RunResult], pictures: Pictures
 ) -> Page:

@@ -1,11 +1,19 @@
-"""How a report's numbers and words read: forms of numbers, labels, and the answer in a sentence."""
+"""How numbers and words read: forms of numbers, labels, the answer, and what a tuning found."""
 
 import json
 import re
 from collections.abc import Callable
 
 from bench.judge.pairs import tells_size
-from bench.judge.records import Comparison, Interval, Report, Spread
+from bench.judge.records import (
+    ArmTuning,
+    Comparison,
+    Interval,
+    Report,
+    Spread,
+    TrialSummary,
+    TuningSummary,
+)
 from bench.ledger.json_records import JsonValue
 
 NOTHING = "—"
@@ -197,3 +205,31 @@ def _ending(report: Report, comparison: Comparison) -> str:
     plural = "" if comparison.blocks == 1 else "s"
     sooner = f"sooner in {comparison.blocks_sooner} of {comparison.blocks} block{plural}"
     return f"{sooner}; verdict: {verdict_label(report)}"
+
+
+def tuning_text(summary: TuningSummary, clock: str, layer: str) -> str:
+    """Say what `bench tune` found, loudly where a best rate lies at the edge, and how to go on.
+
+    `layer` is the argument of `bench run` that brings in the best rates.
+    """
+    lines: list[str] = []
+    for arm, tuning in summary.arms.items():
+        lines += _arm_lines(arm, tuning, clock)
+    lines.append(f"next: run the experiment as it was tuned, with {layer}")
+    return "\n".join(lines)
+
+
+def _arm_lines(arm: str, tuning: ArmTuning, clock: str) -> list[str]:
+    headline = f"{arm}: best learning rate {number(tuning.best, '{:g}')}"
+    if tuning.at_edge:
+        headline += ", AT THE EDGE of those tried: a better one may lie beyond"
+    return [
+        headline,
+        *(_trial_line(trial) for trial in tuning.trials),
+        f"  tuning took {seconds(tuning.seconds)} s on the {clock} clock",
+    ]
+
+
+def _trial_line(trial: TrialSummary) -> str:
+    line = f"  {trial.lr:<10g} val {number(trial.score, '{:.4f}')}  {seconds(trial.seconds)} s"
+    return f"{line}  diverged" if trial.status == "diverged" else line
