@@ -52,3 +52,21 @@ def test_a_layer_of_learning_rates_is_for_the_arms_that_there_are(tmp_path):
         == f"--arms: would hide the arms of layer {layer}; give one of the two"
     )
     assert load(study, [arms]).arms == {"slow": {}, "fast": {}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reference"),
+    [
+        (["--optim.lr=0.5"], {}),
+        (["--confirm_looks=2"], {}),
+        (["--primary.threshold=0.3"], {}),
+        (["--primary.alpha=0.1"], {"slow": (1.0,)}),
+        (["--data.download=false"], {"slow": (1.0,)}),  # where files come from decides nothing
+        (["--blocks=2", "--output=elsewhere"], {"slow": (1.0,)}),
+        (["--optim.lr=0.5", "--reference={fast: [2]}"], {"fast": (2.0,)}),
+        (["--optim.lr=0.5", "--reference.fast=[2]"], {"slow": (1.0,), "fast": (2.0,)}),
+    ],
+)
+def test_a_reference_is_dropped_where_the_runs_become_others(tmp_path, overrides, reference):
+    study = write(tmp_path, reference={"slow": [1.0]})
+    assert load(study, overrides).reference == reference
