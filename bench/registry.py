@@ -32,8 +32,8 @@ _ENTRIES = {
         "sgd": "bench.training.optimizers:sgd",
     },
     "schedule": {
-        "constant": "bench.training.optimizers:constant",
-        "cosine": "bench.training.optimizers:cosine",
+        "constant": "bench.training.schedules:constant",
+        "cosine": "bench.training.schedules:cosine",
     },
     "tracker": {
         "console": "bench.trackers.console:ConsoleTracker",

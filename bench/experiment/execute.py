@@ -33,7 +33,8 @@ def execute(
 ) -> RunResult | None:
     """Train one run and store its result, which rank 0 returns.
 
-    It goes on where its newest checkpoint was taken. An error is recorded as `failed`, and raised on.
+    It goes on where its newest checkpoint was taken. An error is recorded as `failed`, and raised
+    on.
     """
     world = context.world
     config = spec.config

@@ -1,1 +1,3 @@
-"""What the ledgers mean: clocks, rules, statistics, comparison, verdict, audit, tuning, verify. Pure, no torch."""
+"""What the ledgers mean: clocks, rules, statistics, comparison, verdict, audit, tuning, verify.
+Pure, no torch.
+"""

@@ -1,10 +1,18 @@
-"""What differs between arms as they really are, and whether a declared factor explains it. Pure; the facts come from assembly."""
+"""What differs between arms as they really are, and whether a declared factor explains it.
 
-from collections.abc import Mapping
-from typing import Any
+Pure; the facts come from the runs' starts.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from bench.judge.records import Difference
+from bench.judge.study import Study
+from bench.ledger.json_records import JsonValue
+
+Reality = Mapping[str, JsonValue]  # flat facts of one arm, by name
 
 # First words of a fact's name: the config keys that may bring a difference about.
-CAUSES = {
+CAUSES: Mapping[str, tuple[str, ...]] = {
     "network.trained_parameters": ("model", "finetune"),
     "network": ("model",),
     "init": ("model",),
@@ -16,46 +24,63 @@ CAUSES = {
 LACKING = "no such thing"
 
 
-def differences(
-    config: Mapping[str, Any], realities: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Every fact of every arm that is not the baseline's, with the differing config keys that may be why (none: hidden).
+def differences(study: Study, realities: Mapping[str, Reality]) -> list[Difference]:
+    """List every fact of every arm that is not the baseline's, and what may be why.
 
-    A fact that one of them lacks differs too. Without the baseline there is nothing to differ from.
+    That is, the config keys that differ and may bring it about (none: it is hidden). A fact that
+    one of them lacks differs too. Without the baseline there is nothing to differ from.
     """
-    base, found = realities.get(config["baseline"], {}), []
-    for arm, own in realities.items() if base else ():
-        mine, other = config["arms"][arm], config["arms"][config["baseline"]]
-        changed = [key for key in sorted({*mine, *other}) if mine.get(key) != other.get(key)]
-        for fact in sorted({*own, *base}):
-            value, baseline, root = (
-                own.get(fact, LACKING),
-                base.get(fact, LACKING),
-                fact.partition(".")[0],
-            )
-            if value != baseline:
-                causes = tuple(
-                    f"{cause}." for cause in CAUSES.get(fact) or CAUSES.get(root) or (root,)
+    baseline = realities.get(study.baseline)
+    if not baseline:
+        return []
+    rows = []
+    for arm, reality in realities.items():
+        changed_keys = _changed_keys(study, arm)
+        for fact in sorted({*reality, *baseline}):
+            value = reality.get(fact, LACKING)
+            baseline_value = baseline.get(fact, LACKING)
+            if value != baseline_value:
+                rows.append(
+                    Difference(
+                        arm=arm,
+                        fact=fact,
+                        value=value,
+                        baseline=baseline_value,
+                        explained_by=_explaining_keys(fact, changed_keys),
+                    )
                 )
-                why = [key for key in changed if f"{key}.".startswith(causes)]
-                found.append(
-                    {
-                        "arm": arm,
-                        "fact": fact,
-                        "value": value,
-                        "baseline": baseline,
-                        "explained_by": why,
-                    }
-                )
-    return found
+    return rows
 
 
-def check_declared(config: Mapping[str, Any], realities: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise ValueError, with both values, for the first difference that no declared factor explains."""
-    for found in differences(config, realities):
-        if not found["explained_by"]:
-            declared = ", ".join(config["arms"][found["arm"]]) or "none"
+def check_declared(study: Study, realities: Mapping[str, Reality]) -> None:
+    """Raise ValueError, with both values, for a difference that no declared factor explains."""
+    for difference in differences(study, realities):
+        if not difference.explained_by:
+            factors = ", ".join(study.arms[difference.arm]) or "none"
             raise ValueError(
-                f"arm {found['arm']} and baseline {config['baseline']} differ in {found['fact']} ({found['value']} against "
-                f"{found['baseline']}), which none of its factors ({declared}) explains: declare it or make it equal"
+                f"arm {difference.arm} and baseline {study.baseline} differ in {difference.fact} "
+                f"({difference.value} against {difference.baseline}), which none of its factors "
+                f"({factors}) explains: declare it or make it equal"
             )
+
+
+def _changed_keys(study: Study, arm: str) -> list[str]:
+    """Return the config keys in which an arm differs from the baseline."""
+    arm_overrides = study.arms[arm]
+    baseline_overrides = study.arms[study.baseline]
+    keys = sorted({*arm_overrides, *baseline_overrides})
+    return [key for key in keys if arm_overrides.get(key) != baseline_overrides.get(key)]
+
+
+def _explaining_keys(fact: str, changed_keys: Sequence[str]) -> list[str]:
+    """Return those of the keys that lie below a cause of the fact."""
+    prefixes = tuple(f"{cause}." for cause in _causes(fact))
+    return [key for key in changed_keys if f"{key}.".startswith(prefixes)]
+
+
+def _causes(fact: str) -> tuple[str, ...]:
+    first_word = fact.partition(".")[0]
+    for name in (fact, first_word):
+        if name in CAUSES:
+            return CAUSES[name]
+    return (first_word,)

@@ -1,29 +1,38 @@
 """What report.json holds: every number and every word that a page shows, under names.
 
-Field names are the file's keys, but where an `alias` says another one.
+Field names are the file's keys, but where `stored_as` says another one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
-
-from bench.ledger.json_records import JsonObject, Record
+from bench.ledger.json_records import JsonObject, JsonValue, Record, stored_as
 from bench.ledger.plan_record import AmendedPlan
 from bench.ledger.records import Pretraining, Status
 
 REPORT_SCHEMA_VERSION = 2
 VerdictName = Literal["arm sooner", "baseline sooner", "equivalent", "never reached", "undecided"]
+Bottleneck = Literal["data", "communication", "compute"]
+StoredOutcome = Literal["too good", "too slow", "as stored"]
+ControlOutcome = Literal["no block yet", "failed", "passed"]
+
+
+def report_name(rules: str, kind: str) -> str:
+    """Return the name of a report's file.
+
+    Rules other than headstart's have reports of their own.
+    """
+    return f"report.{kind}" if rules == "headstart" else f"report-{rules}.{kind}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(Record):
-    """Median and extremes of runs; null where there is nothing."""
+    """Median and extremes of runs, of counts whole ones; null where there is nothing."""
 
-    median: float | None
-    low: float | None
-    high: float | None
+    median: int | float | None
+    low: int | float | None
+    high: int | float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +123,7 @@ class StepSplit(Record):
     data_wait: float | None
     communication: float | None
     compute: float | None
-    bottleneck: Literal["data", "communication", "compute"] | None
+    bottleneck: Bottleneck | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +146,7 @@ class StoredEpochs(Record):
     epochs: Spread
     p_sooner: float
     p_later: float
-    outcome: Annotated[Literal["too good", "too slow", "as stored"], Field(alias="told")]
+    outcome: Annotated[StoredOutcome, stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +186,7 @@ class ArmSummary(Record):
     final_accuracy: Spread
     optimism_gap: Spread  # val above test, a fraction
     area_log_flops: Spread
-    stored_epochs: Annotated[StoredEpochs | None, Field(alias="reference")]
+    stored_epochs: Annotated[StoredEpochs | None, stored_as("reference")]
     classes: ClassSummary | None
 
 
@@ -253,7 +262,7 @@ class Ranking(Record):
     """
 
     rules: str
-    meaning: Annotated[str, Field(alias="words")]
+    meaning: Annotated[str, stored_as("words")]
     clock: str
     arms: Sequence[RankedArm] | None
     same: bool | None  # the order of headstart's rules
@@ -356,7 +365,7 @@ class Control(Record):
 
     arm: str
     expected: Literal["equal", "never"]
-    outcome: Annotated[Literal["no block yet", "failed", "passed"], Field(alias="told")]
+    outcome: Annotated[ControlOutcome, stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import JsonValue
-
 from bench.config.load import from_stored
 from bench.config.schema import ExperimentConfig, TuneConfig
-from bench.ledger.json_records import JsonObject, to_json
+from bench.ledger.json_records import JsonObject, JsonValue, to_json
 from bench.ledger.plan_record import AmendedPlan, PlanRecord
 
 

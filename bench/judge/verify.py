@@ -1,144 +1,231 @@
-"""Whether a stored study is what its ledgers say: every published number made again, every line and every run accounted for."""
+"""Whether a stored study is what its ledgers say.
 
-import json
+Every published number is made again, every line and every run accounted for. Nothing is written.
+"""
+
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.ledger.events import read_events
-from bench.ledger.fold import RunResult, segment_gaps
-from bench.report.pages import make_report, report_name
-from bench.judge.rules import RULES
+from bench.config.load import from_stored
 from bench.files import json_text
-from bench.ledger.plan_record import plan_sha256, primary_record
-from bench.ledger.store import RunStore
+from bench.judge.plan import primary_record
+from bench.judge.records import Report, report_name
+from bench.judge.rules import RULES
+from bench.judge.study import Study, planned_study
+from bench.ledger.events import read_events
+from bench.ledger.fold import segment_gaps
+from bench.ledger.json_records import JsonObject, parse, to_json
+from bench.ledger.plan_record import PlanRecord, plan_sha256
+from bench.ledger.result import RunResult
+from bench.ledger.store import LEDGER, RunStore
+
+KINDS = ("json", "md", "html")
+# The texts of a report by kind, from study, results, rules and trials.
+Remake = Callable[
+    [Study, Sequence[RunResult], str, Sequence[RunResult]],
+    Mapping[str, str],
+]
 
 
-def verify(directory: Path) -> list[str]:
-    """What is wrong with the runs and reports in a directory, a sentence each; nothing is written.
+@dataclass(frozen=True, kw_only=True)
+class _ReadLedger:
+    """What a ledger folds to (None: it cannot), and what is wrong with it."""
 
-    Raises ValueError where there is no study to verify.
+    name: str
+    result: RunResult | None
+    problems: Sequence[str]
+
+
+def verify(directory: Path, remake: Remake) -> list[str]:
+    """Say what is wrong with the runs and reports in a directory, a sentence each.
+
+    `remake` makes the texts of a report again; they are compared where all else is right. Raises
+    ValueError where there is no study to verify.
     """
     store = RunStore(directory)
     plan = store.plan()
+    run_ledgers = [_read_ledger(store, name) for name in _ledger_names(directory, "")]
+    trial_ledgers = [_read_ledger(store, name) for name in _ledger_names(directory, "tuning/")]
+    problems = _plan_problems(plan)
+    for ledger in (*run_ledgers, *trial_ledgers):
+        problems += ledger.problems
+    names = {ledger.name for ledger in run_ledgers}
+    problems += _missing_ledgers(directory, plan, names)
+    problems += [f"{name}: no run of the plan" for name in sorted(names - set(plan.run_ids))]
+    problems += _repeated_seeds(run_ledgers)
+    if problems:
+        return problems
+    for rules in RULES:
+        problems += _report_problems(store, plan, rules, remake)
+    return problems
+
+
+def _plan_problems(plan: PlanRecord) -> list[str]:
+    """Say where a plan is not what its hash, its config and its blocks promise.
+
+    Raises ValueError where it has no blocks, or a config that cannot be read.
+    """
+    problems = []
+    for primary, sha256 in _promises(plan):
+        if plan_sha256(primary) != sha256:
+            problems.append(f"plan.json: {sha256} is not the hash of its primary comparison")
     try:
-        planned = [run_id for block in plan["blocks"] for run_id in block]
-        problems = [f"plan.json: {told}" for told in _plan_problems(plan)]
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"plan.json cannot be read: {type(error).__name__}: {error}") from None
-    results: dict[str, RunResult] = {}
-    seeds: Counter[tuple[str, int, int]] = Counter()
-    folders = {
-        path.parent.name: path.parent for path in sorted(directory.glob("*/events.rank0.jsonl"))
-    }
-    trials = {
-        f"tuning/{path.parent.name}": path.parent
-        for path in sorted(directory.glob("tuning/*/events.rank0.jsonl"))
-    }
-    for name, folder in (folders | trials).items():
-        try:
-            problems += [
-                f"{name}: {told}" for told in _line_problems(folder / "events.rank0.jsonl")
-            ]
-            result = store.result(name)
-            problems += [f"{name}: {told}" for told in _run_problems(folder, result)]
-            if result is not None and name in folders:
-                seeds[result.arm, result.seed, result.budget] += 1
-                results[name] = result
-        except Exception as error:  # an edited line may say anything
-            problems.append(f"{name}: its ledger cannot be read: {type(error).__name__}: {error}")
-    later = max((place for place, name in enumerate(planned) if name in folders), default=0)
-    known = set(planned[:later])
-    with suppress(
-        OSError, ValueError, LookupError, TypeError
-    ):  # of a report that cannot be read, which is told of below
-        known |= {
-            str(run["run_id"])
-            for run in json.loads((directory / "report.json").read_bytes())["runs"]
-        }
-    problems += [
-        f"{name}: no ledger, though the report or later runs tell of it"
-        for name in sorted(known - folders.keys())
-    ]
-    problems += [f"{name}: no run of the plan" for name in sorted(folders.keys() - set(planned))]
-    problems += [
-        f"{arm}: seed {seed} is there {count} times"
-        for (arm, seed, _), count in seeds.items()
-        if count > 1
-    ]
-    found = [results[name] for name in planned if name in results]
-    return problems or [
-        told for rules in RULES for told in _report_problems(store, plan, found, rules)
-    ]
+        promised = primary_record(from_stored(plan.config), plan.blocks)
+    except ValueError as error:
+        raise ValueError(f"plan.json cannot be read: {error}") from None
+    if to_json(promised) != to_json(plan.primary):
+        problems.append("plan.json: its primary comparison is not that of its config and blocks")
+    return problems
 
 
-def _plan_problems(plan: dict[str, Any]) -> Iterator[str]:
-    for record in (plan, *plan["amended"]):
-        if plan_sha256(record["primary"]) != record["sha256"]:
-            yield f"{record['sha256']} is not the hash of its primary comparison"
-    if plan["primary"] != primary_record(plan["config"], plan["blocks"]):
-        yield "its primary comparison is not that of its config and blocks"
+def _promises(plan: PlanRecord) -> list[tuple[JsonObject, str]]:
+    """Return each primary comparison of a plan, as it is stored, with its hash."""
+    promises = [(to_json(plan.primary), plan.sha256)]
+    return promises + [(earlier.primary, earlier.sha256) for earlier in plan.amended]
 
 
-def _line_problems(path: Path) -> Iterator[str]:
+def _ledger_names(directory: Path, folder: str) -> list[str]:
+    """Return the names of the runs in a folder that have a ledger; `folder` ends in a slash."""
+    return [f"{folder}{path.parent.name}" for path in sorted(directory.glob(f"{folder}*/{LEDGER}"))]
+
+
+def _read_ledger(store: RunStore, name: str) -> _ReadLedger:
+    """Read a ledger as far as it can be read."""
+    folder = store.run_dir(name)
+    problems: list[str] = []
+    result = None
+    try:
+        problems += _line_problems(folder / LEDGER)
+        result = store.result(name)
+        problems += _run_problems(folder, result)
+    except (ValueError, ArithmeticError) as error:  # an edited line may hold any number
+        problems.append(f"its ledger cannot be read: {type(error).__name__}: {error}")
+    return _ReadLedger(
+        name=name, result=result, problems=[f"{name}: {problem}" for problem in problems]
+    )
+
+
+def _line_problems(path: Path) -> list[str]:
+    """Say where a ledger's lines are cut, missing, or do not account for the time that passed."""
+    problems = []
     if not path.read_bytes().endswith(b"\n"):
-        yield "its ledger ends within a line"
+        problems.append("its ledger ends within a line")
     events = read_events(path)
     for place, event in enumerate(events):
         if event.seq != place:
-            yield f"line {place + 1} has the number {event.seq}: a line is missing, repeated or out of order"
+            problems.append(
+                f"line {place + 1} has the number {event.seq}: "
+                "a line is missing, repeated or out of order"
+            )
             break
-    yield from segment_gaps(events)
+    return problems + segment_gaps(events)
 
 
-def _run_problems(folder: Path, result: RunResult | None) -> Iterator[str]:
+def _run_problems(folder: Path, result: RunResult | None) -> list[str]:
+    """Say where a run's name or its stored result are not what its ledger folds to."""
     if result is None:
-        yield "its ledger has no run_start"
-        return
+        return ["its ledger has no run_start"]
+    problems = []
     if result.run_id != folder.name:
-        yield f"its ledger is run {result.run_id}'s"
+        problems.append(f"its ledger is run {result.run_id}'s")
     stored = folder / "result.json"
+    is_under_way = result.status == "interrupted"
     if not stored.is_file():
-        if result.status != "interrupted":
-            yield "it has no result.json"
-        return
-    if result.status == "interrupted" and b'"status": "failed"' in stored.read_bytes():
-        return  # the file is an earlier attempt's
-    yield from _changes(stored, json_text(result.to_dict()), "its ledger folds to")
+        return problems if is_under_way else [*problems, "it has no result.json"]
+    if is_under_way and b'"status": "failed"' in stored.read_bytes():
+        return problems  # the file is an earlier attempt's
+    return problems + _changes(stored, json_text(to_json(result)), "its ledger folds to")
 
 
-def _report_problems(
-    store: RunStore, plan: dict[str, Any], results: list[RunResult], rules: str
-) -> Iterator[str]:
-    """Where a report's files differ from the same made again; a report that was never written is none, but the first."""
-    paths = {kind: store.root / report_name(rules, kind) for kind in ("json", "md", "html")}
-    if rules != "headstart" and not any(path.is_file() for path in paths.values()):
-        return
+def _missing_ledgers(directory: Path, plan: PlanRecord, names: Collection[str]) -> list[str]:
+    """Name the runs that a report lists, or that came before others of the plan, without ledger."""
+    last_place = 0
+    for place, run_id in enumerate(plan.run_ids):
+        if run_id in names:
+            last_place = place
+    expected = {*plan.run_ids[:last_place], *_reported_runs(directory / "report.json")}
+    return [
+        f"{name}: no ledger, though the report or later runs tell of it"
+        for name in sorted(expected.difference(names))
+    ]
+
+
+def _reported_runs(path: Path) -> list[str]:
+    """Return the ids of the runs that a report lists.
+
+    None of one that cannot be read, which is a problem of its own.
+    """
+    if not path.is_file():
+        return []
     try:
-        made = make_report(plan, results, rules, store.trials())[1]
-    except Exception as error:
-        yield f"{paths['json'].name} cannot be made again: {type(error).__name__}: {error}"
-        return
+        report = parse(Report, path.read_bytes())
+    except ValueError:
+        return []
+    return [run.run_id for run in report.runs]
+
+
+def _repeated_seeds(ledgers: Sequence[_ReadLedger]) -> list[str]:
+    """Name each arm's seeds that more than one run of a budget has."""
+    counts: Counter[tuple[str, int, int]] = Counter()
+    for ledger in ledgers:
+        run = ledger.result
+        if run is not None:
+            counts[run.arm, run.seed, run.budget_samples] += 1
+    return [
+        f"{arm}: seed {seed} is there {count} times"
+        for (arm, seed, _), count in counts.items()
+        if count > 1
+    ]
+
+
+def _report_problems(store: RunStore, plan: PlanRecord, rules: str, remake: Remake) -> list[str]:
+    """Say where a report's files differ from the same made again.
+
+    A report that was never written is no problem, but the first.
+    """
+    paths = {kind: store.root / report_name(rules, kind) for kind in KINDS}
+    if rules != "headstart" and not any(path.is_file() for path in paths.values()):
+        return []
+    try:
+        texts = remake(planned_study(plan), store.planned_results(), rules, store.trials())
+    except Exception as error:  # whatever it is, the report cannot be what the ledgers give
+        reason = f"{type(error).__name__}: {error}"
+        return [f"{paths['json'].name} cannot be made again: {reason}"]
+    problems = []
     for kind, path in paths.items():
-        if not path.is_file():
-            yield f"{path.name} is missing"
-            continue
-        yield from _changes(path, made[kind], "the ledgers give")
+        if path.is_file():
+            problems += _changes(path, texts[kind], "the ledgers give")
+        else:
+            problems.append(f"{path.name} is missing")
+    return problems
 
 
-def _changes(path: Path, text: str, told: str) -> Iterator[str]:
-    """Whether a file has another digit than the text that it should hold, and from where on."""
-    there = path.read_bytes().decode(errors="replace")
-    if (
-        path.suffix == ".html"
-    ):  # pictures are drawn from the same numbers, by libraries that may change their paths
-        there, text = (
-            re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.S) for page in (there, text)
-        )
-    if there != text:
-        lines = zip(f"{there}\n".splitlines(), f"{text}\n".splitlines(), strict=False)
-        line = next((n for n, (a, b) in enumerate(lines, 1) if a != b), None)
-        yield f"{path.name} is not what {told}" + (f", from line {line} on" if line else "")
+def _changes(path: Path, text: str, source: str) -> list[str]:
+    """Say where a file first differs from the text that it should hold, by what its source says."""
+    stored_text = path.read_bytes().decode(errors="replace")
+    if path.suffix == ".html":
+        stored_text = _without_pictures(stored_text)
+        text = _without_pictures(text)
+    if stored_text == text:
+        return []
+    problem = f"{path.name} is not what {source}"
+    line = _first_different_line(stored_text, text)
+    return [problem if line is None else f"{problem}, from line {line} on"]
+
+
+def _without_pictures(page: str) -> str:
+    """Leave out what is drawn of the same numbers, by libraries that may change their paths."""
+    return re.sub(r"<svg.*?</svg>", "<svg>", page, flags=re.S)
+
+
+def _first_different_line(text: str, other: str) -> int | None:
+    """Return a line's number, from 1; None where only the line ends differ."""
+    lines = f"{text}\n".splitlines()
+    other_lines = f"{other}\n".splitlines()
+    for place, (line, other_line) in enumerate(zip(lines, other_lines, strict=False)):
+        if line != other_line:
+            return place + 1
+    return None

@@ -21,6 +21,23 @@ from torch.distributed import ReduceOp
 from bench.runtime.environment import process_age_s
 
 
+class PendingSum:
+    """A sum over ranks on its way to the host, which has not waited for it."""
+
+    def __init__(self, total: Tensor) -> None:
+        self._copy = total.to("cpu", non_blocking=True)  # from a GPU: into pinned memory
+        self._arrival: torch.cuda.Event | None = None
+        if total.is_cuda:
+            self._arrival = torch.cuda.Event()
+            self._arrival.record()
+
+    def read(self) -> float:
+        """The sum, waited for if it has not arrived."""
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return self._copy.item()
+
+
 class World:
     """All ranks of this job. Opened once a process; raises ValueError when the ranks are not
     those that were asked for.
@@ -86,6 +103,12 @@ class World:
     def sums(self, values: Sequence[float]) -> list[Any]:
         """Sums over ranks: of integers exact integers, of others in double precision."""
         return self._reduce(values, ReduceOp.SUM)
+
+    def begin_sum(self, value: Tensor) -> PendingSum:
+        """Begin to sum a scalar on the device over ranks; `value` is overwritten on the way."""
+        if self.size > 1:
+            torch.distributed.all_reduce(value)
+        return PendingSum(value)
 
     def slowest(self, values: Sequence[float]) -> list[float]:
         """The largest of each value over ranks: the slowest rank's seconds."""

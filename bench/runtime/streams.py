@@ -1,7 +1,7 @@
 """Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "as easy as 1, 2, 3").
 
-Every draw is a function of (seed, stream, sample, epoch), so it depends on neither batch size, world
-size nor history.
+Every draw is a function of (seed, stream, sample, epoch), so it depends on neither batch size,
+world size nor history.
 """
 
 from enum import IntEnum
@@ -26,7 +26,9 @@ class Stream(IntEnum):
 
 
 def philox4x32(counter: npt.ArrayLike, key: tuple[int, int]) -> UInt32Array:
-    """Draw random words [..., 4] for counters [..., 4] of 32-bit words under one key of two words."""
+    """Draw random words [..., 4] for counters [..., 4] of 32-bit words under one key of two
+    words.
+    """
     counter_words = np.moveaxis(np.asarray(counter).astype(np.uint64), -1, 0)
     word_0, word_1, word_2, word_3 = counter_words
     key_0, key_1 = key

@@ -19,9 +19,9 @@ from bench.ledger.records import Split
 from bench.runtime.distributed import World
 from bench.training.features import RunFeatures
 from bench.training.loss_watch import LossWatch
-from bench.training.schedules import Reaction
 from bench.training.program import Program
 from bench.training.recorder import Recorder
+from bench.training.schedules import Reaction
 
 
 @dataclass(kw_only=True)
