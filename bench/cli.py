@@ -15,7 +15,8 @@ from bench import verbs
 EXPERIMENT = "a YAML file, or a name in configs/experiments"
 UNTIL_DECIDED = "--until-decided"
 OVERRIDES = (
-    "config overrides: --dotted.key=value, e.g. --optim.lr=0.01 (configs/base.yaml lists the keys); "
+    "config overrides: --dotted.key=value, e.g. --optim.lr=0.01 "
+    "(configs/base.yaml lists the keys); "
     f"{UNTIL_DECIDED} adds blocks until the primary comparison is decided"
 )
 VERBS_WITH_OVERRIDES = ("run", "plan", "tune")

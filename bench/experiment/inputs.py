@@ -141,7 +141,8 @@ def make_order(
     parts = config.train.accumulate_steps
     if rank_batch % parts:
         raise ValueError(
-            f"train.accumulate_steps: {parts} does not divide a rank's {rank_batch} images of a step"
+            f"train.accumulate_steps: {parts} does not divide "
+            f"a rank's {rank_batch} images of a step"
         )
     return order
 

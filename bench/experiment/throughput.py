@@ -191,7 +191,8 @@ def arm_text(result: ArmThroughput) -> str:
     for title, timing in rows.items():
         if timing is not None:
             lines.append(
-                f"  {title:22} {timing.images_per_s:12,.0f} images/s {timing.step_ms:9.3f} ms a step"
+                f"  {title:22} {timing.images_per_s:12,.0f} images/s "
+                f"{timing.step_ms:9.3f} ms a step"
             )
     lines += [f"  {name}: {fault}" for name, fault in result.faults.items()]
     return "\n".join(lines)

@@ -43,6 +43,13 @@ class PlanSummary(Record):
     primary: JsonObject
     amended: Sequence[AmendedPlan]
 
+    @property
+    def alpha(self) -> float:
+        """How often a verdict may be wrong."""
+        alpha = self.primary["alpha"]
+        assert isinstance(alpha, float)
+        return alpha
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetName(Record):
@@ -188,6 +195,13 @@ class ArmSummary(Record):
     area_log_flops: Spread
     stored_epochs: Annotated[StoredEpochs | None, stored_as("reference")]
     classes: ClassSummary | None
+
+    def at(self, threshold: float) -> ThresholdSummary:
+        """Return how the runs did at a threshold. Raises KeyError for one that was not asked."""
+        for summary in self.thresholds:
+            if summary.threshold == threshold:
+                return summary
+        raise KeyError(threshold)
 
 
 @dataclass(frozen=True, kw_only=True)

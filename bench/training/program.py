@@ -268,7 +268,7 @@ class Program:
                 loss_sum += loss_N.double().where(batch.counts, 0).sum()
         counts = self._world.sums(confusion.tolist())
         rows = [counts[first : first + classes] for first in range(0, len(counts), classes)]
-        return Score(confusion=rows, loss=self._world.sums([float(loss_sum)])[0] / sum(counts))
+        return Score(confusion=rows, loss=self._world.sum_of(float(loss_sum)) / sum(counts))
 
 
 def _with_random_labels(batch: Batch) -> Batch:
