@@ -49,6 +49,16 @@ benchmarks: $(STAMP)
 	@case "$$K" in loaders | kernels) mkdir -p runs/benchmarks;; *) echo "K must be loaders or kernels, not '$$K'" >&2; exit 2;; esac
 	$(VENV) -m pytest -m benchmark --show-capture=no --benchmark-quiet --benchmark-json=runs/benchmarks/$(K).json tests/benchmarks/test_$(K).py $(ARGS)
 
+## make gpu-day      a GPU's first day, at most 9 minutes, into runs/gpu-day: PART=1 | 2; PYTHON=python3: without .venv
+.PHONY: gpu-day
+ifeq ($(origin PYTHON),command line)
+gpu-day:
+	@$(PYTHON) -m launch.gpu_day
+else
+gpu-day: $(STAMP)
+	@$(VENV) -m launch.gpu_day
+endif
+
 ## make check        lint, format and types: ruff and mypy
 check: $(STAMP)
 	$(VENV) -m ruff check .

@@ -1,11 +1,15 @@
-"""Names in configs to things in code, imported only when asked for; a wrong name lists what exists. No torch."""
+"""What configs call by name: each name's module and attribute, imported only when asked for.
+
+A wrong name is answered with those that exist. No torch.
+"""
 
 import difflib
 import pkgutil
 from collections.abc import Iterable
 from typing import Any
 
-_ENTRIES: dict[str, dict[str, str]] = {
+# Plug-in point, then name, then `module:attribute`.
+_ENTRIES = {
     "source": {
         "cifar10": "bench.data.cifar10:load",
         "digits": "bench.data.builtin:digits",
@@ -22,8 +26,15 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "small_cnn": "bench.models.cnn:small_cnn",
         "maxpool_cnn": "bench.models.cnn:maxpool_cnn",
     },
-    "optimizer": {name: f"bench.training.optimizers:{name}" for name in ("adamw", "adam", "sgd")},
-    "schedule": {name: f"bench.training.optimizers:{name}" for name in ("constant", "cosine")},
+    "optimizer": {
+        "adam": "bench.training.optimizers:adam",
+        "adamw": "bench.training.optimizers:adamw",
+        "sgd": "bench.training.optimizers:sgd",
+    },
+    "schedule": {
+        "constant": "bench.training.schedules:constant",
+        "cosine": "bench.training.schedules:cosine",
+    },
     "tracker": {
         "console": "bench.trackers.console:ConsoleTracker",
         "wandb": "bench.trackers.wandb:WandbTracker",
@@ -32,37 +43,46 @@ _ENTRIES: dict[str, dict[str, str]] = {
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The tail of an error sentence: what is allowed, and the likeliest meant."""
-    names = sorted(allowed)
-    match = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {match[0]!r}?" if match else ""
-    return f"allowed: {', '.join(names)}{hint}"
+    """Say what is allowed, and which of it was most likely meant: the tail of an error sentence."""
+    allowed_names = sorted(allowed)
+    sentence = f"allowed: {', '.join(allowed_names)}"
+    matches = difflib.get_close_matches(name, allowed_names, n=1)
+    if matches:
+        return f"{sentence}; did you mean {matches[0]!r}?"
+    return sentence
 
 
-def require(name: str, allowed: Iterable[str], told: str) -> None:
-    """Raise ValueError where a name is not among those allowed: what is `told` of it, the allowed ones, the nearest."""
-    if name not in (known := list(allowed)):
-        raise ValueError(f"{told}; {nearest(name, known)}")
+def require(name: str, allowed: Iterable[str], message: str) -> None:
+    """Raise ValueError where a name is not allowed: the message, then the allowed names."""
+    allowed_names = list(allowed)
+    if name not in allowed_names:
+        raise ValueError(f"{message}; {nearest(name, allowed_names)}")
 
 
 def names(kind: str) -> list[str]:
-    """Registered names of one kind, sorted."""
+    """Return the registered names of one kind, sorted."""
     return sorted(_ENTRIES[kind])
 
 
 def register(kind: str, name: str, target: str) -> None:
-    """Add `package.module:attribute`, from a module in `imports`. Raises ValueError for no such kind, or a name that is taken."""
+    """Add `package.module:attribute` under a name, from a module in a config's `imports`.
+
+    Raises ValueError for no such kind, or for a name that stands for something else already.
+    """
     require(kind, _ENTRIES, f"no plug-in point {kind!r}")
-    if _ENTRIES[kind].setdefault(name, target) != target:
-        raise ValueError(f"{kind} {name!r} is already registered as {_ENTRIES[kind][name]}")
+    entries = _ENTRIES[kind]
+    if name in entries and entries[name] != target:
+        raise ValueError(f"{kind} {name!r} is already registered as {entries[name]}")
+    entries[name] = target
 
 
 def check(kind: str, name: str, key: str) -> None:
-    """Raise ValueError, naming the config key, when `name` is not registered."""
+    """Raise ValueError, naming the config key, where a name is not registered."""
     require(name, _ENTRIES[kind], f"{key}: no {kind} {name!r}")
 
 
-def resolve(kind: str, name: str) -> Any:
-    """The thing registered under (kind, name), imported now. Raises ValueError for an unknown name."""
+# Any: each plug-in point has a type of its own, in a floor above; the caller's annotation names it.
+def resolve(kind: str, name: str) -> Any:  # type: ignore[explicit-any]
+    """Import what a name stands for. Raises ValueError for a name that is not registered."""
     check(kind, name, kind)
     return pkgutil.resolve_name(_ENTRIES[kind][name])

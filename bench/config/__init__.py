@@ -1,1 +1,4 @@
-"""What is asked for: frozen dataclasses, YAML layers, dotted overrides. No torch."""
+"""What is asked for: an experiment's config, from YAML files and overrides. No torch.
+
+Begin with schema.py, which says what there is to set, and load.py, which reads it.
+"""

@@ -70,22 +70,32 @@ class EvaluationSet:
         self._batch_size = -(-batch_size // world_size)
         # The longest rank's batches on every rank, so that no rank waits in a collective alone.
         self._batches = -(-len(split.labels) // (world_size * self._batch_size))
-        self._spec = spec
+        self._device = spec.device
+        self._normalize = Normalization(spec)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
         """The same number of batches on every rank."""
         for first in range(0, self._batches * self._batch_size, self._batch_size):
-            positions = torch.arange(first, first + self._batch_size, device=self._spec.device)
+            positions = torch.arange(first, first + self._batch_size, device=self._device)
             counts = positions < self._own
             positions = positions.where(counts, 0)
-            images = normalize(self._images[positions], self._spec)
+            images = self._normalize(self._images[positions])
             yield EvaluationBatch(images=images, labels=self.labels[positions], counts=counts)
 
 
-def normalize(images_NHWC: Tensor, spec: LoaderSpec) -> Tensor:
-    """uint8 [N, H, W, 3] to (x - mean) / std as [N, 3, H, W] in channels-last memory, computed in float32.
+class Normalization:
+    """Turns uint8 [N, H, W, 3] into (x - mean) / std, [N, 3, H, W] in channels-last memory.
 
-    255 * mean and 255 * std are rounded once, as DALI has them: its CPU results are then equal to the last bit.
+    Computed in float32. 255 * mean and 255 * std are rounded once, as DALI has them: its CPU
+    results are then equal to the last bit. Both are put on the device once, for a small copy from
+    the host waits for all that the device has still to do.
     """
-    _, shift, scale = along_a_row(1, spec.mean, spec.std, images_NHWC.device)
-    return ((images_NHWC.float() - shift) * scale).to(spec.dtype).permute(0, 3, 1, 2)
+
+    def __init__(self, spec: LoaderSpec) -> None:
+        _, self._shift, self._scale = along_a_row(1, spec.mean, spec.std, spec.device)
+        self._dtype = spec.dtype
+
+    def __call__(self, images_NHWC: Tensor) -> Tensor:
+        """The images normalised, in the loader's dtype."""
+        pixels_NHWC = (images_NHWC.float() - self._shift) * self._scale
+        return pixels_NHWC.to(self._dtype).permute(0, 3, 1, 2)

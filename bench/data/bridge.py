@@ -1,7 +1,10 @@
-"""Any loader of headstart in anyone's own Accelerate script: epochs, length, sharding, resume. Imports no accelerate itself."""
+"""Any loader of headstart in anyone's own Accelerate script: epochs, length, sharding, resume.
+
+Imports no accelerate itself.
+"""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 
 from bench import registry
@@ -11,33 +14,44 @@ from bench.data.source import Split
 
 
 class EpochLoader(AbstractContextManager["EpochLoader"]):
-    """One rank's training batches, an epoch at each `for`. Nothing for `accelerator.prepare`, which would hand it back as it is.
+    """One rank's training batches, an epoch at each `for`.
 
-    Give it to `accelerator.register_for_checkpointing`: its state is one number, the same on all ranks. Batches that were
-    fetched ahead for the next epoch stay, so no epoch begins with a pause. `batch_size` is the global one.
+    Nothing for `accelerator.prepare`, which would hand it back as it is. Give it to
+    `accelerator.register_for_checkpointing`: its state is one number, the same on all ranks.
+    Batches that were fetched ahead for the next epoch stay, so no epoch begins with a pause.
     """
 
     def __init__(
-        self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int, seed: int,
-        loader: str = "dali", last_batch: str = "drop",
+        self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int,
+        seed: int, loader: str = "dali", last_batch: str = "drop",
     ) -> None:  # fmt: skip
-        """`loader` is dali, resident or torch. Raises ValueError for what the split, its images or the ranks do not allow."""
-        made: type[Loader] = registry.resolve("loader", loader)
+        """Prepare the loader that is called dali, resident or torch; `batch_size` is global.
+
+        Raises ValueError for what the split, its images or the ranks do not allow.
+        """
+        loader_class: type[Loader] = registry.resolve("loader", loader)
         spec.augmentation.check(split.images.shape[1:3])
         self._order = Order(
-            samples=len(split.labels), global_batch_size=batch_size, rank=rank, world_size=world_size, seed=seed,
+            samples=len(split.labels),
+            global_batch_size=batch_size,
+            rank=rank,
+            world_size=world_size,
+            seed=seed,
             last_batch=last_batch,
-        )  # fmt: skip
-        self._loader = made(split, spec)
+        )
+        self._loader = loader_class(split, spec)
         self._step = 0
         self._batches: Iterator[Batch] | None = None
 
     def __len__(self) -> int:
-        """Batches in an epoch, on every rank."""
+        """Count the batches in an epoch, on every rank."""
         return self._order.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the running epoch that are still to come; after the last one, the next epoch is the running one."""
+        """Yield the batches of the running epoch that are still to come.
+
+        After the last one, the next epoch is the running one.
+        """
         if self._batches is None:
             self._batches = self._loader.batches(self._order, self._step, sys.maxsize)
         for batch in self._batches:
@@ -47,7 +61,7 @@ class EpochLoader(AbstractContextManager["EpochLoader"]):
                 return
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches were given out, over all epochs."""
+        """Say how many batches were given out, over all epochs."""
         return {"step": self._step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -57,8 +71,8 @@ class EpochLoader(AbstractContextManager["EpochLoader"]):
 
     def close(self) -> None:
         """Give up what was fetched ahead, and the threads or processes that fetch."""
-        if self._batches is not None:
-            self._batches.close()  # type: ignore[attr-defined]
+        if isinstance(self._batches, Generator):  # other iterators have no end of their own
+            self._batches.close()
         self._batches = None
 
     def __exit__(self, *_: object) -> None:

@@ -1,118 +1,159 @@
-"""The `dali` loader, the one door to NVIDIA DALI: one graph for CPU and GPU, no random state inside it."""
+"""The `dali` loader, the one door to NVIDIA DALI: one graph for CPU and GPU, no random state in it.
+
+A thread gathers images and their random numbers (feed.py); DALI crops, mirrors and normalises.
+"""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 from nvidia.dali import Pipeline, fn, types
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
+from bench.data.ahead import mapped_ahead
 from bench.data.batches import Batch, LoaderSpec
+from bench.data.feed import Feed, FeedMaker
 from bench.data.order import Order
 from bench.data.source import Split
-from kernels.augment.reference import draw_numbers, draws, middle, padded
+from kernels.augment.reference import padded
 
 OUTPUTS = ["images", "labels", "samples"]
-STEPS_HELD = (
-    3  # batches on a GPU that live on after the host has done with them; so far it may run ahead
-)
-# Padded images uint8 [B, H + 2p, W + 2p, 3], labels int64 [B], samples int64 [B], crop x and y in [0, 1] [B], mirror int32 [B],
-# and with a cutout its corner (y, x) in pixels [B, 2].
-Feed = tuple[np.ndarray, ...]
+QUEUE_DEPTH = 2  # batches that DALI makes ahead of the step
+FEEDS_AHEAD = 3  # feeds that lie ready for DALI meanwhile: the first of an epoch takes milliseconds
+_LAYOUTS = ["HWC", "", "", "", "", "", ""]  # of the fields of a Feed
+# Batches that torch's stream may not have read yet. More than the 20 steps after which the training
+# loop itself waits for the GPU: a wait in the loader would count as waiting for data.
+UNREAD_LIMIT = 24
 _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
 
 
 def build_pipeline(
-    feed: Iterator[Feed],
-    spec: LoaderSpec,
-    *,
-    batch_size: int,
-    size: tuple[int, int],
-    device: str,
-    device_id: int | None,
-) -> Pipeline:
-    """The augmentation graph on `device` ("cpu" or "gpu"): crop, mirror, normalise in one operator, then the cutout, if any.
+    feeds: Iterable[Feed], spec: LoaderSpec, *, batch_size: int, size: tuple[int, int],
+    device: str, device_id: int | None,
+) -> Pipeline:  # fmt: skip
+    """Build the augmentation graph on `device` ("cpu" or "gpu"). Images come out HWC.
 
-    Images come out HWC. `device_id` None builds where no GPU is; the "gpu" graph can then be serialised but not run.
+    Crop, mirror and normalise are one operator, after which comes the cutout, if any.
+    `device_id` None builds where no GPU is; the "gpu" graph can then be serialised but not run.
     Raises ValueError for a dtype that DALI does not give.
     """
     if spec.dtype not in _DTYPES:
-        raise ValueError(
-            f"data.loader: dali gives {', '.join(map(str, _DTYPES))}, not {spec.dtype}"
-        )
+        allowed = ", ".join(map(str, _DTYPES))
+        raise ValueError(f"data.loader: dali gives {allowed}, not {spec.dtype}")
+    dtype = _DTYPES[spec.dtype]
     cutout = spec.augmentation.cutout
+    # DALI's GPU code erases no float16: with a cutout, images are float32 up to the end.
+    inner_dtype = types.FLOAT if cutout else dtype
+    layouts = _LAYOUTS if cutout else _LAYOUTS[:-1]
     pipeline = Pipeline(
-        batch_size=batch_size, num_threads=spec.threads, device_id=device_id, prefetch_queue_depth=2
-    )
+        batch_size=batch_size, num_threads=spec.threads, device_id=device_id,
+        prefetch_queue_depth=QUEUE_DEPTH,
+    )  # fmt: skip
     with pipeline:
-        layouts = ["HWC", "", "", "", "", ""] + [""] * (cutout > 0)
-        fed = fn.external_source(source=feed, num_outputs=len(layouts), layout=layouts, batch=True)
-        images, labels, samples, x, y, mirror, *corner = fed
+        inputs = fn.external_source(
+            source=feeds, num_outputs=len(layouts), layout=layouts, batch=True, no_copy=True,
+        )  # fmt: skip
+        images, labels, samples, crop_x, crop_y, mirror = inputs[:6]
         if device == "gpu":
-            images, labels, samples = images.gpu(), labels.gpu(), samples.gpu()
+            images = images.gpu()
+            labels = labels.gpu()
+            samples = samples.gpu()
         images = fn.crop_mirror_normalize(
-            images, device=device, dtype=_DTYPES[spec.dtype], output_layout="HWC", crop=size, crop_pos_x=x, crop_pos_y=y,
-            rounding="round", mirror=mirror, mean=[255 * m for m in spec.mean], std=[255 * s for s in spec.std],
+            images, device=device, dtype=inner_dtype, output_layout="HWC", rounding="round",
+            crop=size, crop_pos_x=crop_x, crop_pos_y=crop_y, mirror=mirror,
+            mean=[255 * mean for mean in spec.mean], std=[255 * std for std in spec.std],
         )  # fmt: skip
         if cutout:
             images = fn.erase(
-                images,
-                device=device,
-                anchor=corner[0],
-                shape=[cutout, cutout],
-                axis_names="HW",
-                fill_value=0,
-            )
+                images, device=device, anchor=inputs[6], shape=[cutout, cutout],
+                axis_names="HW", fill_value=0,
+            )  # fmt: skip
+        if inner_dtype != dtype:
+            images = fn.cast(images, device=device, dtype=dtype)
         pipeline.set_outputs(images, labels, samples)
     return pipeline
 
 
 class DaliLoader:
-    """Feeds DALI from the padded split in host memory; its threads run ahead of the training step."""
+    """Feeds DALI from the padded split in host memory; its threads run ahead of the step."""
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
+        images = torch.from_numpy(np.ascontiguousarray(split.images))
+        augmentation = spec.augmentation
         self._size = (split.images.shape[1], split.images.shape[2])
-        images, how = torch.from_numpy(np.ascontiguousarray(split.images)), spec.augmentation
-        self._images = padded(images, how.pad, how.pad_mode).numpy()
+        self._padded = padded(images, augmentation.pad, augmentation.pad_mode).numpy()
         self._labels = np.ascontiguousarray(split.labels)
         self._spec = spec
 
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
-        """Batches of the steps [start_step, stop_step); the pipeline fills its queue at the first one asked for."""
-        cuda = self._spec.device.type == "cuda"
-        pipeline = build_pipeline(
-            self._feed(order, start_step, stop_step), self._spec, batch_size=order.global_batch_size // order.world_size,
-            size=self._size, device="gpu" if cuda else "cpu", device_id=self._spec.device.index if cuda else None,
-        )  # fmt: skip
-        read = deque[tuple[torch.cuda.Event, object]]()
-        for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
-            labels, samples = outputs["labels"].view(-1), outputs["samples"].view(-1)
-            yield Batch(
-                images=outputs["images"].permute(0, 3, 1, 2), labels=labels, samples=samples
-            )
-            if cuda:  # DALI takes a dropped buffer back at once, though torch's stream may be steps behind the host
-                read.append((torch.cuda.current_stream(self._spec.device).record_event(), outputs))
-                if len(read) > STEPS_HELD:
-                    read[0][0].synchronize()
-                    read.popleft()
+        """Yield the batches of the steps [start_step, stop_step).
 
-    def _feed(self, order: Order, start_step: int, stop_step: int) -> Iterator[Feed]:
-        how, cpu = self._spec.augmentation, torch.device("cpu")
-        span = np.float32(max(2 * how.pad, 1))
-        for step in range(start_step, stop_step):
-            rows = order.rows(step)
-            numbers = draw_numbers(rows.seed, rows.epoch, cpu)
-            drawn = draws(torch.from_numpy(rows.samples), numbers, how.pad, how.flip)
-            top, left, mirror, word = (each.numpy() for each in drawn)
-            x, y = left.astype(np.float32) / span, top.astype(np.float32) / span
-            fed = (
-                self._images[rows.samples],
-                self._labels[rows.samples],
-                rows.samples,
-                x,
-                y,
-                mirror.astype(np.int32),
-            )
-            corner = np.stack(middle(word, *self._size), axis=1) - how.cutout // 2
-            yield (*fed, corner.astype(np.float32)) if how.cutout else fed
+        The threads start, and fill their queues, at the first batch that is asked for.
+        """
+        device = self._spec.device
+        on_gpu = device.type == "cuda"
+        maker = FeedMaker(
+            self._padded, self._labels, self._spec.augmentation,
+            size=self._size, kept=QUEUE_DEPTH + FEEDS_AHEAD + 2,
+        )  # fmt: skip
+        # An order is not for two threads: its rows are looked up in this one.
+        rows = (order.rows(step) for step in range(start_step, stop_step))
+        feeds = mapped_ahead(maker.make, rows, ahead=FEEDS_AHEAD)
+        pipeline = build_pipeline(
+            feeds, self._spec, batch_size=order.global_batch_size // order.world_size,
+            size=self._size, device="gpu" if on_gpu else "cpu",
+            device_id=device.index if on_gpu else None,
+        )  # fmt: skip
+        unread = Unread(UNREAD_LIMIT)
+        try:
+            for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):
+                yield Batch(
+                    images=outputs["images"].permute(0, 3, 1, 2),
+                    labels=outputs["labels"].view(-1),
+                    samples=outputs["samples"].view(-1),
+                )
+                if on_gpu:
+                    unread.hold(outputs, torch.cuda.current_stream(device).record_event())
+        finally:
+            feeds.close()
+            if on_gpu:  # all that is unread is dropped now
+                torch.cuda.current_stream(device).synchronize()
+
+
+class Event(Protocol):
+    """A mark in a stream of GPU work, such as torch.cuda.Event."""
+
+    def query(self) -> bool:
+        """Say whether all work before the mark is done."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until it is."""
+        ...
+
+
+class Unread:
+    """Outputs that a GPU may still have to read, oldest first.
+
+    DALI takes the memory of a dropped output back at once, though torch's stream may be steps
+    behind the host.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries = deque[tuple[Event, object]]()
+
+    def hold(self, outputs: object, read: Event) -> None:
+        """Keep outputs until `read` is done, and drop those whose event is.
+
+        Waits for the oldest only where more than the limit would be kept.
+        """
+        self._entries.append((read, outputs))
+        while self._entries and self._entries[0][0].query():
+            self._entries.popleft()
+        while len(self._entries) > self._limit:
+            oldest, _ = self._entries[0]
+            oldest.synchronize()
+            self._entries.popleft()

@@ -1,111 +1,173 @@
-"""Anyone's images: data.dir/train/<class>/ and, where there is one, data.dir/test/<class>/. Decoded once a machine."""
+"""The `image_folder` source: anyone's images, decoded once a machine.
+
+data.dir/train/<class>/ and, where there is one, data.dir/test/<class>/.
+"""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 from torchvision.datasets import ImageFolder
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Dataset, Images, Split, cut, gather
+from bench.data.source import Channels, Dataset, Images, Pools, Split, cut, gather
+from bench.files import files_sha256
 
-LAYOUT = "expected data.dir/train/<class>/ with images, and data.dir/test/<class>/ where there is a test set"
-HELD_OUT = 10  # one image in so many goes to val and, without a test folder, one in so many to test
+LAYOUT = (
+    "expected data.dir/train/<class>/ with images, and data.dir/test/<class>/ where there is a "
+    "test set"
+)
+HELD_OUT = 10  # one image in so many goes to val and, without a test folder, as many to test
+
+
+class LabelledFile(NamedTuple):
+    """An image file and its class index."""
+
+    path: Path
+    label: int
+
+
+class Folder(NamedTuple):
+    """The classes of a pool's folder, and its files in the order of their names."""
+
+    classes: list[str]
+    files: list[LabelledFile]
+
+
+class Moments(NamedTuple):
+    """Each channel's mean and standard deviation, as fractions of 255."""
+
+    mean: Channels
+    std: Channels
 
 
 def load(data: DataConfig) -> Dataset:
-    """Images [S, S, 3] as RGB, S data.image_size: the middle square, resized with antialiasing; null: as they are. All in memory.
+    """Load images [S, S, 3] as RGB, S data.image_size; all in memory.
 
-    Raises ValueError for a folder that is laid out otherwise, a damaged image, or different sizes with image_size null.
+    An image's middle square is resized with antialiasing; with image_size null, images stay as they
+    are. Raises ValueError for a folder that is laid out otherwise, a damaged image, or different
+    sizes with image_size null.
     """
     if not data.dir:
         raise ValueError(f"data.dir: image_folder needs a folder, which is null; {LAYOUT}")
     root = Path(data.dir).expanduser()
-    found = [
-        _find(root / pool)
-        for pool in ("train", "test")
-        if pool == "train" or (root / pool).is_dir()
-    ]
-    classes, files = found[0].classes, [pool.samples for pool in found]
-    if (other := found[-1].classes) != classes:
+    train = _list(root / "train")
+    test = _list(root / "test") if (root / "test").is_dir() else None
+    if test is not None and test.classes != train.classes:
         raise ValueError(
-            f"{root}: test has the classes {', '.join(other)}, train has {', '.join(classes)}; allowed: the same"
+            f"{root}: test has the classes {', '.join(test.classes)}, train has "
+            f"{', '.join(train.classes)}; allowed: the same"
         )
-    held = cache.files_sha256([Path(path) for pool in files for path, _ in pool], root)
-    pools = cache.load(
-        f"{held}-{data.image_size}",
-        lambda: gather(*(_read(pool, data.image_size) for pool in files)),
-    )
-    tenth = max(1, len(pools.train.labels) // HELD_OUT)
-    splits = cut(pools, val=tenth, test=0 if pools.test else tenth)
-    mean, std = _moments(splits["train"].images)
-    name = f"{root.resolve().name}:{pools.sha256[:12]}"
+    pools = _pools(root, train, test, data.image_size)
+    held_out = max(1, len(pools.train.labels) // HELD_OUT)
+    splits = cut(pools, val=held_out, test=held_out if test is None else 0)
+    mean, std = moments(splits.train.images)
     return Dataset(
-        name=name, sha256=pools.sha256, classes=tuple(classes), mean=mean, std=std, **splits
+        name=f"{root.resolve().name}:{pools.sha256[:12]}",
+        sha256=pools.sha256,
+        classes=tuple(train.classes),
+        mean=mean,
+        std=std,
+        train=splits.train,
+        val=splits.val,
+        test=splits.test,
     )
 
 
-def _find(folder: Path) -> ImageFolder:
-    """Its classes, and every image with its class index, in the order of names."""
+def moments(images: Images) -> Moments:
+    """Compute each channel's mean and deviation from counts of its 256 values.
+
+    They are exact at any number of images.
+    """
+    channels = [images[..., channel].ravel() for channel in range(3)]
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in channels])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    values = np.arange(256) / 255
+    mean = shares @ values
+    variance = shares @ values**2 - mean**2
+    # A channel of one value must not divide by 0.
+    std = np.sqrt(np.maximum(variance, 1 / 255**2))
+    return Moments(mean=_channels(mean), std=_channels(std))
+
+
+def _channels(numbers: npt.NDArray[np.float64]) -> Channels:
+    red, green, blue = numbers.tolist()
+    return (red, green, blue)
+
+
+def _list(folder: Path) -> Folder:
+    """List a folder's classes and every image in it."""
     try:
-        found = ImageFolder(str(folder))
+        listing = ImageFolder(str(folder))
     except FileNotFoundError as error:
         raise ValueError(f"{folder}: {error.strerror or error}; {LAYOUT}") from None
-    if len(found.classes) < 2:
+    if len(listing.classes) < 2:
         raise ValueError(
-            f"{folder}: found {len(found.classes)} classes, at least 2 are needed; {LAYOUT}"
+            f"{folder}: found {len(listing.classes)} classes, at least 2 are needed; {LAYOUT}"
         )
-    return found
+    files = [LabelledFile(Path(path), label) for path, label in listing.samples]
+    return Folder(classes=listing.classes, files=files)
 
 
-def _read(files: list[tuple[str, int]], image_size: int | None) -> Split:
-    size = image_size or len(_decode(files[0][0], None))
+def _pools(root: Path, train: Folder, test: Folder | None, image_size: int | None) -> Pools:
+    """Decode all files, or take them from the cache."""
+    files = train.files if test is None else train.files + test.files
+    digest = files_sha256([file.path for file in files], root)
+
+    def build() -> Pools:
+        train_split = _read(train.files, image_size)
+        if test is None:
+            return gather(train_split)
+        return gather(train_split, _read(test.files, image_size))
+
+    return cache.load(f"{digest}-{image_size}", build)
+
+
+def _read(files: Sequence[LabelledFile], image_size: int | None) -> Split:
+    """Decode files in threads. Without a size, the first image's is that of all."""
+    size = image_size or len(_decode(files[0].path, None))
     images = np.empty((len(files), size, size, 3), dtype=np.uint8)
 
-    def place(row: int) -> None:
-        path = files[row][0]
+    def read_into(row: int) -> None:
+        path = files[row].path
         image = _decode(path, image_size)
         height, width = image.shape[:2]
         if height != size or width != size:
             raise ValueError(
-                f"{path}: {width}x{height} px; without data.image_size all must be {size}x{size}, as the first"
+                f"{path}: {width}x{height} px; without data.image_size all must be {size}x{size}, "
+                "as the first"
             )
         images[row] = image
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        list(threads.map(place, range(len(files))))
-    return Split(images=images, labels=np.array([label for _, label in files], dtype=np.int64))
+        list(threads.map(read_into, range(len(files))))  # the list raises what a thread raised
+    labels = np.array([file.label for file in files], dtype=np.int64)
+    return Split(images=images, labels=labels)
 
 
-def _decode(path: str, image_size: int | None) -> Images:
+def _decode(path: Path, image_size: int | None) -> Images:
+    """Read an image upright, as RGB [H, W, 3], and bring it to the size, if one is given."""
     try:
         with Image.open(path) as opened:
             if opened.mode[0] in "IF":
                 raise ValueError(f"its values are of mode {opened.mode}; accepted: 8 bits")
-            upright = ImageOps.exif_transpose(opened).convert("RGB")
+            image = ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path} cannot be read as an image: {' '.join(str(error).split())}"
-        ) from None
-    if image_size:
-        side = min(upright.size)
-        left, top = ((extent - side) // 2 for extent in upright.size)
-        middle = upright.crop((left, top, left + side, top + side))
-        upright = middle.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return np.asarray(upright)
+        cause = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read as an image: {cause}") from None
+    if image_size is not None:
+        image = _middle_square(image).resize((image_size, image_size), Image.Resampling.BICUBIC)
+    return np.asarray(image)
 
 
-def _moments(images: Images) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Each channel's mean and standard deviation as fractions of 255, from counts of its 256 values, so exact at any number."""
-    counts = np.stack(
-        [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]
-    )
-    values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
-    mean = shares @ values
-    std = np.sqrt(
-        np.maximum(shares @ values**2 - mean**2, 1 / 255**2)
-    )  # a channel of one value must not divide by 0
-    return tuple(mean.tolist()), tuple(std.tolist())
+def _middle_square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left = (image.width - side) // 2
+    top = (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))

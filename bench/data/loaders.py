@@ -1,13 +1,16 @@
-"""The loaders beside DALI's: `resident`, whose one kernel makes batches on the device; `torch`, a stock DataLoader."""
+"""The loaders beside DALI's: `resident` makes batches on the device, `torch` in worker processes.
+
+Both draw and augment by kernels/augment.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from bench.data.batches import Batch, LoaderSpec
 from bench.data.order import Order
@@ -17,47 +20,93 @@ from kernels.augment.reference import Recipe
 
 
 class ResidentLoader:
-    """The whole split lies on the device as uint8. Only sample numbers are sent there, and kernels/augment draws the rest."""
+    """All images of the split lie on the device as uint8, and one kernel makes a batch of them.
+
+    Only sample numbers are sent to the device.
+    """
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
         images = torch.from_numpy(np.ascontiguousarray(split.images)).to(spec.device)
-        recipe = Recipe(**vars(spec.augmentation), mean=spec.mean, std=spec.std, dtype=spec.dtype)
-        self._images = Resident(images, recipe, compiled=spec.compiled)
+        self._images = Resident(images, _recipe(spec), compiled=spec.compiled)
         self._labels = torch.from_numpy(np.ascontiguousarray(split.labels)).to(spec.device)
         self._device = spec.device
 
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
-        """Batches of the steps [start_step, stop_step)."""
+        """Yield the batches of the steps [start_step, stop_step)."""
         for step in range(start_step, stop_step):
-            rows = order.rows(step)
-            samples = torch.from_numpy(rows.samples).to(self._device, non_blocking=True)
-            images = self._images.batch(samples, seed=rows.seed, epoch=rows.epoch)
-            yield Batch(images=images, labels=self._labels[samples], samples=samples)
+            yield self.batch(order, step)
+
+    def batch(self, order: Order, step: int) -> Batch:
+        """Make the batch of one step."""
+        rows = order.rows(step)
+        samples = torch.from_numpy(rows.samples).to(self._device, non_blocking=True)
+        images = self._images.batch(samples, seed=rows.seed, epoch=rows.epoch)
+        return Batch(images=images, labels=self._labels[samples], samples=samples)
 
 
 class TorchLoader:
-    """Worker processes make whole batches on the CPU, which come in the order of steps, are pinned for a GPU, and sent there."""
+    """A stock DataLoader: worker processes make whole batches on the CPU.
+
+    They come in the order of steps, are pinned for a GPU, and are sent there.
+    """
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
-        self._host = ResidentLoader(
-            split, replace(spec, device=torch.device("cpu"), compiled=False)
-        )
+        host_spec = replace(spec, device=torch.device("cpu"), compiled=False)
+        self._host = ResidentLoader(split, host_spec)
         self._spec = spec
 
     def batches(self, order: Order, start_step: int, stop_step: int) -> Iterator[Batch]:
-        """Batches of the steps [start_step, stop_step). Raises RuntimeError when a worker dies."""
+        """Yield the batches of the steps [start_step, stop_step).
+
+        Raises RuntimeError when a worker dies.
+        """
         device = self._spec.device
-        steps: Any = range(
-            start_step, stop_step
-        )  # no Dataset by its type, but all of one that is asked for
         loader = DataLoader(
-            steps, batch_size=None, collate_fn=partial(_held, self._host, replace(order)),
-            num_workers=self._spec.threads, pin_memory=device.type == "cuda",
-        )  # fmt: skip
-        for held in loader:
-            yield Batch(**{name: part.to(device, non_blocking=True) for name, part in held.items()})
+            _HostBatches(self._host, order, range(start_step, stop_step)),
+            batch_size=None,  # an item is a batch already
+            num_workers=self._spec.threads,
+            pin_memory=device.type == "cuda",
+        )
+        for batch in loader:
+            yield Batch(
+                images=batch.images.to(device, non_blocking=True),
+                labels=batch.labels.to(device, non_blocking=True),
+                samples=batch.samples.to(device, non_blocking=True),
+            )
 
 
-def _held(host: ResidentLoader, order: Order, step: int) -> dict[str, torch.Tensor]:
-    """One step's batch, as a DataLoader can pin it."""
-    return vars(next(host.batches(order, step, step + 1)))
+class _HostBatch(NamedTuple):
+    """A batch on the CPU, as a DataLoader can send it between processes and pin it."""
+
+    images: Tensor
+    labels: Tensor
+    samples: Tensor
+
+
+class _HostBatches(Dataset[_HostBatch]):
+    """The batches of a range of steps, each made when it is asked for."""
+
+    def __init__(self, loader: ResidentLoader, order: Order, steps: range) -> None:
+        self._loader = loader
+        self._order = replace(order)  # without the threads of the original, which none inherits
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, index: int) -> _HostBatch:
+        batch = self._loader.batch(self._order, self._steps[index])
+        return _HostBatch(images=batch.images, labels=batch.labels, samples=batch.samples)
+
+
+def _recipe(spec: LoaderSpec) -> Recipe:
+    augmentation = spec.augmentation
+    return Recipe(
+        pad=augmentation.pad,
+        pad_mode=augmentation.pad_mode,
+        flip=augmentation.flip,
+        cutout=augmentation.cutout,
+        mean=spec.mean,
+        std=spec.std,
+        dtype=spec.dtype,
+    )

@@ -1,4 +1,7 @@
-"""Which images a step trains on and how each is augmented: functions of (seed, epoch, sample), at any world size."""
+"""Which images a step trains on, and how each may be augmented.
+
+Both are functions of (seed, epoch, sample), at any number of ranks.
+"""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,7 +12,10 @@ from bench.runtime.streams import Stream, permutation
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """One rank's part of one global batch: sample numbers [B], and the seed and epoch that their random numbers come from."""
+    """One rank's part of one global batch: sample numbers [B].
+
+    Their random numbers come from the seed and the epoch.
+    """
 
     seed: int
     epoch: int
@@ -18,30 +24,32 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random crop from the padded image, mirroring and cutout, in this order. All in pixels; cutout 0: none."""
+    """Random crop from the padded image, then mirroring, then cutout. All lengths in pixels."""
 
     pad: int
     pad_mode: str  # zero | reflect
-    flip: (
-        str  # none | random | alternating: a random half in epoch 0, then the other half, and so on
-    )
-    cutout: int
+    flip: str  # none | random | alternating: a random half in epoch 0, then the other, and so on
+    cutout: int  # side of the square; 0: none
 
     def check(self, size: tuple[int, ...]) -> None:
         """Raise ValueError for what images of size (H, W) do not allow."""
-        for key, value, most in (
-            ("pad", self.pad, min(size) - 1),
-            ("cutout", self.cutout, min(size)),
-        ):
-            if value > most:
-                raise ValueError(
-                    f"data.{key}: {value} is too much for images of {size[1]}x{size[0]}; at most {most}"
-                )
+        shorter_side = min(size)
+        self._check_length("pad", self.pad, shorter_side - 1, size)
+        self._check_length("cutout", self.cutout, shorter_side, size)
+
+    def _check_length(self, key: str, value: int, most: int, size: tuple[int, ...]) -> None:
+        if value > most:
+            raise ValueError(
+                f"data.{key}: {value} is too much for images of {size[1]}x{size[0]}; at most {most}"
+            )
 
 
 @dataclass(kw_only=True)
 class Order:
-    """The order of `samples` training images in global batches; an epoch's incomplete last one is dropped, or `partial`."""
+    """The order of `samples` training images in global batches.
+
+    An epoch's incomplete last batch is dropped, or is `partial`. Not for two threads at once.
+    """
 
     samples: int
     global_batch_size: int
@@ -49,57 +57,70 @@ class Order:
     world_size: int
     seed: int
     last_batch: str  # drop | partial
-    _epochs: dict[int, Future[Indices]] = field(default_factory=dict, init=False, repr=False)
+    _permutations: dict[int, Future[Indices]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a batch that the ranks cannot share evenly or that an epoch does not fill."""
-        batch, ranks = self.global_batch_size, self.world_size
+        """Raise ValueError for a batch that ranks cannot share or that an epoch does not fill."""
+        batch = self.global_batch_size
+        ranks = self.world_size
         if batch % ranks:
-            near = max(ranks, round(batch / ranks) * ranks)
+            nearest = max(ranks, round(batch / ranks) * ranks)
             raise ValueError(
-                f"train.global_batch_size: {batch} does not divide over {ranks} processes; nearest: {near}"
+                f"train.global_batch_size: {batch} does not divide over {ranks} processes; "
+                f"nearest: {nearest}"
             )
         if batch > self.samples:
             raise ValueError(
                 f"train.global_batch_size: {batch} is more than the {self.samples} training images"
             )
-        left = self.samples % batch
-        if self.last_batch == "partial" and left % ranks:
+        remainder = self.samples % batch
+        if self.last_batch == "partial" and remainder % ranks:
             raise ValueError(
-                f"data.last_batch: 'partial' leaves {left} of {self.samples} images, which {ranks} processes cannot "
-                "share evenly; allowed here: drop, or another train.global_batch_size"
+                f"data.last_batch: 'partial' leaves {remainder} of {self.samples} images, which "
+                f"{ranks} processes cannot share evenly; allowed here: drop, or another "
+                "train.global_batch_size"
             )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Global batches in an epoch."""
-        whole, left = divmod(self.samples, self.global_batch_size)
-        return whole + (self.last_batch == "partial" and left > 0)
+        """Count the global batches in an epoch."""
+        complete_batches, remainder = divmod(self.samples, self.global_batch_size)
+        if self.last_batch == "partial" and remainder > 0:
+            return complete_batches + 1
+        return complete_batches
 
     def samples_seen(self, step: int) -> int:
-        """Images that all ranks together have trained on after so many steps."""
+        """Count the images that all ranks together have trained on after so many steps."""
         epochs, batches = divmod(step, self.steps_per_epoch)
-        in_epoch = min(self.samples, self.steps_per_epoch * self.global_batch_size)
-        return epochs * in_epoch + batches * self.global_batch_size
+        samples_per_epoch = min(self.samples, self.steps_per_epoch * self.global_batch_size)
+        return epochs * samples_per_epoch + batches * self.global_batch_size
 
     def rows(self, step: int) -> Rows:
-        """What this rank trains on at a step: its contiguous part of the global batch."""
+        """Say what this rank trains on at a step: its contiguous part of the global batch."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         first = batch * self.global_batch_size
-        whole = self._permutation(epoch)[first : first + self.global_batch_size]
-        size = len(whole) // self.world_size
-        return Rows(
-            seed=self.seed, epoch=epoch, samples=whole[self.rank * size : (self.rank + 1) * size]
-        )
+        global_batch = self._permutation(epoch)[first : first + self.global_batch_size]
+        size = len(global_batch) // self.world_size
+        samples = global_batch[self.rank * size : (self.rank + 1) * size]
+        return Rows(seed=self.seed, epoch=epoch, samples=samples)
 
     def _permutation(self, epoch: int) -> Indices:
-        """The epoch's order. The next epoch's is made meanwhile in a thread, for it takes longer than a step."""
-        if not {epoch, epoch + 1} <= self._epochs.keys():
-            thread, held = ThreadPoolExecutor(1), self._epochs
-            self._epochs = {
-                due: held.get(due)
-                or thread.submit(permutation, self.samples, self.seed, Stream.ORDER, due)
-                for due in (epoch, epoch + 1)
-            }
-            thread.shutdown(wait=False)
-        return self._epochs[epoch].result()
+        """Return the epoch's order, and have the next one's ready in time.
+
+        A permutation takes longer than a step.
+        """
+        if epoch not in self._permutations or epoch + 1 not in self._permutations:
+            self._begin_permutations((epoch, epoch + 1))
+        return self._permutations[epoch].result()
+
+    def _begin_permutations(self, epochs: tuple[int, ...]) -> None:
+        """Begin the epochs' permutations in a thread; those of other epochs are forgotten."""
+        executor = ThreadPoolExecutor(1)
+        permutations = {}
+        for epoch in epochs:
+            pending = self._permutations.get(epoch)
+            if pending is None:
+                pending = executor.submit(permutation, self.samples, self.seed, Stream.ORDER, epoch)
+            permutations[epoch] = pending
+        executor.shutdown(wait=False)  # its thread ends with its work
+        self._permutations = permutations

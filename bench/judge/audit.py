@@ -5,10 +5,9 @@ Pure; the facts come from the runs' starts.
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import JsonValue
-
 from bench.judge.records import Difference
 from bench.judge.study import Study
+from bench.ledger.json_records import JsonValue
 
 Reality = Mapping[str, JsonValue]  # flat facts of one arm, by name
 

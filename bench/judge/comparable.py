@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import JsonValue
-
+from bench.ledger.json_records import JsonValue
 from bench.ledger.records import RunStart
 from bench.ledger.result import RunResult
 

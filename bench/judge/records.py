@@ -1,15 +1,13 @@
 """What report.json holds: every number and every word that a page shows, under names.
 
-Field names are the file's keys, but where an `alias` says another one.
+Field names are the file's keys, but where `stored_as` says another one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
-
-from bench.ledger.json_records import JsonObject, Record
+from bench.ledger.json_records import JsonObject, JsonValue, Record, stored_as
 from bench.ledger.plan_record import AmendedPlan
 from bench.ledger.records import Pretraining, Status
 
@@ -44,6 +42,13 @@ class PlanSummary(Record):
     sha256: str | None
     primary: JsonObject
     amended: Sequence[AmendedPlan]
+
+    @property
+    def alpha(self) -> float:
+        """How often a verdict may be wrong."""
+        alpha = self.primary["alpha"]
+        assert isinstance(alpha, float)
+        return alpha
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +153,7 @@ class StoredEpochs(Record):
     epochs: Spread
     p_sooner: float
     p_later: float
-    outcome: Annotated[StoredOutcome, Field(alias="told")]
+    outcome: Annotated[StoredOutcome, stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +193,15 @@ class ArmSummary(Record):
     final_accuracy: Spread
     optimism_gap: Spread  # val above test, a fraction
     area_log_flops: Spread
-    stored_epochs: Annotated[StoredEpochs | None, Field(alias="reference")]
+    stored_epochs: Annotated[StoredEpochs | None, stored_as("reference")]
     classes: ClassSummary | None
+
+    def at(self, threshold: float) -> ThresholdSummary:
+        """Return how the runs did at a threshold. Raises KeyError for one that was not asked."""
+        for summary in self.thresholds:
+            if summary.threshold == threshold:
+                return summary
+        raise KeyError(threshold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +276,7 @@ class Ranking(Record):
     """
 
     rules: str
-    meaning: Annotated[str, Field(alias="words")]
+    meaning: Annotated[str, stored_as("words")]
     clock: str
     arms: Sequence[RankedArm] | None
     same: bool | None  # the order of headstart's rules
@@ -367,7 +379,7 @@ class Control(Record):
 
     arm: str
     expected: Literal["equal", "never"]
-    outcome: Annotated[ControlOutcome, Field(alias="told")]
+    outcome: Annotated[ControlOutcome, stored_as("told")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,12 @@ elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
-
-from pydantic import JsonValue
 
 from bench.config.load import from_stored
 from bench.config.schema import ExperimentConfig, TuneConfig
-from bench.ledger.json_records import JsonObject, to_json
+from bench.ledger.json_records import JsonObject, JsonValue, to_json
 from bench.ledger.plan_record import AmendedPlan, PlanRecord
 
 
@@ -54,7 +52,14 @@ class Study:
 
 def planned_study(plan: PlanRecord) -> Study:
     """Type a stored plan. Raises ValueError for a config that this headstart cannot read."""
-    config = from_stored(plan.config)
+    study = study_of(from_stored(plan.config))
+    return replace(
+        study, plan_sha256=plan.sha256, primary=to_json(plan.primary), amended=plan.amended
+    )
+
+
+def study_of(config: ExperimentConfig) -> Study:
+    """Say what a config asks; nothing is planned yet."""
     return Study(
         name=config.name,
         question=config.question,
@@ -75,8 +80,8 @@ def planned_study(plan: PlanRecord) -> Study:
         steps=config.train.samples // config.train.global_batch_size,
         tune=config.tune,
         budget_samples=config.train.samples,
-        plan_sha256=plan.sha256,
-        primary=to_json(plan.primary),
-        amended=plan.amended,
+        plan_sha256=None,
+        primary={},
+        amended=(),
         config=config,
     )

@@ -7,7 +7,18 @@ import functools
 from collections.abc import Mapping
 from typing import TypeVar
 
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+__all__ = [
+    "JsonObject",
+    "JsonValue",
+    "Record",
+    "RecordType",
+    "parse",
+    "parse_by",
+    "stored_as",
+    "to_json",
+]
 
 JsonObject = Mapping[str, JsonValue]
 RecordType = TypeVar("RecordType")
@@ -17,6 +28,12 @@ class Record:
     """The base of every record: an unknown key is refused, and nothing is converted silently."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+
+def stored_as(key: str) -> object:
+    """Say under which key a field stands in the file, as in `Annotated[str, stored_as("told")]`."""
+    field: object = Field(alias=key)
+    return field
 
 
 def parse(record_type: type[RecordType], text: bytes | str) -> RecordType:

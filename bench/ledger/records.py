@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import JsonValue
-
 from bench.ledger.json_records import JsonObject, Record
 
 Status = Literal["completed", "diverged", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("completed", "diverged", "failed", "interrupted")
 Split = Literal["val", "test"]
+Fact = str | int | float | None
+# What an arm really is, in flat facts read from the things that run, for the audit.
+RealizedConfig = Mapping[str, Fact]
+EnvironmentFacts = Mapping[str, Fact]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +128,14 @@ class RunStart(Record):
     config: JsonObject  # as it was stored; bench.judge types it
     dataset: DatasetFacts
     network: NetworkFacts
-    reality: Mapping[str, JsonValue]  # flat facts of what will run, for the audit
+    reality: RealizedConfig
     weights: WeightsFacts
     compile: CompileRecord
     self_check: str | None
     plan_sha256: str | None
     precision: PrecisionFacts
     process_runs: int  # that this process was to make; a lone one has the wall clock
-    environment: Mapping[str, JsonValue]
+    environment: EnvironmentFacts
     world_size: int | None
     resumed_step: int = 0
     segments_s: Mapping[str, float]

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
-from bench.ledger.json_records import Record
+from bench.ledger.json_records import Record, stored_as
 from bench.ledger.records import RunStart, Split, Status
 
 
@@ -46,8 +44,8 @@ class RunResult(Record):
     attempts: int = 1
     resumed: bool = False
     error: str | None = None
-    evaluations: Annotated[Sequence[Evaluation], Field(alias="looks")]
-    test_evaluations: Annotated[Sequence[Evaluation], Field(alias="test_looks")]
+    evaluations: Annotated[Sequence[Evaluation], stored_as("looks")]
+    test_evaluations: Annotated[Sequence[Evaluation], stored_as("test_looks")]
     segments_s: Mapping[str, float]
     test_correct: int | None = None
     test_total: int | None = None

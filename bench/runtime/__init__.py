@@ -1,1 +1,3 @@
-"""Process and machine: ranks, random streams, clocks' raw readings, how steps are computed, facts."""
+"""Process and machine: ranks, random streams, clocks' raw readings, how steps are computed,
+facts.
+"""

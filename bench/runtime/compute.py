@@ -1,6 +1,8 @@
-"""How steps are computed: in a precision as asked or chosen by a recorded rule, and compiled, which has its one owner here.
+"""How steps are computed: in a precision that is asked for or chosen by a recorded rule, and
+compiled.
 
-Compiling is always fullgraph, with static shapes, its seconds counted, and proof that none fall on the clock.
+Compiling has its one owner here: always fullgraph, with static shapes, its seconds counted, and
+proof that none fall on the clock.
 """
 
 import logging
@@ -8,62 +10,70 @@ import os
 import shutil
 import time
 import timeit
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
+from bench.ledger.records import PrecisionFacts
 from kernels.compiling import give_own_code
 
 PROBE_STEPS = 8
 
 
-def resolve(
-    asked: str, device: torch.device, probe: Callable[[], dict[str, float]]
-) -> dict[str, Any]:
-    """Name and reason of the precision, for the record. `auto` probes a CPU (`probe`: name -> seconds a step)."""
-    if asked != "auto":
-        return {"name": asked, "reason": "asked for", "probe_s": None}
+def resolve_precision(
+    name: str, device: torch.device, probe: Callable[[], Mapping[str, float]]
+) -> PrecisionFacts:
+    """Say which precision is computed in, and why.
+
+    `auto` asks a GPU what it has, and times steps on a CPU: `probe` gives seconds a step by
+    precision.
+    """
+    if name != "auto":
+        return PrecisionFacts(name=name, reason="asked for")
     if device.type == "cuda":
-        name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return {
-            "name": name,
-            "reason": "auto: bf16 where the GPU has it, else fp16",
-            "probe_s": None,
-        }
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return PrecisionFacts(
+            name="bf16" if has_bf16 else "fp16",
+            reason="auto: bf16 where the GPU has it, else fp16",
+        )
     probe_s = probe()
-    fastest = min(probe_s, key=probe_s.__getitem__)
-    return {
-        "name": fastest,
-        "reason": f"auto: fastest of {PROBE_STEPS - 1} eager steps each",
-        "probe_s": probe_s,
-    }
+    return PrecisionFacts(
+        name=min(probe_s, key=probe_s.__getitem__),
+        reason=f"auto: fastest of {PROBE_STEPS - 1} eager steps each",
+        probe_s=probe_s,
+    )
 
 
 def probe_step_s(step: Callable[[], None]) -> dict[str, float]:
-    """The fastest of a few eager steps on the CPU under fp32 and under bf16 autocast, the first left out; seconds."""
-    fastest = {}
+    """Return the seconds of the fastest of a few eager CPU steps in fp32 and under bf16 autocast.
+
+    The first step of each is left out.
+    """
+    fastest_s = {}
     for name in ("fp32", "bf16"):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bf16"):
-            fastest[name] = min(
-                timeit.repeat(step, timer=time.monotonic, number=1, repeat=PROBE_STEPS)[1:]
-            )
-    return fastest
+            steps_s = timeit.repeat(step, timer=time.monotonic, number=1, repeat=PROBE_STEPS)
+        fastest_s[name] = min(steps_s[1:])
+    return fastest_s
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise ValueError when torch.compile would find no compiler: C++ for a CPU, C for Triton's launcher on a GPU."""
-    candidates = (
-        [os.environ.get("CXX", "g++")]
-        if device.type == "cpu"
-        else [os.environ.get("CC", "gcc"), "clang"]
-    )
+    """Raise ValueError when torch.compile would find no compiler.
+
+    It needs one of C++ for a CPU, and one of C for Triton's launcher on a GPU.
+    """
+    candidates = [os.environ.get("CC", "gcc"), "clang"]
+    if device.type == "cpu":
+        candidates = [os.environ.get("CXX", "g++")]
     if not any(shutil.which(name) for name in candidates):
         raise ValueError(
-            f"compile.enabled: torch.compile needs a compiler and {' or '.join(candidates)} is not on PATH; "
+            "compile.enabled: torch.compile needs a compiler and "
+            f"{' or '.join(candidates)} is not on PATH; "
             "install it (apt-get install g++) or set --compile.enabled=false"
         )
 
@@ -81,28 +91,59 @@ def compile_module(module: nn.Module, mode: str) -> None:
     module.compile(fullgraph=True, dynamic=False, mode=torch_mode)
 
 
-def no_recompile(enabled: bool) -> AbstractContextManager[Any]:
+def no_recompile(enabled: bool) -> AbstractContextManager[object]:
     """Make any compilation inside an error: the proof that nothing is compiled on the clock."""
-    return torch.compiler.set_stance("fail_on_recompile") if enabled else nullcontext()
+    if not enabled:
+        return nullcontext()
+    return torch.compiler.set_stance("fail_on_recompile")
 
 
-@contextmanager
-def compile_record(synchronize: Callable[[], None]) -> Iterator[dict[str, Any]]:
-    """Fill a record with the seconds spent inside (compile and kernel warm-up), graphs made and cache hits."""
-    record: dict[str, Any] = {}
-    before, start_s = _counts(), time.monotonic()
-    yield record
-    synchronize()
-    record |= {"compile_s": time.monotonic() - start_s} | {
-        name: count - before[name] for name, count in _counts().items()
-    }
+class CompileCounts(NamedTuple):
+    """What torch.compile has done in this process so far."""
+
+    graphs: int
+    cache_hits: int
+    cache_misses: int
 
 
-def _counts() -> dict[str, int]:
-    inductor = counters["inductor"]
-    found = (
-        counters["stats"]["unique_graphs"],
-        inductor["fxgraph_cache_hit"],
-        inductor["fxgraph_cache_miss"],
+def compile_counts() -> CompileCounts:
+    """Read torch's own counters."""
+    return CompileCounts(
+        graphs=counters["stats"]["unique_graphs"],
+        cache_hits=counters["inductor"]["fxgraph_cache_hit"],
+        cache_misses=counters["inductor"]["fxgraph_cache_miss"],
     )
-    return dict(zip(("graphs", "cache_hits", "cache_misses"), found, strict=True))
+
+
+class CompileMeter:
+    """Counts the seconds spent inside (compiling and kernel warm-up), graphs made and cache hits.
+
+    Its fields are right after the `with` block, at whose end the device is waited for.
+    """
+
+    def __init__(self, synchronize: Callable[[], None]) -> None:
+        self._synchronize = synchronize
+        self.compile_s = 0.0
+        self.graphs = 0
+        self.cache_hits = 0
+        self.cache_misses = 0
+
+    def __enter__(self) -> "CompileMeter":
+        """Begin to count."""
+        self._counts_before = compile_counts()
+        self._start_s = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End, once the device has done what was asked of it."""
+        self._synchronize()
+        self.compile_s = time.monotonic() - self._start_s
+        counts = compile_counts()
+        self.graphs = counts.graphs - self._counts_before.graphs
+        self.cache_hits = counts.cache_hits - self._counts_before.cache_hits
+        self.cache_misses = counts.cache_misses - self._counts_before.cache_misses

@@ -1,19 +1,18 @@
-"""What a run is measured on and by: environment facts, recorded and never asked for by config, and raw readings of time."""
+"""Environment facts: what a run is measured on. Recorded, and never asked for by the config."""
 
 import os
 import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
-_PACKAGES = (
+from bench.ledger.records import EnvironmentFacts, Fact
+
+PACKAGES = (
     "torch",
     "torchvision",
     "timm",
@@ -24,79 +23,63 @@ _PACKAGES = (
     "numpy",
 )
 DRIVER = Path("/proc/driver/nvidia/version")
+CPU_INFO = Path("/proc/cpuinfo")
 
 
-def environment_facts(device: torch.device, world_size: int) -> dict[str, Any]:
-    """A flat dict of what the run ran on. Null where this machine has no such thing."""
-    facts: dict[str, Any] = {
+def environment_facts(device: torch.device, world_size: int) -> EnvironmentFacts:
+    """Return what a run runs on, by name; None where this machine has no such thing."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    facts: dict[str, Fact] = {
         "device": device.type,
         "world_size": world_size,
-        "cpu": _first(r"(?<=model name\t: ).+", Path("/proc/cpuinfo")) or platform.processor(),
+        "cpu": first_match(r"(?<=model name\t: ).+", CPU_INFO) or platform.processor(),
         "cpu_cores": len(os.sched_getaffinity(0)),
         "threads_per_rank": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "gpu_driver": _first(r"\d+\.\d+[.\d]*", DRIVER),  # the NVIDIA kernel module's
+        "memory_gib": round(memory_bytes / 2**30, 1),
+        "gpu": gpu,
+        "gpu_driver": first_match(r"\d+\.\d+[.\d]*", DRIVER),  # the NVIDIA kernel module's
         "gpus_visible": torch.cuda.device_count(),
         "cuda": torch.version.cuda,
         "os": platform.platform(),
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit(),
     }
-    return facts | {
-        name: next((found.version for found in distributions(name=name)), None)
-        for name in _PACKAGES
-    }
-
-
-class PhaseTimer:
-    """Cuts monotonic time into named segments, every nanosecond in exactly one. The device is synchronised at each cut alone."""
-
-    def __init__(
-        self,
-        segment: str,
-        synchronize: Callable[[], None],
-        earlier_s: Mapping[str, float] | None = None,
-    ) -> None:
-        self._synchronize = synchronize
-        self._total_ns = {name: round(seconds * 1e9) for name, seconds in (earlier_s or {}).items()}
-        self._segment, self._since_ns = segment, time.monotonic_ns()
-
-    def switch(self, segment: str) -> None:
-        """End the running segment here and begin another."""
-        self._synchronize()
-        now_ns = time.monotonic_ns()
-        self._total_ns[self._segment] = (
-            self._total_ns.get(self._segment, 0) + now_ns - self._since_ns
-        )
-        self._segment, self._since_ns = segment, now_ns
-
-    def read_s(self) -> dict[str, float]:
-        """Seconds by segment so far, the running one included; on this rank."""
-        self.switch(self._segment)
-        return {name: total_ns / 1e9 for name, total_ns in self._total_ns.items()}
+    for package in PACKAGES:
+        facts[package] = package_version(package)
+    return facts
 
 
 def process_age_s() -> float:
-    """Seconds since the kernel started this process, in steps of a hundredth."""
-    started = int(
-        Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    )  # in clock ticks after boot
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+    """Return the seconds since the kernel started this process, in steps of a hundredth."""
+    fields_after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start_ticks = int(fields_after_name[19])  # after boot
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _first(pattern: str, file: Path) -> str | None:
-    """What a pattern first finds in a file; null where there is no such file."""
-    found = re.search(pattern, file.read_text()) if file.exists() else None
-    return found[0] if found else None
+def package_version(name: str) -> str | None:
+    """Return a package's version; None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
-def _commit() -> str | None:
-    """The checkout's commit, marked when files differ from it; null outside a git checkout."""
-    command, here = ["git", "describe", "--always", "--dirty", "--abbrev=12"], Path(__file__).parent
-    with suppress(OSError, subprocess.SubprocessError):
+def first_match(pattern: str, file: Path) -> str | None:
+    """Return what a pattern first matches in a file; None where there is no such file."""
+    if not file.exists():
+        return None
+    match = re.search(pattern, file.read_text())
+    return match[0] if match else None
+
+
+def commit() -> str | None:
+    """Return the checkout's commit, marked when files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
         return subprocess.check_output(
-            command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=here
+            command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=Path(__file__).parent
         ).strip()
-    return None
+    except (OSError, subprocess.SubprocessError):
+        return None

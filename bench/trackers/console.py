@@ -1,105 +1,117 @@
-"""Progress on the terminal: a table with each arm's latest line where there is one, the lines themselves otherwise. No thread."""
+"""Progress on the terminal: a table with each arm's latest line, or the lines themselves.
+
+The table is for terminals alone. No thread.
+"""
 
 import statistics
 import sys
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bench.config.schema import ExperimentConfig
 from bench.judge.comparison import time_to_accuracy_s
-from bench.ledger.events import Event
-from bench.ledger.fold import RunResult
+from bench.judge.study import study_of
+from bench.ledger.events import Evaluated, Event, RunStarted
+from bench.ledger.records import RunStart
+from bench.ledger.result import RunResult
 from bench.report.words import accuracy_label
 
 
 class ConsoleTracker:
-    """Shows runs as their events arrive. `console` None: standard output, and a table only where that is a terminal."""
+    """Shows runs as their events arrive.
 
-    def __init__(self, config: dict[str, Any], *, console: Console | None = None) -> None:
-        self._config = config
-        self._threshold: float = config["primary"]["threshold"]
-        self._blocks = (
-            config["primary"]["max_blocks"] if config["until_decided"] else config["blocks"]
-        )
-        self._latest = dict.fromkeys(config["arms"], "waiting")
-        self._times_s: dict[str, list[float | None]] = {
-            arm: [] for arm in config["arms"]
-        }  # None where it was not reached
-        self._run: dict[str, Any] = {}
+    `console` None: standard output, with a table only where that is a terminal.
+    """
+
+    def __init__(self, config: ExperimentConfig, *, console: Console | None = None) -> None:
+        self._study = study_of(config)
+        self._threshold = config.primary.threshold
+        self._evaluation_samples = config.evaluation.every_samples
+        self._blocks = config.blocks
+        if config.until_decided:
+            self._blocks = config.primary.max_blocks
+        self._latest_lines = dict.fromkeys(config.arms, "waiting")
+        # Of each finished run; None where the threshold was not reached.
+        self._times_s: dict[str, list[float | None]] = {arm: [] for arm in config.arms}
+        self._run: RunStart | None = None
         self._console = console or Console(force_terminal=sys.stdout.isatty())
-        live = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._live = Live(console=self._console, auto_refresh=False) if live else None
+        self._live: Live | None = None
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(console=self._console, auto_refresh=False)
 
-    def start(self, event: Event) -> None:
+    def start(self, event: RunStarted) -> None:
         """Name the run and what it trains."""
-        run = self._run = event.data
-        weights = " ".join(
-            part for part in (run["weights"]["source"], run["weights"]["tag"]) if part
-        )
-        resumed = f"  resumed at step {run['resumed_step']}" if run["resumed_step"] else ""
-        self._show(
-            f"{run['network']['name']}  {run['network']['parameters']:,} parameters  weights {weights}{resumed}"
-        )
+        run = event.data
+        self._run = run
+        weights = run.weights.source or ""
+        if run.weights.tag:
+            weights = f"{weights} {run.weights.tag}"
+        line = f"{run.network.name}  {run.network.parameters:,} parameters  weights {weights}"
+        if run.resumed_step:
+            line += f"  resumed at step {run.resumed_step}"
+        self._show(line)
 
     def event(self, event: Event) -> None:
-        """Show a look on val; other events tell nothing new."""
-        if event.kind != "eval_stop" or event.data["split"] != "val":
+        """Show an evaluation on val; other events tell nothing new."""
+        if not isinstance(event, Evaluated) or event.data.split != "val":
             return
-        data, train_s = event.data, event.data["segments_s"].get("train", 0.0)
-        rate = f"{data['samples'] / train_s:.0f}" if train_s else "-"
+        scores = event.data
+        train_s = scores.segments_s.get("train", 0.0)
+        images_per_s = f"{scores.samples / train_s:.0f}" if train_s else "-"
         self._show(
-            f"look {data['samples'] // self._config['evaluation']['every_samples']}  epoch {event.epoch:.2f}  "
-            f"{data['samples']} images  val {data['correct'] / data['total']:.4f}  train {train_s:.1f} s  {rate} images/s"
+            f"look {scores.samples // self._evaluation_samples}  epoch {event.epoch:.2f}  "
+            f"{scores.samples} images  val {scores.correct / scores.total:.4f}  "
+            f"train {train_s:.1f} s  {images_per_s} images/s"
         )
 
     def finish(self, result: RunResult) -> None:
         """Show the run's end: its status, its time to the primary threshold, its test accuracy."""
-        time_s = time_to_accuracy_s(self._config, result, self._threshold)
+        time_s = time_to_accuracy_s(self._study, result, self._threshold)
         if result.is_finished:
             self._times_s[result.arm].append(time_s)
-        after = "not reached" if time_s is None else f"after {time_s:.1f} s"
-        test = "" if result.test_accuracy is None else f"test {result.test_accuracy:.4f}"
-        rate = "" if result.images_per_s is None else f"{result.images_per_s:.0f} images/s"
-        told = (
-            result.status,
-            f"{accuracy_label(self._threshold)} {after}",
-            test,
-            rate,
-            result.error,
-        )
-        self._show("  ".join(part for part in told if part))
+        reached = "not reached" if time_s is None else f"after {time_s:.1f} s"
+        parts = [result.status, f"{accuracy_label(self._threshold)} {reached}"]
+        if result.test_accuracy is not None:
+            parts.append(f"test {result.test_accuracy:.4f}")
+        if result.images_per_s is not None:
+            parts.append(f"{result.images_per_s:.0f} images/s")
+        if result.error:
+            parts.append(result.error)
+        self._show("  ".join(parts))
 
     def close(self) -> None:
         """Leave the table as it stands and give the terminal back."""
-        if self._live:
+        if self._live is not None:
             self._live.stop()
 
     def _show(self, line: str) -> None:
-        """Draw the table again, or print the line, on a console that has no table."""
+        """Draw the table again, or print the line on a console that has no table."""
         run = self._run
-        block = f"block {run['block'] + 1}/{self._blocks}"
+        assert run is not None
+        block = f"block {run.block + 1}/{self._blocks}"
         if self._live is None:
-            return self._console.print(
-                Text(f"{block}  {run['arm']} seed {run['seed']}  {line}"), soft_wrap=True
-            )
-        self._latest[run["arm"]] = f"{block}  seed {run['seed']}  {line}"
-        table = Table(
-            "arm",
-            f"to {accuracy_label(self._threshold)}, median",
-            "latest",
-            title=self._config["name"],
-        )
-        for arm, latest in self._latest.items():
-            reached = [time_s for time_s in self._times_s[arm] if time_s is not None]
-            median = f"{statistics.median(reached):.1f} s" if reached else "not reached"
-            told = (
-                f"{median} ({len(reached)}/{len(self._times_s[arm])} runs)"
-                if self._times_s[arm]
-                else "-"
-            )
-            table.add_row(arm, told, Text(latest))
+            text = Text(f"{block}  {run.arm} seed {run.seed}  {line}")
+            self._console.print(text, soft_wrap=True)
+            return
+        self._latest_lines[run.arm] = f"{block}  seed {run.seed}  {line}"
         self._live.start()
-        return self._live.update(table, refresh=True)
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Table:
+        heading = f"to {accuracy_label(self._threshold)}, median"
+        table = Table("arm", heading, "latest", title=self._study.name)
+        for arm, line in self._latest_lines.items():
+            table.add_row(arm, self._median_text(arm), Text(line))
+        return table
+
+    def _median_text(self, arm: str) -> str:
+        """Say how soon an arm's finished runs reached the threshold, and how many did."""
+        times_s = self._times_s[arm]
+        if not times_s:
+            return "-"
+        reached_s = [time_s for time_s in times_s if time_s is not None]
+        median = f"{statistics.median(reached_s):.1f} s" if reached_s else "not reached"
+        return f"{median} ({len(reached_s)}/{len(times_s)} runs)"

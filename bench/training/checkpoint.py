@@ -1,42 +1,85 @@
-"""A run's own resume state: safetensors and JSON, no pickle, published by one rename. The newest whole one is loaded."""
+"""A run's own state to resume from: safetensors and JSON, no pickle, published by one rename.
 
-import json
+The newest whole one is loaded.
+"""
+
+import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.files import sha256_of, sync, write_json
+from bench.ledger.json_records import Record, parse, to_json
 from bench.training.program import Program
 
-_TENSORS, _META = "state.safetensors", "state.json"
+TENSORS_FILE = "state.safetensors"
+STATE_FILE = "state.json"
 
 
-def save(directory: Path, program: Program, *, step: int, progress: Mapping[str, Any]) -> Path:
-    """Write `<directory>/step-<n>/` whole or not at all, then delete the older ones. `progress` is JSON."""
+@dataclass(frozen=True, kw_only=True)
+class SavedState(Record):
+    """What a checkpoint holds beside its tensors; `sha256` is of their file."""
+
+    run_id: str
+    step: int
+    losses: Sequence[float | None]  # of evaluations on val; None where not finite
+    data_wait_s: float
+    segments_s: Mapping[str, float]
+    average_updates: int
+    scaler: Mapping[str, float] | None  # of fp16
+    sha256: str
+
+    @property
+    def val_losses(self) -> list[float]:
+        """The losses as the recipe reacts to them: infinite where not finite."""
+        return [math.inf if loss is None else loss for loss in self.losses]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A whole checkpoint, read from the disk."""
+
+    state: SavedState
+    tensors: Mapping[str, Tensor]
+
+
+def save(
+    directory: Path,
+    program: Program,
+    *,
+    run_id: str,
+    step: int,
+    val_losses: Sequence[float],
+    data_wait_s: float,
+    segments_s: Mapping[str, float],
+) -> Path:
+    """Write `<directory>/step-<n>/` whole or not at all, then delete the older ones."""
     final = directory / f"step-{step:08d}"
-    part = directory / f".tmp-{step}-{os.getpid()}"
-    shutil.rmtree(
-        part, ignore_errors=True
-    )  # a killed process had this id: in containers they repeat
-    part.mkdir(parents=True)
-    save_file(_tensors(program), part / _TENSORS)
-    sync(part / _TENSORS)
-    meta = {
-        "step": step,
-        "sha256": sha256_of(part / _TENSORS),
-        "average_updates": program.average.updates,
-        "scaler": program.scaler.state_dict() if program.scaler else None,
-        **progress,
-    }
-    write_json(part / _META, meta)
+    partial = directory / f".tmp-{step}-{os.getpid()}"
+    # A killed process may have had this id: in containers they repeat.
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(_tensors(program), partial / TENSORS_FILE)
+    sync(partial / TENSORS_FILE)
+    state = SavedState(
+        run_id=run_id,
+        step=step,
+        losses=[loss if math.isfinite(loss) else None for loss in val_losses],
+        data_wait_s=data_wait_s,
+        segments_s=segments_s,
+        average_updates=program.average.updates,
+        scaler=program.scaler.state_dict() if program.scaler else None,
+        sha256=sha256_of(partial / TENSORS_FILE),
+    )
+    write_json(partial / STATE_FILE, to_json(state))
     shutil.rmtree(final, ignore_errors=True)  # damaged, else the run would have gone on from it
-    os.replace(part, final)
+    os.replace(partial, final)
     sync(directory)
     for older in directory.iterdir():
         if older != final:
@@ -44,72 +87,87 @@ def save(directory: Path, program: Program, *, step: int, progress: Mapping[str,
     return final
 
 
-def load_newest(directory: Path, run_id: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and meta of the newest whole checkpoint of this very run; None when there is none.
+def load_newest(directory: Path, run_id: str) -> Checkpoint | None:
+    """Load the newest whole checkpoint of this very run; None when there is none.
 
     Raises ValueError for a checkpoint of another run (its id holds the configuration's digest).
     """
     for path in sorted(directory.glob("step-*"), reverse=True):
-        try:
-            meta = json.loads((path / _META).read_text())
-            whole = sha256_of(path / _TENSORS) == meta["sha256"]
-        except (OSError, ValueError, KeyError):
-            whole = False
-        if not whole:
+        state = _read_state(path)
+        if state is None:
             print(f"checkpoint {path} is damaged and passed over", flush=True)
             continue
-        if meta["run_id"] != run_id:
-            raise ValueError(f"checkpoint {path} is of run {meta['run_id']}, not of {run_id}")
-        return load_file(path / _TENSORS), meta
+        if state.run_id != run_id:
+            raise ValueError(f"checkpoint {path} is of run {state.run_id}, not of {run_id}")
+        return Checkpoint(state=state, tensors=load_file(path / TENSORS_FILE))
     return None
 
 
 @torch.no_grad()
-def restore(program: Program, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+def restore(program: Program, checkpoint: Checkpoint) -> None:
     """Put a freshly reset program where the checkpoint was taken, in place."""
-    program.raw.load_state_dict(
-        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    tensors = checkpoint.tensors
+    program.raw.load_state_dict(_below("network", tensors))
+    _restore_optimizer(program.optimizer, _below("optimizer", tensors))
+    program.average.restore(
+        averages=_in_order(_below("average", tensors)),
+        kept=_in_order(_below("kept", tensors)),
+        updates=checkpoint.state.average_updates,
     )
-    state = program.optimizer.state_dict()
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state["state"].setdefault(int(index), {})[name] = value
-    program.optimizer.load_state_dict(state)
-    # Safetensors holds rows in order; a fused step walks memory, so state must lie as its (channels-last) parameter does.
-    for parameter, entry in program.optimizer.state.items():
-        like = {
-            name: torch.empty_like(parameter).copy_(value)
-            for name, value in entry.items()
-            if value.shape == parameter.shape
-        }
-        entry.update(like)
-    for position, average in enumerate(program.average.tensors):
-        average.copy_(tensors[f"average.{position}"])
-    program.average.updates = meta["average_updates"]
-    kept = [
-        tensors[f"kept.{position}"]
-        for position in range(sum(key.startswith("kept.") for key in tensors))
-    ]
-    program.average.kept = [
-        torch.empty_like(live).copy_(value)
-        for live, value in zip(program.average.live, kept, strict=False)
-    ]
-    if program.scaler is not None:
-        program.scaler.load_state_dict(meta["scaler"])
+    if program.scaler is not None and checkpoint.state.scaler is not None:
+        program.scaler.load_state_dict(dict(checkpoint.state.scaler))
+
+
+def _read_state(path: Path) -> SavedState | None:
+    """Read a checkpoint's state; None unless it and its tensors are whole."""
+    try:
+        state = parse(SavedState, (path / STATE_FILE).read_bytes())
+        is_whole = sha256_of(path / TENSORS_FILE) == state.sha256
+    except (OSError, ValueError):
+        return None
+    return state if is_whole else None
 
 
 def _tensors(program: Program) -> dict[str, Tensor]:
-    network = {f"network.{key}": value for key, value in program.raw.state_dict().items()}
-    average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
-    average |= {f"kept.{i}": value for i, value in enumerate(program.average.kept)}
-    state = program.optimizer.state_dict()["state"]
-    optimizer = {
-        f"optimizer.{i}.{name}": value
-        for i, entry in state.items()
-        for name, value in entry.items()
-    }
+    """Return all tensors of a program by name, on the host, as safetensors takes them."""
+    named: dict[str, Tensor] = {}
+    for name, tensor in program.raw.state_dict().items():
+        named[f"network.{name}"] = tensor
+    for place, tensor in enumerate(program.average.tensors):
+        named[f"average.{place}"] = tensor
+    for place, tensor in enumerate(program.average.kept):
+        named[f"kept.{place}"] = tensor
+    for index, entry in program.optimizer.state_dict()["state"].items():
+        for name, tensor in entry.items():
+            named[f"optimizer.{index}.{name}"] = tensor
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in named.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix and a dot, without these."""
+    start = f"{prefix}."
     return {
-        key: value.detach().cpu().contiguous().clone()
-        for key, value in (network | average | optimizer).items()
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
     }
+
+
+def _in_order(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return tensors whose names are their places."""
+    return [tensors[str(place)] for place in range(len(tensors))]
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Load an optimizer's state from tensors named `<parameter's index>.<name>`."""
+    tree = optimizer.state_dict()
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        tree["state"].setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict(tree)
+    # Safetensors holds rows in order; a fused step walks memory, so state must lie as its
+    # (channels-last) parameter does.
+    for parameter, entry in optimizer.state.items():
+        for name, tensor in entry.items():
+            if tensor.shape == parameter.shape:
+                entry[name] = torch.empty_like(parameter).copy_(tensor)

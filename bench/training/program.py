@@ -1,11 +1,13 @@
-"""One compiled network with its optimizer: built once a process, put back to a start for every run, never recompiled."""
+"""One compiled network with its optimizer.
+
+Built once a process, put back to a start for every run, and never recompiled.
+"""
 
 import dataclasses
 import time
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +16,21 @@ from torch import Tensor, nn
 from bench import registry
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
+from bench.ledger.records import CompileRecord
 from bench.models.networks import head_prefixes
-from bench.runtime.compute import compile_module, compile_record
+from bench.runtime.compute import CompileMeter, compile_module
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
+from bench.training.schedules import Reaction, react
 
 TIMED_STEPS = 3
 
 
 class Objective(nn.Module):
-    """Images [N, 3, H, W] and labels [N] to cross-entropy [N] (smoothed in training only) and predictions [N]."""
+    """Images [N, 3, H, W] and labels [N] to cross-entropy [N] and predictions [N].
+
+    Labels are smoothed in training only.
+    """
 
     def __init__(self, network: nn.Module, label_smoothing: float) -> None:
         super().__init__()
@@ -39,14 +46,21 @@ class Objective(nn.Module):
 
 
 class Score(NamedTuple):
-    """Exact counts over all ranks: images of each class (row) by what they were taken for, [K, K]; and the mean loss."""
+    """Exact counts over all ranks, and the mean loss.
+
+    `confusion` [K, K] counts the images of each class (row) by what they were taken for.
+    """
 
     confusion: list[list[int]]
     loss: float
 
 
 class Program:
-    """A network under AMP (and DDP), its optimizer, schedule and average. `raw` is the bare network that state belongs to."""
+    """A network under AMP (and DDP), its optimizer, schedule and average.
+
+    `raw` is the bare network that state belongs to. Runs that share a program differ in their
+    start, budget and learning rate alone: `reset` and `begin_run` set these.
+    """
 
     def __init__(
         self,
@@ -56,72 +70,91 @@ class Program:
         world: World,
         classes: int,
     ) -> None:
-        self.raw, self._config, self._world, self._classes = raw, config, world, classes
+        self.raw = raw
+        self._world = world
+        self._classes = classes
         raw.to(world.device).to(memory_format=torch.channels_last)
-        objective = Objective(wrapped, config.train.label_smoothing).to(world.device)
-        self._body = [
-            p for name, p in raw.named_parameters() if not name.startswith(head_prefixes(raw))
-        ]
-        for parameter in self._body if config.finetune.layers == "head" else ():
-            parameter.requires_grad_(False)  # before DDP and optimizer see it
-        self.optimizer: torch.optim.Optimizer = registry.resolve("optimizer", config.optim.name)(
-            raw, config.optim
-        )
-        self._prepared, self._optimizer = world.accelerator.prepare(objective, self.optimizer)
-        self._objective = objective
-        self.scaler: torch.amp.GradScaler | None = (
-            world.accelerator.scaler
-        )  # of fp16; None in other precisions
+        self._objective = Objective(wrapped, config.train.label_smoothing).to(world.device)
+        prefixes = head_prefixes(raw)
+        self._body = [p for name, p in raw.named_parameters() if not name.startswith(prefixes)]
+        if config.finetune.layers == "head":
+            self._let_body_learn(False)  # before DDP and optimizer see it
+        make_optimizer = registry.resolve("optimizer", config.optim.name)
+        self.optimizer: torch.optim.Optimizer = make_optimizer(raw, config.optim)
+        self._prepared = world.accelerator.prepare(self._objective)
+        self.scaler: torch.amp.GradScaler | None = world.accelerator.scaler  # fp16's alone
         self._schedule = registry.resolve("schedule", config.schedule.name)
-        self.total_steps = config.train.samples // config.train.global_batch_size
-        self.peak_lr, self.lr_scale = config.optim.lr, 1.0
         self.average = WeightAverage(
             raw,
             decay=config.schedule.average_decay,
             every_steps=config.schedule.average_every_steps,
         )
+        self._lr_scale = 1.0
+        self.begin_run(config)
         if config.compile.enabled:
-            compile_module(objective, config.compile.mode)
+            compile_module(self._objective, config.compile.mode)
+
+    def begin_run(self, config: ExperimentConfig) -> None:
+        """Take a run's budget and learning rate; all else in its config is the program's."""
+        self._config = config
+        self.total_steps = config.train.samples // config.train.global_batch_size
+
+    def react_to(self, val_losses: Sequence[float]) -> Reaction:
+        """Set the learning rate as the val losses so far ask; all that they ask for."""
+        reaction = react(val_losses, self._config)
+        self._lr_scale = reaction.lr_scale
+        return reaction
 
     def warm_up(
         self, batches: Iterable[Batch], evaluation: Iterable[EvaluationBatch]
-    ) -> dict[str, Any]:
-        """Compile and autotune on random labels, off every clock but `algoperf`; `reset` must follow. Returns its record.
+    ) -> CompileRecord:
+        """Compile and autotune on random labels; `reset` must follow. Only `algoperf` counts it.
 
-        `batches` has one of each shape, of `evaluation` the first is taken; making them, the loader's compiling too, is counted.
-        Beside that a step's seconds, compiled and eager, and what part of it the ranks spend on exchanging gradients.
+        `batches` has one of each shape, of `evaluation` the first is taken; making them, the
+        loader's compiling too, is counted. Steps are timed afterwards: compiled, eager, and without
+        an exchange of gradients between ranks.
         """
-        compiling, world = self._config.compile, self._world
-        with compile_record(world.synchronize) as record:
-            made = [
-                dataclasses.replace(batch, labels=torch.randint_like(batch.labels, 2))
-                for batch in batches
-            ]
-            for first in {0, self._config.finetune.head_first_steps}:
-                for batch in made:
-                    for step in (first, first + 1):
-                        self.step(batch, step)
+        compiling = self._config.compile
+        world = self._world
+        with CompileMeter(world.synchronize) as meter:
+            random_batches = [_with_random_labels(batch) for batch in batches]
+            for first_step in {0, self._config.finetune.head_first_steps}:
+                for batch in random_batches:
+                    self.step(batch, first_step)
+                    self.step(batch, first_step + 1)
                 self.evaluate(islice(evaluation, 1))
-        step_s = self._seconds(made[0])
+        timed_batch = random_batches[0]
+        step_s = self._step_s(timed_batch)
         with torch.compiler.set_stance("force_eager"):
-            eager_s = self._seconds(made[0])
-        with world.accelerator.no_sync(self._prepared):
-            alone_s = self._seconds(made[0]) if world.size > 1 else step_s
+            eager_s = self._step_s(timed_batch)
+        alone_s = step_s
+        if world.size > 1:
+            with world.accelerator.no_sync(self._prepared):
+                alone_s = self._step_s(timed_batch)
         step_s, eager_s, alone_s = world.slowest([step_s, eager_s, alone_s])
-        return {
-            "enabled": compiling.enabled, "mode": compiling.mode, "fullgraph": compiling.enabled, **record,
-            "step_s": step_s, "eager_step_s": eager_s, "communication_fraction": max(0.0, 1 - alone_s / step_s),
-        }  # fmt: skip
+        return CompileRecord(
+            enabled=compiling.enabled,
+            mode=compiling.mode,
+            fullgraph=compiling.enabled,
+            compile_s=meter.compile_s,
+            graphs=meter.graphs,
+            cache_hits=meter.cache_hits,
+            cache_misses=meter.cache_misses,
+            step_s=step_s,
+            eager_step_s=eager_s,
+            communication_fraction=max(0.0, 1 - alone_s / step_s),
+        )
 
-    def _seconds(self, batch: Batch) -> float:
-        """The fastest of a few steps on one batch, the first left out."""
-        taken_s, first = [], self._config.finetune.head_first_steps
-        for step in range(first, first + TIMED_STEPS + 1):
+    def _step_s(self, batch: Batch) -> float:
+        """Return the seconds of the fastest of a few steps on one batch, the first left out."""
+        steps_s = []
+        first_step = self._config.finetune.head_first_steps
+        for step in range(first_step, first_step + TIMED_STEPS + 1):
             start_s = time.monotonic()
             self.step(batch, step)
             self._world.synchronize()
-            taken_s.append(time.monotonic() - start_s)
-        return min(taken_s[1:])
+            steps_s.append(time.monotonic() - start_s)
+        return min(steps_s[1:])
 
     def reset(self, state: dict[str, Tensor]) -> None:
         """Put weights, statistics, optimizer, scaler and average back to a start, all in place."""
@@ -129,64 +162,114 @@ class Program:
         self.optimizer.state.clear()
         self.optimizer.zero_grad(set_to_none=True)
         if self.scaler is not None:
-            self.scaler.load_state_dict(torch.amp.GradScaler(self._world.device.type).state_dict())
+            new_scaler = torch.amp.GradScaler(self._world.device.type)
+            self.scaler.load_state_dict(new_scaler.state_dict())
         self.average.reset()
-        self.lr_scale = 1.0
+        self._lr_scale = 1.0
+        # Every module in one mode, whatever was done to some of them: `_set_modes` goes by two.
+        self._objective.eval()
+        self.raw.eval()
 
     def step(self, batch: Batch, step: int) -> Tensor:
-        """One optimizer step, perhaps of the head alone; the batch's mean loss on this rank, still on the device."""
-        rate = (
-            self.peak_lr
-            * self.lr_scale
-            * self._schedule(step, self._config.schedule.lr_warmup_steps, self.total_steps)
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+        """One optimizer step, perhaps of the head alone; this rank's mean loss, on the device."""
+        self._set_learning_rate(step)
         finetune = self._config.finetune
         head_only = finetune.layers == "head" or step < finetune.head_first_steps
-        if self._body and self._body[0].requires_grad == head_only:
-            for parameter in self._body:
-                parameter.requires_grad_(not head_only)
+        self._let_body_learn(not head_only)
+        self._set_modes(objective=True, network=not head_only)
         loss = self._gradients(batch, head_only=head_only)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._move_weights()
         self.average.update(step)
         return loss
 
+    def _set_learning_rate(self, step: int) -> None:
+        peak = self._config.optim.lr * self._lr_scale
+        lr_warmup_steps = self._config.schedule.lr_warmup_steps
+        rate = peak * self._schedule(step, lr_warmup_steps, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+
+    def _let_body_learn(self, learns: bool) -> None:
+        if not self._body or self._body[0].requires_grad == learns:
+            return
+        for parameter in self._body:
+            parameter.requires_grad_(learns)
+
+    def _set_modes(self, *, objective: bool, network: bool) -> None:
+        """Put the objective and, inside it, the network in training (True) or in evaluation.
+
+        Setting walks all modules, milliseconds in a deep network, so only where a mode changes.
+        """
+        if self._objective.training == objective and self.raw.training == network:
+            return
+        self._objective.train(objective)
+        self.raw.train(network)
+
     def _gradients(self, batch: Batch, *, head_only: bool) -> Tensor:
-        """Gradients of the mean loss over all ranks, in as many parts as the config asks for; this rank's mean loss."""
-        parts, accelerator = self._config.train.accumulate_steps, self._world.accelerator
-        self._objective.train()
-        self.raw.train(not head_only)
+        """Gradients of the mean loss over all ranks, perhaps in parts; this rank's mean loss."""
         # DDP waits for every gradient it was built for; a head is small enough to be averaged here.
         forward = self._objective if head_only else self._prepared
-        mean = torch.zeros((), device=self._world.device)
-        for part, (images, labels) in enumerate(
-            zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True), 1
-        ):
-            with accelerator.no_sync(self._prepared) if part < parts else nullcontext():
-                loss = forward(images, labels)[0].mean() / parts
-                accelerator.backward(loss)
-            mean += loss.detach()
+        if self._config.train.accumulate_steps == 1:
+            mean_loss = self._backward(forward(batch.images, batch.labels)[0].mean())
+        else:
+            mean_loss = self._gradients_in_parts(forward, batch)
         if head_only:
             self._world.average_(p.grad for p in self.raw.parameters() if p.grad is not None)
-        return mean
+        return mean_loss
+
+    def _gradients_in_parts(self, forward: nn.Module, batch: Batch) -> Tensor:
+        """As `_gradients`, of one part of the batch after another; ranks exchange the last sum."""
+        parts = self._config.train.accumulate_steps
+        images = batch.images.chunk(parts)
+        labels = batch.labels.chunk(parts)
+        mean_loss = torch.zeros((), device=self._world.device)
+        with self._world.accelerator.no_sync(self._prepared):
+            for part in range(parts - 1):
+                loss = forward(images[part], labels[part])[0].mean() / parts
+                mean_loss += self._backward(loss)
+        loss = forward(images[-1], labels[-1])[0].mean() / parts
+        return mean_loss + self._backward(loss)
+
+    def _backward(self, loss: Tensor) -> Tensor:
+        """Add a loss's gradients, scaled under fp16; the loss without its graph.
+
+        What accelerate's own backward and optimizer come to here, and not through them: a small
+        network's step is bound by the host, and they ask for other back ends at every step.
+        """
+        if self.scaler is None:
+            loss.backward()
+        else:
+            self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _move_weights(self) -> None:
+        """Step the optimizer; under fp16, where a gradient overflowed, lower the scale instead."""
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[EvaluationBatch]) -> Score:
-        """Score the averaged weights; integer counts, every image of the set once over all ranks."""
-        classes, device = self._classes, self._world.device
+        """Score the averaged weights: integer counts, every image once over all ranks."""
+        classes = self._classes
+        device = self._world.device
         confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        self._objective.eval()
+        self._set_modes(objective=False, network=False)
         with self.average.applied():
             self._world.average_(self.average.statistics)
             for batch in batches:
                 loss_N, predictions_N = self._objective(batch.images, batch.labels)
-                confusion.scatter_add_(
-                    0, batch.labels * classes + predictions_N, batch.counts.long()
-                )
+                cells_N = batch.labels * classes + predictions_N
+                confusion.scatter_add_(0, cells_N, batch.counts.long())
                 loss_sum += loss_N.double().where(batch.counts, 0).sum()
         counts = self._world.sums(confusion.tolist())
         rows = [counts[first : first + classes] for first in range(0, len(counts), classes)]
-        return Score(confusion=rows, loss=self._world.sums([float(loss_sum)])[0] / sum(counts))
+        return Score(confusion=rows, loss=self._world.sum_of(float(loss_sum)) / sum(counts))
+
+
+def _with_random_labels(batch: Batch) -> Batch:
+    return dataclasses.replace(batch, labels=torch.randint_like(batch.labels, 2))

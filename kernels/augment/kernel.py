@@ -36,7 +36,7 @@ class Constants(TypedDict):
 
 @triton.jit
 def reflected(index, size: tl.constexpr):
-    """Indices in (-size, 2 * size - 1) mirrored at the borders into [0, size)."""
+    """Mirror indices in (-size, 2 * size - 1) at the borders into [0, size)."""
     index = tl.abs(index)
     return tl.where(index < size, index, 2 * (size - 1) - index)
 

@@ -1,1 +1,4 @@
-"""The shape of the project, read from its source: floors, doors, ceilings, words. Nothing here runs what it reads."""
+"""The shape of the project, read from its source: floors, doors, style, words.
+
+Nothing here runs what it reads.
+"""

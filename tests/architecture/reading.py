@@ -1,4 +1,7 @@
-"""Reads the project's files and the imports in them. Knows no rule; the rules stand in the tests beside it."""
+"""Reads the project's files and the imports in them, by room.
+
+Knows no rule; the rules stand beside it.
+"""
 
 import ast
 import os
@@ -12,11 +15,32 @@ PACKAGES = ("bench", "kernels")
 # Made by runs, below the root.
 _MADE = {"runs", "wandb"}
 _SHOWN = {".ci", ".github"}
+# A room to the paths that it lies at, below the root. A room is red on its own account alone.
+ROOMS = {
+    "ledger": ("bench/ledger/",),
+    "judge": ("bench/judge/",),
+    "report": ("bench/report/",),
+    "config": ("bench/config/",),
+    "runtime": ("bench/runtime/",),
+    "data": ("bench/data/",),
+    "models": ("bench/models/",),
+    "trackers": ("bench/trackers/",),
+    "training": ("bench/training/",),
+    "experiment": ("bench/experiment/",),
+    "cli, registry, files": (
+        "bench/__init__.py",
+        "bench/__main__.py",
+        "bench/cli.py",
+        "bench/registry.py",
+        "bench/files.py",
+    ),
+    "kernels": ("kernels/",),
+}
 _PLUG_IN = re.compile(r"(?:bench|kernels)(?:\.\w+)+:\w+")
 
 
 class Import(NamedTuple):
-    """One import: by whom, of what (dotted, with the imported name last), on which line, and whether inside a function."""
+    """One import: by whom, of what (the imported name last), where, and if inside a function."""
 
     by: str
     of: str
@@ -28,12 +52,30 @@ class Import(NamedTuple):
 
 
 def files(*suffixes: str) -> list[Path]:
-    """The project's own files with one of these endings (a whole name counts as one), below ROOT, sorted."""
-    found = []
+    """List the project's files with one of these endings, sorted; a file's full name is one too."""
+    paths = []
     for folder, below, names in os.walk(ROOT):
         below[:] = [name for name in below if _is_ours(Path(folder, name))]
-        found += [Path(folder, name) for name in names if name.endswith(suffixes)]
-    return sorted(found)
+        paths += [Path(folder, name) for name in names if name.endswith(suffixes)]
+    return sorted(paths)
+
+
+def room_of(path: str) -> str | None:
+    """Return the room that a path below the root lies in; None for what is no product code."""
+    for room, places in ROOMS.items():
+        if path.startswith(places):
+            return room
+    return None
+
+
+def sources(room: str, suffix: str = ".py") -> dict[str, str]:
+    """Return path to text for a room's files with an ending."""
+    texts = {}
+    for file in files(suffix):
+        path = file.relative_to(ROOT).as_posix()
+        if room_of(path) == room:
+            texts[path] = file.read_text()
+    return texts
 
 
 def _is_ours(folder: Path) -> bool:
@@ -47,20 +89,25 @@ def _is_ours(folder: Path) -> bool:
     return not hidden and not made
 
 
+def module_name(path: str) -> str:
+    """Return the dotted name of a Python file below the root."""
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
 def modules() -> dict[str, str]:
     """Dotted name to source, for every module of bench and kernels."""
-    found = {}
-    for path in files(".py"):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts[0] in PACKAGES:
-            found[".".join(parts).removesuffix(".__init__")] = path.read_text()
-    return found
+    sources_by_name = {}
+    for room in ROOMS:
+        for path, source in sources(room).items():
+            sources_by_name[module_name(path)] = source
+    return sources_by_name
 
 
 def imports(source: str, module: str, *, plug_ins: bool = True) -> list[Import]:
-    """Every import in a source: statements, also inside functions; `import_module("x")`; and "bench.x:y" strings.
+    """Every import in a source: statements, `import_module("x")`, and "bench.x:y" strings.
 
-    `from a.b import c` counts as `a.b.c`, since c may be a module. A relative import keeps its dots.
+    Those inside functions too. `from a.b import c` counts as `a.b.c`, since c may be a module. A
+    relative import keeps its dots.
     """
     tree = ast.parse(source)
     lazy = {
@@ -96,10 +143,13 @@ def _names(node: ast.AST, plug_ins: bool) -> Iterator[str]:
         yield node.value.replace(":", ".")
 
 
-def all_imports() -> list[Import]:
-    """Every import of bench and kernels. The plug-in table in bench.registry names modules of all floors; it is left out."""
-    return [
-        found
-        for module, source in modules().items()
-        for found in imports(source, module, plug_ins=module != "bench.registry")
-    ]
+def imports_of(room: str) -> list[Import]:
+    """List every import of a room.
+
+    The plug-in table in bench.registry names modules of all floors; it is left out.
+    """
+    room_imports = []
+    for path, source in sources(room).items():
+        module = module_name(path)
+        room_imports += imports(source, module, plug_ins=module != "bench.registry")
+    return room_imports

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from bench.data.batches import LoaderSpec, normalize
+from bench.data.batches import LoaderSpec, Normalization
 from bench.data.dali import OUTPUTS, build_pipeline
 from bench.data.order import Order
 from bench.data.source import Split
@@ -108,7 +108,7 @@ def airbench(split: Split, spec: LoaderSpec, batch: int) -> Pass:
     Normalising and padding are done once, before any clock runs, as there.
     """
     size, pad = split.images.shape[1], spec.augmentation.pad
-    normalised = normalize(torch.from_numpy(split.images), spec)
+    normalised = Normalization(spec)(torch.from_numpy(split.images))
     wide = functional.pad(normalised, (pad,) * 4, mode="reflect").contiguous(
         memory_format=torch.channels_last
     )

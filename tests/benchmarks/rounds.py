@@ -47,6 +47,7 @@ class Result:
     """
 
     images: int = 0
+    moved_bytes: int | None = None  # of a pass, where they are known
     seconds: list[float] = field(default_factory=list)
     others_cpus: list[float] = field(default_factory=list)
     absent: str | None = None
@@ -61,6 +62,13 @@ class Result:
     def images_per_s(self) -> list[float]:
         """One number a round."""
         return [self.images / second for second in self.seconds]
+
+    @property
+    def gb_per_s(self) -> float | None:
+        """Median of the rounds; None where the bytes are not known or nothing was timed."""
+        if self.moved_bytes is None or not self.seconds:
+            return None
+        return self.moved_bytes / statistics.median(self.seconds) / 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +200,7 @@ def record(board: Board, name: str, request: pytest.FixtureRequest) -> None:
     benchmark = request.getfixturevalue("benchmark")
     benchmark.extra_info.update(
         images=result.images, images_per_s=statistics.median(result.images_per_s), ratios=board.ratios(name),
-        others_cpus=result.others_cpus, threads=torch.get_num_threads(),
+        others_cpus=result.others_cpus, threads=torch.get_num_threads(), gb_per_s=result.gb_per_s,
     )  # fmt: skip
     benchmark.pedantic(lambda: None, rounds=len(result.seconds))
 

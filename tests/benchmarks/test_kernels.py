@@ -1,4 +1,7 @@
-"""Images a second of each op: as the resident loader calls it, plain torch run eagerly, and under a stock torch.compile."""
+"""Images a second of each op: as the resident loader calls it, as plain torch, and compiled.
+
+On a GPU by its own clock, beside a copy of the same bytes (gpu_clock.py); on a CPU in rounds.
+"""
 
 from functools import partial
 
@@ -8,16 +11,36 @@ import torch
 from kernels.augment import reference
 from kernels.augment.op import Resident
 from kernels.augment.reference import Recipe
+from kernels.compiling import with_own_code
+from tests.benchmarks.gpu_clock import (
+    REPLAYED,
+    DeviceCall,
+    copy_call,
+    measure_on_gpu,
+    moved_bytes,
+)
 from tests.benchmarks.rounds import Contender, Pair, check_close, measure, record
 
 pytestmark = pytest.mark.benchmark
 
-BATCH, IMAGES, ROUNDS = 512, 10_000, 5
+BATCH = 512
+IMAGES = 10_000
+ROUNDS = 5
+GPU_ROUNDS = 3
 PATIENCE_S = 30  # a case
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 CASES = [(size, dtype, cutout) for size in (32, 64) for dtype in DTYPES for cutout in (0, 8)]
-OP, EAGER, COMPILED = "op", "eager torch", "compiled torch"
+OP = "op"
+EAGER = "eager torch"
+COMPILED = "compiled torch"
+COPY = "copy"
 PAIRS = (Pair(name=OP, against=EAGER), Pair(name=OP, against=COMPILED))
+GPU_PAIRS = (
+    *PAIRS,
+    Pair(name=OP, against=COPY),
+    Pair(name=OP + REPLAYED, against=COPY + REPLAYED),
+)
+GPU_ALONE = (COPY, OP + REPLAYED, COPY + REPLAYED)
 
 
 @pytest.fixture(
@@ -40,27 +63,38 @@ def board(request, publish):
         OP: partial(Resident(images, recipe).batch, samples, seed=1, epoch=2),
         EAGER: partial(eager, images, samples, recipe),
         COMPILED: partial(
-            torch.compile(eager, fullgraph=True, dynamic=False, isolate_recompiles=True),
+            torch.compile(with_own_code(eager), fullgraph=True, dynamic=False),
             images,
             samples,
             recipe,
         ),
     }
     meaning = calls[EAGER]().double()
+    title = f"augment, {device}, {size} px, {dtype}, cutout {cutout}"
+    if device.type == "cuda":
+        return publish(gpu_board(title, calls, meaning, images, recipe.dtype))
     makers = {name: partial(make_contender, call, meaning) for name, call in calls.items()}
-    return publish(
-        measure(
-            f"augment, {device}, {size} px, {dtype}, cutout {cutout}",
-            makers,
-            PAIRS,
-            rounds=ROUNDS,
-            patience_s=PATIENCE_S,
+    return publish(measure(title, makers, PAIRS, rounds=ROUNDS, patience_s=PATIENCE_S))
+
+
+def gpu_board(title, calls, meaning, images, dtype):
+    """The calls and a copy, by the GPU's clock; the op alone copies nothing from the host."""
+    device_calls = {COPY: copy_call(images, BATCH, dtype)}
+    for name, call in calls.items():
+        device_calls[name] = DeviceCall(
+            images=BATCH,
+            moved_bytes=moved_bytes(images[:BATCH], dtype),
+            call=call,
+            check=make_contender(call, meaning).check,
+            replayable=name == OP,
         )
-    )
+    return measure_on_gpu(title, device_calls, GPU_PAIRS, rounds=GPU_ROUNDS)
 
 
-@pytest.mark.parametrize("name", [OP, EAGER, COMPILED])
+@pytest.mark.parametrize("name", [OP, EAGER, COMPILED, *GPU_ALONE])
 def test_augment(name, board, request):
+    if name not in board.results:
+        pytest.skip(f"{name} is timed on a GPU alone")
     record(board, name, request)
 
 
@@ -105,10 +139,4 @@ def make_contender(call, meaning: torch.Tensor) -> Contender:
         check_close(images, meaning)
         assert images.is_contiguous(memory_format=torch.channels_last), f"strides {images.stride()}"
 
-    def one_pass() -> int:
-        made = len(call())
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return made
-
-    return Contender(images=BATCH, one_pass=one_pass, check=check)
+    return Contender(images=BATCH, one_pass=lambda: len(call()), check=check)

@@ -91,6 +91,12 @@ def test_the_head_is_first_alone_on_every_rank(vit_ranks):
         assert sum(not torch.equal(head[name], third[name]) for name in head) > 0.9 * len(head)
 
 
+def test_a_loss_that_one_rank_alone_loses_is_seen_by_all_at_the_same_check(ranks):
+    one, two = ranks
+    for rank in (one, *two):
+        assert rank["finite"] == [True, True, False, True, True, False]
+
+
 def test_reductions(ranks):
     _, two = ranks
     for rank in two:

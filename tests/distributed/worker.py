@@ -1,6 +1,7 @@
 """What each rank of the two-rank tests does: its part of the batches and of an evaluation, written as JSON."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.config.load import load
 from bench.experiment.assemble import Assembler
+from bench.experiment.execute import LossWatch
 from bench.experiment.inputs import Inputs, make_order
 from bench.models.weights import initial_state
 from bench.runtime.distributed import World
@@ -43,10 +45,20 @@ def main(experiment: str, folder: Path, *overrides: str) -> None:
     torch.save(weights, folder / f"rank{world.rank}.pt")
     kept = {
         "size": world.size, "confusion": score.confusion, "loss": score.loss, "steps": steps, "losses": losses,
+        "finite": _finite(world),
         "slowest": world.slowest([float(world.rank)]), "from_main": world.from_main({"rank": world.rank}),
     }  # fmt: skip
     (folder / f"rank{world.rank}.json").write_text(json.dumps(kept))
     world.close()
+
+
+def _finite(world: World) -> list[bool]:
+    """Answers of checks where the last rank's second and last losses alone are not finite."""
+    bad = math.nan if world.rank == world.size - 1 else 2.0
+    watch = LossWatch(world)
+    checked = [watch.check(torch.tensor(loss)) for loss in (1.0, bad, 3.0, 4.0)]
+    settled = [watch.settle(torch.tensor(loss)) for loss in (5.0, bad)]
+    return checked + settled
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:

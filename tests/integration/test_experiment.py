@@ -168,6 +168,35 @@ def test_a_killed_run_resumes_from_its_checkpoint_bit_for_bit(study, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("check_every_steps", "stop_step"),
+    [
+        (4, 8),  # looked at in step 4, read four steps later
+        (100, 16),  # looked at before the first evaluation
+    ],
+)
+def test_a_run_whose_loss_is_lost_has_diverged_before_it_is_evaluated(
+    tmp_path, check_every_steps, stop_step
+):
+    """At this rate the weights overflow within four steps."""
+    overrides = [
+        "--optim.lr=1e9",
+        "--blocks=1",
+        "--train.samples=512",
+        "--evaluation.every_samples=512",
+        f"--train.check_every_steps={check_every_steps}",
+    ]
+    env = environment(tmp_path)
+    done = bench("run", TINY, f"--output={tmp_path}/runs", *overrides, env=env)
+    assert done.returncode == 0, done.stderr
+    (slow,) = (tmp_path / "runs" / "tiny").glob("slow-*")
+    events = read_events(slow / "events.rank0.jsonl")
+    assert "eval_stop" not in {event.kind for event in events}
+    assert (events[-1].data["status"], events[-1].step) == ("diverged", stop_step)
+    (fast,) = (tmp_path / "runs" / "tiny").glob("fast-*")
+    assert json.loads((fast / "result.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize(
     ("arguments", "changes", "told"),
     [
         (["--precision=fp16"], {}, "precision: 'fp16' is not computed on a CPU"),

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import cifar10
-from bench.data.source import Split
+from bench.data.cifar10_layouts import BINARY, PYTHON
+from bench.data.source import Dataset, Split
 from tests.unit.data.factory import (
     data_config,
     publish,
@@ -19,8 +20,6 @@ TRAIN = random_split(40, seed=1)
 TEST = random_split(8, seed=2)
 TRAIN_FILE = "train-00000-of-00001.parquet"
 TEST_FILE = "test-00000-of-00001.parquet"
-PYTHON = cifar10.PYTHON
-BINARY = cifar10.BINARY
 BATCHES = PYTHON.files
 
 
@@ -53,6 +52,6 @@ LAYOUTS = {
 PROVEN = ("batches", "python archive", "binary archive")
 
 
-def load(folder: Path, **changes: Any) -> cifar10.Dataset:
+def load(folder: Path, **changes: Any) -> Dataset:
     """Load CIFAR-10 from a folder, under a config with changes."""
     return cifar10.load(data_config(dir=str(folder), **changes))

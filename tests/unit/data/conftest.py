@@ -2,12 +2,12 @@
 
 import pytest
 
-from bench.data import cifar10
+from bench.data import cifar10_layouts
 
 
 @pytest.fixture
 def cifar10_cache(tmp_path, monkeypatch):
     """Nothing of CIFAR-10 is cached or named by the environment; published digests may be added."""
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cifar10, "KNOWN_MD5", dict(cifar10.KNOWN_MD5))
+    monkeypatch.setattr(cifar10_layouts, "KNOWN_MD5", dict(cifar10_layouts.KNOWN_MD5))
     monkeypatch.delenv("CIFAR10_DIR", raising=False)

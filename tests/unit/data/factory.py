@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from bench.config.schema import DataConfig
-from bench.data import cifar10
+from bench.data import cifar10_layouts
 from bench.data.source import Split
 
 
@@ -108,8 +108,8 @@ def write_batches(folder: Path, train: Split, test: Split) -> None:
 def publish(folder: Path) -> None:
     """Make a folder's archives and python batches the published ones, in a KNOWN_MD5 that the caller has monkeypatched."""
     for path in folder.iterdir():
-        if path.name in cifar10.KNOWN_MD5:
-            cifar10.KNOWN_MD5[path.name] = hashlib.md5(path.read_bytes()).hexdigest()
+        if path.name in cifar10_layouts.KNOWN_MD5:
+            cifar10_layouts.KNOWN_MD5[path.name] = hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def planes(split: Split) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The cache answers with what was built, whatever happens to its files, and however many processes ask."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import threading
@@ -58,24 +59,6 @@ def test_root_is_the_first_of_three(monkeypatch, tmp_path):
     assert cache.cache_root() == tmp_path / "home" / ".cache" / "headstart"
     monkeypatch.setenv("HEADSTART_CACHE", "~/own")
     assert cache.cache_root() == tmp_path / "home" / "own"
-
-
-def test_files_sha256_is_of_names_bytes_and_order_not_of_the_place(tmp_path):
-    digests = []
-    for place, names in (("a", "xy"), ("b", "xy"), ("c", "xz")):
-        (tmp_path / place).mkdir()
-        for name in names:
-            (tmp_path / place / name).write_text("same")
-        digests.append(cache.files_sha256([tmp_path / place / name for name in names]))
-    (tmp_path / "b" / "y").write_text("other")
-    digests += [cache.files_sha256([tmp_path / "b" / "x", tmp_path / "b" / "y"])]
-    digests += [cache.files_sha256([tmp_path / "a" / "x", tmp_path / "a" / "y"], tmp_path)]
-    assert (
-        digests[0]
-        == digests[1]
-        == cache.files_sha256([tmp_path / "a" / "x", tmp_path / "a" / "y"], tmp_path / "a")
-    )
-    assert len(set(digests)) == 4
 
 
 def test_second_load_does_not_build(root):
@@ -188,7 +171,7 @@ def race(root: str, locks: bool, barrier, answers) -> None:
     if locks:
         barrier.wait(timeout=30)
     else:
-        cache.fcntl.flock = no_locks
+        fcntl.flock = no_locks
     answers.put((cache.load(SOURCE, slowly if locks else together).sha256, sum(built)))
 
 
@@ -224,7 +207,7 @@ def test_a_lock_that_cannot_be_opened_is_gone_on_without(root):
 
 
 def test_many_repair_the_same_damage(root, monkeypatch):
-    monkeypatch.setattr(cache.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     for _ in range(10):
         cache.load(SOURCE, build)
         truncate(entry(root))

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.data import cifar10
-from bench.data.source import Split, content_sha256, gather
+from bench.data import cifar10, cifar10_layouts
+from bench.data.source import Split, content_sha256, cut, gather
 from tests.unit.data.cifar10_layouts import (
     BINARY,
     LAYOUTS,
@@ -51,9 +52,8 @@ def test_every_layout_gives_the_same_dataset(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     data = load(tmp_path / "data")
     pools = gather(TRAIN, TEST)
-    assert same(
-        data, cifar10.Dataset(**{**vars(data), "sha256": pools.sha256, **cifar10.cut(pools, val=4)})
-    )
+    expected = cut(pools, val=4)._asdict()
+    assert same(data, replace(data, sha256=pools.sha256, **expected))
     assert [len(s.labels) for s in (data.train, data.val, data.test)] == [36, 4, 8]
     assert data.name == (
         "cifar10" if layout in PROVEN else f"cifar10-unverified:{content_sha256(TRAIN, TEST)[:12]}"
@@ -124,12 +124,16 @@ def test_of_several_layouts_the_one_that_proves_most_is_read(tmp_path, first):
 
 
 @pytest.mark.parametrize(
-    ("layout", "reader"), [("parquet", "decode_image"), ("python archive", "tarfile")]
+    ("layout", "reader"),
+    [
+        ("parquet", "bench.data.cifar10_decode.decode_image"),
+        ("python archive", "bench.data.cifar10_read.tarfile"),
+    ],
 )
 def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     first = load(tmp_path / "data")
-    monkeypatch.setattr(cifar10, reader, None)
+    monkeypatch.setattr(reader, None)
     assert same(first, load(tmp_path / "data"))
     LAYOUTS[layout](tmp_path / "other", TEST, TRAIN)
     with pytest.raises(ValueError, match="'NoneType' object"):
@@ -139,13 +143,13 @@ def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
 @pytest.mark.parametrize("layout", PROVEN)
 def test_known_md5s_prove_the_original_and_nothing_else_is_read(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
-    known = dict(cifar10.KNOWN_MD5)
+    known = dict(cifar10_layouts.KNOWN_MD5)
     flipped = Split(
         images=TRAIN.images ^ (np.arange(40) == 7).astype(np.uint8)[:, None, None, None],
         labels=TRAIN.labels,
     )
     LAYOUTS[layout](tmp_path / "other", flipped, TEST)
-    cifar10.KNOWN_MD5.update(known)
+    cifar10_layouts.KNOWN_MD5.update(known)
     with pytest.raises(
         ValueError,
         match=r"its md5 is [0-9a-f]{32}, not [0-9a-f]{32} as published, so it was not opened; "
@@ -162,7 +166,7 @@ def test_known_md5s_prove_the_original_and_nothing_else_is_read(tmp_path, layout
 
 
 def test_the_md5_of_whatever_can_run_something_is_known():
-    assert {*PYTHON.files, PYTHON.archive, BINARY.archive} == set(cifar10.KNOWN_MD5)
+    assert {*PYTHON.files, PYTHON.archive, BINARY.archive} == set(cifar10_layouts.KNOWN_MD5)
 
 
 @pytest.fixture
@@ -194,7 +198,7 @@ def test_a_download_is_kept_and_read_again(tmp_path, network):
 def test_what_is_fetched_is_the_archive_that_is_proven():
     assert (
         cifar10.ARCHIVE.md5
-        == cifar10.KNOWN_MD5[cifar10.ARCHIVE.name]
+        == cifar10_layouts.KNOWN_MD5[cifar10.ARCHIVE.name]
         == "c58f30108f718f92721af3b95e74349a"
     )
     assert cifar10.ARCHIVE.size_bytes == 170_498_071

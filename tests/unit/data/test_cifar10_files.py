@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import cache, cifar10
-from bench.data.cifar10 import PYTHON
+from bench.data import cache, cifar10, cifar10_layouts
+from bench.data.cifar10_layouts import PYTHON
 from bench.data.source import Split, content_sha256, gather
+from bench.files import files_sha256
 from tests.unit.data.factory import (
     data_config,
     planes,
@@ -31,7 +32,7 @@ MB, ROOT = 1 << 20, PYTHON.folder
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cifar10, "KNOWN_MD5", dict(cifar10.KNOWN_MD5))
+    monkeypatch.setattr(cifar10_layouts, "KNOWN_MD5", dict(cifar10_layouts.KNOWN_MD5))
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
 
 
@@ -195,7 +196,7 @@ def test_what_is_opened_are_the_bytes_whose_md5_was_taken(tmp_path, monkeypatch,
 def test_what_an_earlier_reader_kept_proves_nothing(tmp_path, unopened):
     write_batches(tmp_path / "data", TRAIN, TEST)
     cache.load(
-        cache.files_sha256([tmp_path / "data" / name for name in PYTHON.files]),
+        files_sha256([tmp_path / "data" / name for name in PYTHON.files]),
         lambda: gather(TRAIN, TEST),
     )
     unopened("data_batch_1")

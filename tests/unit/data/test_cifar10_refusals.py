@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.data import cifar10
+from bench.data import cifar10, cifar10_decode
 from tests.unit.data.cifar10_layouts import (
     BATCHES,
     BINARY,
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("cifar10_cache")
 
 def test_shards_of_too_many_images_in_all(tmp_path, monkeypatch):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
-    monkeypatch.setattr(cifar10, "MAX_IMAGES", 47)
+    monkeypatch.setattr("bench.data.cifar10_read.MAX_IMAGES", 47)
     with pytest.raises(
         ValueError,
         match=rf"{TEST_FILE} is damaged or no file of CIFAR-10: with it there are 48 images; "
@@ -92,7 +92,7 @@ def test_a_huge_file_is_not_even_hashed(tmp_path, monkeypatch, name):
         write_batches(tmp_path, TRAIN, TEST)
     with (tmp_path / name).open("ab") as file:
         file.truncate(1 << 40)  # takes no space
-    monkeypatch.setattr(cifar10.cache, "files_sha256", lambda _: pytest.fail("hashed"))
+    monkeypatch.setattr(cifar10, "files_sha256", lambda _: pytest.fail("hashed"))
     most = {PYTHON.archive: 256 << 20, TRAIN_FILE: 1 << 30, BATCHES[0]: 32 << 20}[name]
     with pytest.raises(
         ValueError, match=rf"{name} has {1 << 40} bytes; at most {most}; accepted: "
@@ -141,9 +141,9 @@ def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told)
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     if limit == "MAX_IMAGES":
         write_parquet(tmp_path / "data" / TRAIN_FILE, [None] * 60_001, [0] * 60_001)
-        monkeypatch.setattr(cifar10, "decode_image", lambda _: pytest.fail("read"))
+        monkeypatch.setattr(cifar10_decode, "decode_image", lambda _: pytest.fail("read"))
     else:
-        monkeypatch.setattr(cifar10, limit, 1000)
+        monkeypatch.setattr(cifar10_decode, limit, 1000)
     with pytest.raises(
         ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{told}.*; accepted: "
     ):

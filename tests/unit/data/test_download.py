@@ -1,5 +1,6 @@
 """A download ends in the whole file or in a sentence, whatever the servers do and wherever it is cut."""
 
+import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.data import cache, download
+from bench.data import download
 from bench.data.download import RemoteFile, answering, fetch
 from tests.unit.data.file_server import FileServer
 
@@ -185,7 +186,7 @@ def test_without_locks_each_writes_a_part_of_its_own(tmp_path, server, monkeypat
     def no_locks(*_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(cache.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     urls = [server.add(CONTENT, drip=(60_000, 0.02)) for _ in range(2)]
     threads = [threading.Thread(target=fetch_one, args=(url, tmp_path)) for url in urls]
     for thread in threads:

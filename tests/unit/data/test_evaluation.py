@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data.batches import EvaluationBatch, EvaluationSet, LoaderSpec
 from bench.data.order import Augmentation
@@ -86,6 +87,29 @@ def test_a_second_pass_gives_the_same():
     first, second = ([(b.labels.tolist(), b.counts.tolist()) for b in images] for _ in range(2))
     assert first == second
     assert len(first) == 3
+
+
+class CalledOps(TorchDispatchMode):
+    """Collects the names of the ops that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_pass_copies_no_numbers_from_the_host():
+    """On a GPU each such copy, a tensor of Python numbers, waits for all that is still to be done."""
+    with CalledOps() as building:
+        images = EvaluationSet(numbered(5), make_spec(), batch_size=2, rank=0, world_size=1)
+    with CalledOps() as passing:
+        assert len(list(images)) == 3
+    assert "lift_fresh" in building.names  # what a tensor of Python numbers comes to
+    assert "index" in passing.names
+    assert "lift_fresh" not in passing.names
 
 
 def test_normalised_by_the_statistics_given_and_not_padded():

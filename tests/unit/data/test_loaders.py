@@ -188,6 +188,19 @@ def test_loaders_are_interchangeable(flip, compiled):
             same(resident, other, rtol=0, atol=FLOAT32_ATOL)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("pad_mode", ["zero", "reflect"])
+@pytest.mark.parametrize("cutout", [0, 3, 8])
+def test_dali_gives_what_resident_gives_to_the_last_bit(dtype, pad_mode, cutout):
+    """On a CPU; a cutout is made in float32 and cast, which rounds as the normalisation does."""
+    split = make_split()
+    spec = make_spec(dtype=dtype, pad_mode=pad_mode, cutout=cutout)
+    expected_batches = ResidentLoader(split, spec).batches(make_order(), 0, 14)
+    batches = DaliLoader(split, spec).batches(make_order(), 0, 14)
+    for expected_batch, batch in zip(expected_batches, batches, strict=True):
+        same(batch, expected_batch)
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 def test_resident_compiles_where_it_is_allowed_to(monkeypatch, allowed):
     asked = []

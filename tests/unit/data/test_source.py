@@ -28,7 +28,7 @@ def same(a: Split, b: Split) -> bool:
 
 def dataset(train: Split, test: Split) -> Dataset:
     facts = {"name": "few", "sha256": "", "classes": ("a",), "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    return Dataset(**facts, **cut(gather(train, test), val=2))
+    return Dataset(**facts, **cut(gather(train, test), val=2)._asdict())
 
 
 def test_gathered_images_are_in_the_order_of_pixel_hash_then_label():
@@ -52,18 +52,18 @@ def test_row_order_changes_neither_digest_nor_splits(split, seed):
     other = shuffled(split, seed)
     assert content_sha256(split) == content_sha256(other)
     a, b = cut(gather(split), val=1, test=1), cut(gather(other), val=1, test=1)
-    assert all(same(a[name], b[name]) for name in ("train", "val", "test"))
+    assert all(same(part, other_part) for part, other_part in zip(a, b, strict=True))
 
 
 @given(pools(), pools(), st.integers(0, 2**32 - 1))
 def test_row_order_of_a_test_pool_changes_nothing(train, test, seed):
     a, b = cut(gather(train, test), val=1), cut(gather(train, shuffled(test, seed)), val=1)
-    assert all(same(a[name], b[name]) for name in ("train", "val", "test"))
+    assert all(same(part, other_part) for part, other_part in zip(a, b, strict=True))
 
 
 @given(pools(low=6), st.integers(1, 2), st.integers(1, 2))
 def test_a_cut_keeps_every_image_once(split, val, test):
-    parts = list(cut(gather(split), val=val, test=test).values())
+    parts = cut(gather(split), val=val, test=test)
     assert [len(part.labels) for part in parts] == [len(split.labels) - val - test, val, test]
     joined = Split(
         images=np.concatenate([p.images for p in parts]),
@@ -75,15 +75,15 @@ def test_a_cut_keeps_every_image_once(split, val, test):
 def test_a_test_pool_is_kept_whole_and_apart():
     train, test = random_split(20, seed=1), random_split(7, seed=2)
     splits = cut(gather(train, test), val=4)
-    assert (len(splits["train"].labels), len(splits["val"].labels)) == (16, 4)
-    assert content_sha256(splits["test"]) == content_sha256(test)
+    assert (len(splits.train.labels), len(splits.val.labels)) == (16, 4)
+    assert content_sha256(splits.test) == content_sha256(test)
 
 
 def test_the_permutation_is_fixed():
     images = np.zeros((12, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0] = np.arange(12)
     splits = cut(gather(Split(images=images, labels=np.arange(12))), val=3, test=2)
-    assert [splits[name].labels.tolist() for name in ("train", "val", "test")] == [
+    assert [part.labels.tolist() for part in splits] == [
         [5, 6, 7, 10, 11, 9, 1],
         [8, 0, 3],
         [4, 2],

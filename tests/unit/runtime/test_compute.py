@@ -1,4 +1,6 @@
-"""The precision is as asked for, or the faster of two. Compiling breaks no graph, and never happens where it is forbidden."""
+"""The precision is as asked for, or the faster of two. Compiling breaks no graph, and never
+happens where it is forbidden.
+"""
 
 import time
 from types import SimpleNamespace
@@ -9,15 +11,16 @@ from torch import nn
 from torch._dynamo.exc import Unsupported
 from torch._dynamo.utils import counters
 
+from bench.ledger.records import PrecisionFacts
 from bench.runtime import compute
 from bench.runtime.compute import (
     PROBE_STEPS,
+    CompileMeter,
     check_compiler,
     compile_module,
-    compile_record,
     no_recompile,
     probe_step_s,
-    resolve,
+    resolve_precision,
 )
 from kernels.compiling import give_own_code
 
@@ -162,12 +165,13 @@ def test_a_record_counts_the_graphs_and_seconds_inside(monkeypatch):
         give_own_code(module)
         module.compile(backend="eager", dynamic=False)
     first(torch.randn(2, 4))
-    with compile_record(synchronize) as record:
+    with CompileMeter(synchronize) as meter:
         first(torch.randn(2, 4))
         second(torch.randn(2, 4))
         now_s[0] += 1.0
         assert not waits
-    assert record == {"compile_s": 1.5, "graphs": 1, "cache_hits": 0, "cache_misses": 0}
+    assert meter.compile_s == 1.5
+    assert (meter.graphs, meter.cache_hits, meter.cache_misses) == (1, 0, 0)
     assert len(waits) == 1
 
 
@@ -178,15 +182,15 @@ def never() -> dict[str, float]:
 @pytest.mark.parametrize("device", [CPU, GPU])
 @pytest.mark.parametrize("asked", ["fp32", "bf16", "fp16"])
 def test_an_explicit_precision_is_not_probed(asked, device):
-    assert resolve(asked, device, never) == {"name": asked, "reason": "asked for", "probe_s": None}
+    assert resolve_precision(asked, device, never) == PrecisionFacts(name=asked, reason="asked for")
 
 
 @pytest.mark.parametrize("probe_s", [{"fp32": 0.2, "bf16": 0.1}, {"fp32": 0.1, "bf16": 0.2}])
 def test_auto_on_a_cpu_takes_the_faster_and_records_both(probe_s):
-    record = resolve("auto", CPU, lambda: dict(probe_s))
-    assert record["name"] == min(probe_s, key=probe_s.get)
-    assert record["probe_s"] == probe_s
-    assert f"{PROBE_STEPS - 1} eager steps" in record["reason"]
+    facts = resolve_precision("auto", CPU, lambda: dict(probe_s))
+    assert facts.name == min(probe_s, key=probe_s.get)
+    assert facts.probe_s == probe_s
+    assert f"{PROBE_STEPS - 1} eager steps" in facts.reason
 
 
 @pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
@@ -197,12 +201,14 @@ def test_auto_on_a_gpu_asks_the_gpu(monkeypatch, has_bf16, name):
         "is_bf16_supported",
         lambda including_emulation=True: emulated[including_emulation],
     )
-    record = resolve("auto", GPU, never)
-    assert (record["name"], record["probe_s"]) == (name, None)
+    facts = resolve_precision("auto", GPU, never)
+    assert (facts.name, facts.probe_s) == (name, None)
 
 
 def test_the_probe_takes_the_fastest_step_under_each_precision_but_never_the_first(monkeypatch):
-    """Step durations by precision, the first one the shortest; each step says in which precision it ran."""
+    """Step durations by precision, the first one the shortest; each step says in which precision
+    it ran.
+    """
     falling = [float(duration) for duration in range(PROBE_STEPS, 1, -1)]
     durations_s = {
         torch.float32: iter([0.25, *falling]),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.runtime.environment import PhaseTimer
+from bench.runtime.phases import PhaseTimer
 
 SEGMENTS = st.sampled_from(["build", "train", "evaluate", "log"])
 GAPS_NS = st.integers(0, 10**12)
@@ -15,7 +15,9 @@ GAPS_NS = st.integers(0, 10**12)
 
 @dataclass
 class FakeClock:
-    """Time that passes when told; the device's queue takes `queued_ns` to run dry when it is waited for."""
+    """Time that passes when told; the device's queue takes `queued_ns` to run dry when it is
+    waited for.
+    """
 
     now_ns: int = 10**15
     queued_ns: int = 0

@@ -1,4 +1,6 @@
-"""Philox against its published answers, and draws that depend on nothing but (seed, stream, sample, epoch)."""
+"""Philox against its published answers, and draws that depend on nothing but (seed, stream,
+sample, epoch).
+"""
 
 import itertools
 

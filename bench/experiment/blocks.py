@@ -1,0 +1,214 @@
+"""What a study and a tuning share: checks before any work, arms made ready, blocks of runs.
+
+Every rank makes the same calls; rank 0 alone writes.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from bench.config.schema import ExperimentConfig
+from bench.experiment.assemble import Assembler, probe
+from bench.experiment.context import RunContext
+from bench.experiment.execute import execute
+from bench.experiment.inputs import ArmInputs, Inputs
+from bench.experiment.plan import Block, RunSpec
+from bench.experiment.selfcheck import self_check
+from bench.experiment.selftrain import self_trained
+from bench.judge.audit import check_declared
+from bench.judge.study import study_of
+from bench.ledger.records import PrecisionFacts
+from bench.ledger.result import RunResult
+from bench.ledger.store import RunStore
+from bench.models.weights import InitialWeights, random_start
+from bench.runtime.compute import check_compiler, resolve_precision
+from bench.runtime.distributed import World
+from bench.runtime.environment import environment_facts
+from bench.trackers import Guarded
+
+
+class BlockRunner:
+    """Makes runs of an experiment's arms on this world, into one store.
+
+    `arms` are the arms' configs, as they are run.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        arms: Mapping[str, ExperimentConfig],
+        world: World,
+        store: RunStore,
+        plan_sha256: str,
+    ) -> None:
+        self._config = config
+        self._arms = arms
+        self._world = world
+        self._store = store
+        self._plan_sha256 = plan_sha256
+        self._inputs = Inputs()
+        self._assembler = Assembler(world, self._inputs)
+        self._arm_inputs: dict[str, ArmInputs] = {}
+        self._self_check_key: str | None = None
+        self._precision: PrecisionFacts | None = None
+        self._once_s = {"startup": world.startup_s}
+
+    def check(self) -> None:
+        """Find all that can be found wrong before any work, and before anything is written.
+
+        Raises ValueError for what was asked for and cannot be.
+        """
+        start_s = time.monotonic()
+        if self._config.precision == "fp16" and self._world.device.type == "cpu":
+            # accelerate would silently turn it into fp32
+            raise ValueError(
+                "precision: 'fp16' is not computed on a CPU; allowed there: auto, bf16, fp32"
+            )
+        if self._config.compile.enabled:
+            check_compiler(self._world.device)
+        self._arm_inputs = self._inputs.check(self._config, self._world.size)
+        self._check_inputs_are_those_of_rank_0()
+        self._store.check_writable()
+        if self._world.device.type == "cuda":
+            self._self_check_key = self_check(self._world.device).key
+        self._once_s["data_setup"] = time.monotonic() - start_s
+
+    def finished_run_ids(self, run_ids: Sequence[str]) -> set[str]:
+        """Return which of the runs need not be made; writes a result that is missing. On rank 0.
+
+        Raises ValueError where one was made with other images, weights or hardware than today's.
+        """
+        results = [result for result in self._store.results(run_ids) if result.is_finished]
+        for result in results:
+            self._check_comparable(result)
+            path = self._store.run_dir(result.run_id) / "result.json"
+            if not path.is_file():  # the process was killed between the ledger and its result
+                self._store.write_result(result)
+        return {result.run_id for result in results}
+
+    def complete(
+        self,
+        blocks: Sequence[Block],
+        finished: set[str] | None,
+        trackers: Guarded,
+        *,
+        after_block: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Make the runs of the blocks that are not finished; `finished` is rank 0's.
+
+        After each block in which a run was made, `after_block` says on rank 0 whether to stop.
+        """
+        done = self._world.from_main(finished)
+        assert done is not None
+        missing_by_block = [[run for run in block if run.run_id not in done] for block in blocks]
+        missing = [run for runs in missing_by_block for run in runs]
+        context = self._context(missing, trackers, blocks)
+        weights_by_arm = self._prepare({run.arm for run in missing}, context)
+        for runs in missing_by_block:
+            for run in runs:
+                self._execute(run, weights_by_arm[run.arm], context)
+            is_enough = bool(runs) and self._world.is_main and after_block()
+            if self._world.from_main(is_enough):
+                return
+
+    def say(self, line: str) -> None:
+        """Print a line on rank 0. A terminal that is gone is no reason to end a study."""
+        with suppress(OSError, ValueError):
+            if self._world.is_main:
+                print(line, flush=True)
+
+    def _check_inputs_are_those_of_rank_0(self) -> None:
+        main_inputs = self._world.from_main(self._arm_inputs)
+        differs = self._arm_inputs != main_inputs
+        if self._world.sums([int(differs)])[0]:
+            raise ValueError(
+                "images or weights differ between the machines: "
+                f"sha256 by arm here {self._arm_inputs}, on the first {main_inputs}"
+            )
+
+    def _check_comparable(self, result: RunResult) -> None:
+        """Raise ValueError where a finished run was not made as one would be now."""
+        start = result.start
+        inputs = self._arm_inputs[result.arm]
+        gpu = environment_facts(self._world.device, self._world.size)["gpu"]
+        if (start.world_size, start.environment["gpu"]) != (self._world.size, gpu):
+            raise self._not_comparable(
+                result,
+                f"by {start.world_size} processes on {start.environment['gpu'] or 'a CPU'}, "
+                f"now it is {self._world.size} on {gpu or 'a CPU'}; their times cannot be compared",
+            )
+        if start.dataset.sha256 != inputs.images_sha256:
+            raise self._not_comparable(result, "with other images")
+        if inputs.weights_sha256 is not None and start.weights.sha256 != inputs.weights_sha256:
+            raise self._not_comparable(result, "with other weights")
+
+    def _not_comparable(self, result: RunResult, reason: str) -> ValueError:
+        return ValueError(
+            f"{self._store.root}: run {result.run_id} was made {reason}: give another --output"
+        )
+
+    def _context(
+        self, missing: Sequence[RunSpec], trackers: Guarded, blocks: Sequence[Block]
+    ) -> RunContext:
+        if self._precision is None:
+            run_ids = [run.run_id for block in blocks for run in block]
+            precision = self._resolve_precision(run_ids) if self._world.is_main else None
+            self._precision = self._world.from_main(precision)
+            assert self._precision is not None
+            self._world.set_precision(self._precision.name or "fp32")
+        if self._config.clock == "wall" and len(missing) > 1:
+            raise ValueError(
+                "clock: 'wall' needs a process for each run, "
+                f"and this one has {len(missing)} to make; take another"
+            )
+        return RunContext(
+            world=self._world,
+            store=self._store,
+            trackers=trackers,
+            precision=self._precision,
+            self_check=self._self_check_key,
+            plan_sha256=self._plan_sha256,
+            process_runs=len(missing),
+            once_s=self._once_s,
+        )
+
+    def _resolve_precision(self, run_ids: Sequence[str]) -> PrecisionFacts:
+        """Resolve it once a study: one that goes on computes as its first run did."""
+        begun = self._store.results(run_ids)
+        if begun:
+            return begun[0].start.precision
+        baseline = self._arms[self._config.baseline]
+        return resolve_precision(
+            self._config.precision,
+            self._world.device,
+            lambda: probe(baseline, self._inputs.dataset(baseline.data)),
+        )
+
+    def _prepare(self, arms: set[str], context: RunContext) -> dict[str, InitialWeights]:
+        """Audit all arms, and make weights and compile for those that have runs to make.
+
+        Before the first run, so that the runs of a block follow each other.
+        """
+        realized = {}
+        for arm, config in self._arms.items():
+            realized[arm] = self._assembler.assemble(config, random_start()).realized
+        check_declared(study_of(self._config), realized)
+        weights_by_arm = {}
+        for arm, config in self._arms.items():
+            if arm not in arms:
+                continue
+            self.say(f"{arm}: preparing {config.model.name}, weights {config.weights.source} ...")
+            if config.weights.source == "self":
+                weights_by_arm[arm] = self_trained(config, context)
+            else:
+                weights_by_arm[arm] = self._inputs.initial_weights(config)
+            compiled = self._assembler.compile(config)
+            graph = "fullgraph" if config.compile.enabled else "eager"
+            self.say(
+                f"{arm}: compile {compiled.compile_s:.0f} s, {context.precision.name}, {graph}"
+            )
+        return weights_by_arm
+
+    def _execute(self, run: RunSpec, weights: InitialWeights, context: RunContext) -> None:
+        assembly = self._assembler.assemble(run.config, weights)
+        execute(run, assembly, self._assembler.compile(run.config), context)

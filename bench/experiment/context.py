@@ -1,0 +1,27 @@
+"""What the runs of one process share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.ledger.records import PrecisionFacts
+from bench.ledger.store import RunStore
+from bench.runtime.distributed import World
+from bench.trackers import Guarded
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Where runs are made and stored, and facts that stand in each of their ledgers.
+
+    `once_s` are the process's seconds by segment until its first run; `process_runs` says how many
+    runs it makes, for a lone one has the wall clock.
+    """
+
+    world: World
+    store: RunStore
+    trackers: Guarded
+    precision: PrecisionFacts
+    self_check: str | None
+    plan_sha256: str | None
+    process_runs: int
+    once_s: Mapping[str, float]

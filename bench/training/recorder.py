@@ -1,0 +1,131 @@
+"""What a run tells while it goes on: its time by segment and its events, the ledger's first.
+
+Events are written and told to trackers on rank 0 alone, and never while the train clock runs.
+"""
+
+import math
+from pathlib import Path
+
+from bench.ledger.events import (
+    CheckpointSaved,
+    EpochStopped,
+    Evaluated,
+    Event,
+    EventLog,
+    RunStarted,
+    RunStopped,
+)
+from bench.ledger.method import SEGMENTS
+from bench.ledger.records import RunStart, RunStop, SavedCheckpoint, Scores, Split
+from bench.runtime.distributed import World
+from bench.runtime.phases import PhaseTimer
+from bench.trackers import Guarded
+from bench.training.program import Score
+
+
+class Recorder:
+    """Keeps a run's time and writes its ledger.
+
+    `timer` is this rank's; what is recorded are the slowest rank's seconds, so every rank must make
+    the same calls.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        world: World,
+        trackers: Guarded,
+        timer: PhaseTimer,
+        *,
+        steps_per_epoch: int,
+    ) -> None:
+        self._world = world
+        self._trackers = trackers
+        self._timer = timer
+        self._steps_per_epoch = steps_per_epoch
+        self._log = EventLog(directory) if world.is_main else None
+        self._later_events: list[Event] = []  # not told to trackers yet
+
+    def switch(self, segment: str) -> None:
+        """End the running segment here and begin another; the device is waited for."""
+        self._timer.switch(segment)
+
+    def segments_s(self) -> dict[str, float]:
+        """Return seconds by segment so far, the slowest rank's."""
+        by_segment_s = self._timer.read_s()
+        rank_s = [by_segment_s.get(segment, 0.0) for segment in SEGMENTS]
+        return dict(zip(SEGMENTS, self._world.slowest(rank_s), strict=True))
+
+    def own_segments_s(self) -> dict[str, float]:
+        """Return this rank's own seconds, where the other ranks may be gone."""
+        return self._timer.read_s()
+
+    def started(self, start: RunStart, step: int) -> None:
+        """Write that the run began, or goes on at a step, and tell it."""
+        if self._log is None:
+            return
+        event = self._log.emit(RunStarted, start, epoch=self._epoch(step), step=step)
+        self._log.flush()
+        self._trackers.start(event)
+
+    def epoch_stopped(self, step: int) -> None:
+        """Note that an epoch ended; the train clock runs, so nothing is written yet."""
+        if self._log is not None:
+            event = self._log.emit(EpochStopped, epoch=self._epoch(step), step=step)
+            self._later_events.append(event)
+
+    def evaluated(
+        self,
+        split: Split,
+        score: Score,
+        step: int,
+        *,
+        samples: int,
+        data_wait_s: float,
+        final: bool,
+    ) -> None:
+        """Write what a split was scored as; `final` keeps the confusion matrix."""
+        class_correct = [row[place] for place, row in enumerate(score.confusion)]
+        confusion = None
+        if final:
+            confusion = tuple(tuple(row) for row in score.confusion)
+        scores = Scores(
+            split=split,
+            samples=samples,
+            correct=sum(class_correct),
+            total=sum(sum(row) for row in score.confusion),
+            loss=score.loss if math.isfinite(score.loss) else None,
+            class_correct=tuple(class_correct),
+            confusion=confusion,
+            segments_s=self.segments_s(),
+            data_wait_s=self._world.slowest([data_wait_s])[0],
+        )
+        if self._log is not None:
+            event = self._log.emit(Evaluated, scores, epoch=self._epoch(step), step=step)
+            self._later_events.append(event)
+        self.deliver()
+
+    def checkpoint_saved(self, path: Path, step: int) -> None:
+        """Note that a checkpoint is whole on the disk; `deliver` writes it."""
+        if self._log is not None:
+            data = SavedCheckpoint(path=path.name)
+            event = self._log.emit(CheckpointSaved, data, epoch=self._epoch(step), step=step)
+            self._later_events.append(event)
+
+    def stopped(self, stop: RunStop, step: int) -> None:
+        """Write how the run ended."""
+        if self._log is not None:
+            event = self._log.emit(RunStopped, stop, epoch=self._epoch(step), step=step)
+            self._later_events.append(event)
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Write what is buffered, then tell it to the trackers; not while the train clock runs."""
+        if self._log is not None:
+            self._log.flush()
+        for event in self._later_events:
+            self._trackers.event(event)
+        self._later_events.clear()
+
+    def _epoch(self, step: int) -> float:
+        return step / self._steps_per_epoch

@@ -1,0 +1,1 @@
+"""What starts headstart: accelerate's files, the scripts behind make's verbs. Holds no hyper-parameters."""

@@ -1,0 +1,1 @@
+"""The driver of a first day on a GPU, without the day."""
