@@ -1,12 +1,14 @@
 """Pretrained values taken apart, in each run anew: their order gone, or all but their mean and variance."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.models.networks import build
-from bench.models.weights import Start, file_start, initial_state, random_start, start
+from bench.models.weights import InitialWeights, file_start, initial_state, random_start, start
 from bench.runtime.streams import Stream, derive_seed
 from tests.unit.models.factory import model_config, weights_config
 
@@ -15,7 +17,7 @@ HEAD = {"head.weight", "head.bias"}
 TRANSFORMS = ["shuffled", "random_matched"]
 
 
-def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> Start:
+def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> InitialWeights:
     """Of a trained-looking small CNN: every tensor has its own mean and spread, and no variance is negative."""
     if tensors is None:
         generator = torch.Generator().manual_seed(9)
@@ -25,7 +27,8 @@ def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> Start:
                 drawn = torch.rand(value.shape, generator=generator) ** 3 * (place + 1) / 10
                 tensors[key] = drawn if key.endswith("running_var") else drawn - place / 40
                 tensors[key] = tensors[key] if value.is_floating_point() else value + 77
-    return Start(tensors=tensors, record={"transform": how})
+    facts = replace(random_start().facts, source="file", transform=how)
+    return InitialWeights(tensors=tensors, facts=facts)
 
 
 def state_of(how: str, seed: int, tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -151,10 +154,10 @@ def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, how):
     network, path = build("small_cnn", 10), tmp_path / "w.safetensors"
     save_file(given_start(how).tensors, path)
     found = start(model_config(), weights_config(file=str(path), transform=how), network)
-    assert (found.record["transform"], found.record["stem"]) == (how, None)
+    assert (found.facts.transform, found.facts.stem) == (how, None)
     state = initial_state(model_config(), 10, 2, found)
     assert all(torch.equal(state[key], value) for key, value in state_of(how, 2).items())
-    assert file_start(path, network, weights_config(), tag=None).record["transform"] is None
+    assert file_start(path, network, weights_config(), tag=None).facts.transform is None
 
 
 @pytest.mark.parametrize(
