@@ -53,7 +53,6 @@ EXEMPTIONS = [
     Exemption(_KEYS, "bench/data/bridge.py", "state", "accelerate's protocol of state"),
     Exemption(_KEYS, "bench/data/download.py", "response.headers", "headers of HTTP"),
     Exemption(_KEYS, "bench/trackers/wandb_report.py", "api.settings", "wandb's settings"),
-    Exemption(_KEYS, "bench/trackers/wandb_report.py", "by_arm", "wandb's keyword arguments"),
     Exemption(_KEYS, "kernels/*/kernel.py", "fixed", "Triton's meta-parameters by name"),
     Exemption(_FIELDS, "bench/runtime/distributed.py", "torch.backends.*", "torch's switches"),
     Exemption(_FIELDS, "bench/models/stem.py", "network.*", "torch exchanges layers so"),
