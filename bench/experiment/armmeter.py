@@ -17,7 +17,7 @@ from bench.experiment.inputs import Inputs, make_order
 from bench.experiment.steploop import StepLoop, TrainingStep, device_ms, time_loop
 from bench.experiment.throughput_records import LoopTiming
 from bench.models.networks import Resized, build, wrap
-from bench.models.weights import random_start
+from bench.models.weights import random_weights
 from bench.runtime.distributed import World
 from kernels.compiling import with_own_code
 
@@ -40,7 +40,7 @@ class ArmMeter:
         # Loaders are built one by one, where they are timed; a red one must not end the arm.
         data = dataclasses.replace(config.data, loader="resident")
         config = dataclasses.replace(config, data=data)
-        assembly = Assembler(world, inputs).assemble(config, random_start())
+        assembly = Assembler(world, inputs).assemble(config, random_weights())
         if assembly.features:
             raise ValueError("finetune.layers: 'head' trains on stored features; allowed: all")
         self.config = config
