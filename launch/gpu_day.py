@@ -265,9 +265,9 @@ def kit_environment(kit: Path, environment: Mapping[str, str]) -> dict[str, str]
         "HEADSTART_WEIGHTS_DIR": "",
     }
     if any(data.glob("*.parquet")):
-        variables["CIFAR10_DIR"] = str(data)
+        variables |= {"CIFAR10_DIR": str(data)}
     if any(data.glob("*.safetensors")):
-        variables["HEADSTART_WEIGHTS_DIR"] = str(data)
+        variables |= {"HEADSTART_WEIGHTS_DIR": str(data)}
     return variables
 
 

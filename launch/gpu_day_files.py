@@ -98,19 +98,29 @@ def read_throughput(path: Path) -> ExperimentThroughput | None:
 
 
 def _arm(figures: Json) -> ArmThroughput:
-    loops = {"harness": LoopTiming(**figures["harness"]), "bare": None}
+    bare = None
     if figures["bare"] is not None:
-        loops["bare"] = LoopTiming(**figures["bare"])
-    for key in ("loaders", "loaders_alone"):
-        loops[key] = {name: LoopTiming(**timing) for name, timing in figures[key].items()}
-    return ArmThroughput(**{**figures, **loops})
+        bare = LoopTiming(**figures["bare"])
+    timings = {
+        "harness": LoopTiming(**figures["harness"]),
+        "bare": bare,
+        "loaders": _timings(figures["loaders"]),
+        "loaders_alone": _timings(figures["loaders_alone"]),
+    }
+    return ArmThroughput(**{**figures, **timings})
+
+
+def _timings(by_loader: Json) -> dict[str, LoopTiming]:
+    return {loader: LoopTiming(**timing) for loader, timing in by_loader.items()}
 
 
 def _profile(profile: Json) -> ArmProfile:
-    times = {}
-    for key in ("kernels", "host"):
-        times[key] = [TimeOf(*row) for row in profile[key]]
+    times = {"kernels": _times(profile["kernels"]), "host": _times(profile["host"])}
     return ArmProfile(**{**profile, **times})
+
+
+def _times(rows: Json) -> list[TimeOf]:
+    return [TimeOf(*row) for row in rows]
 
 
 def read_kernels(path: Path) -> list[KernelFigures]:

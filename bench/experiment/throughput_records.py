@@ -55,7 +55,7 @@ class ArmThroughput:
         """Every timed loop by its title, those that feed the harness one batch first."""
         loops = {"harness, one batch": self.harness}
         if self.bare is not None:
-            loops["bare loop, one batch"] = self.bare
+            loops |= {"bare loop, one batch": self.bare}
         for loader, timing in self.loaders.items():
             loops[f"harness, {loader}"] = timing
         for loader, timing in self.loaders_alone.items():
