@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from bench import registry
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch
-from bench.experiment.assemble import Assembler, loader_spec
+from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs, make_order
-from bench.experiment.steploop import LoopTiming, StepLoop, TrainingStep, device_ms, time_loop
+from bench.experiment.steploop import StepLoop, TrainingStep, device_ms, time_loop
+from bench.experiment.throughput_records import LoopTiming
 from bench.models.networks import Resized, build, wrap
 from bench.models.weights import random_weights
 from bench.runtime.distributed import World
@@ -43,19 +44,23 @@ class ArmMeter:
         if assembly.features:
             raise ValueError("finetune.layers: 'head' trains on stored features; allowed: all")
         self.config = config
-        self.world, self._seconds, self._assembly = world, seconds, assembly
+        self.world = world
+        self.program = assembly.program
+        self._assembly = assembly
+        self._seconds = seconds
         self._images = config.train.global_batch_size
         self._order = make_order(config, assembly.dataset, seed=0, rank=0, world_size=1)
-        network = assembly.network
-        self.input_size: int = network["input_size"]
-        self._spec = loader_spec(config, world, tuple(network["mean"]), tuple(network["std"]))
         self._noise = self._noise_batch()
-        self.program = assembly.program
+        self.input_size = assembly.network.input_size
+        self.compile_s = self._compile()
+
+    def _compile(self) -> float:
+        """Make the first steps, which compile; return their seconds."""
         self.program.reset(self.program.raw.state_dict())
         start_s = time.perf_counter()
         StepLoop(repeat(self._noise), self.program.step).run(WARM_UP_STEPS)
-        world.synchronize()
-        self.compile_s = time.perf_counter() - start_s
+        self.world.synchronize()
+        return time.perf_counter() - start_s
 
     def _noise_batch(self) -> Batch:
         height, width = self._assembly.dataset.train.images.shape[1:3]
@@ -65,7 +70,8 @@ class ArmMeter:
             len(self._assembly.dataset.classes), (self._images,), generator=generator
         )
         device = self.world.device
-        images = images.to(device, self._spec.dtype, memory_format=torch.channels_last)
+        dtype = self._assembly.loader_spec.dtype
+        images = images.to(device, dtype, memory_format=torch.channels_last)
         return Batch(images=images, labels=labels.to(device), samples=torch.arange(self._images))
 
     def _time(self, batches: Iterator[Batch], step: TrainingStep) -> LoopTiming:
@@ -79,8 +85,8 @@ class ArmMeter:
     def batches(self, loader: str) -> Iterator[Batch]:
         """Yield a loader's training batches without end."""
         train = self._assembly.dataset.train
-        source = registry.resolve("loader", loader)(train, self._spec)
-        return source.batches(self._order, 0, ENDLESS)
+        make_loader = registry.resolve("loader", loader)
+        return make_loader(train, self._assembly.loader_spec).batches(self._order, 0, ENDLESS)
 
     def loader(self, name: str) -> LoopTiming:
         """Time the program's step on a loader's batches."""
@@ -91,16 +97,15 @@ class ArmMeter:
         return self._time(self.batches(name), lambda batch, number: None)
 
     def bare(self) -> LoopTiming:
-        """Time the same network, loss, optimizer and precision in a plain PyTorch loop, on one
-        batch.
+        """Time the same network, loss, optimizer and precision in a plain PyTorch loop.
+
+        It takes one batch again and again.
         """
         classes = len(self._assembly.dataset.classes)
         return self._time(repeat(self._noise), bare_step(self.config, self.world.device, classes))
 
     def resize_ms(self) -> float | None:
-        """Milliseconds of the antialiased resize of one batch alone; null for an arm without
-        one.
-        """
+        """Return the milliseconds of the antialiased resize of one batch, None without one."""
         model = self.config.model
         if model.input_size is None:
             return None
@@ -108,7 +113,7 @@ class ArmMeter:
         return device_ms(lambda: resize(self._noise.images), self.world)
 
     def evaluation_images_per_s(self) -> float:
-        """Images of val scored in a second, after a first pass that compiles."""
+        """Return the images of val scored in a second, after a first pass that compiles."""
         self.program.evaluate(self._assembly.val)
         start_s = time.perf_counter()
         self.program.evaluate(self._assembly.val)

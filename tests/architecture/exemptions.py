@@ -35,6 +35,8 @@ EXEMPTIONS = [
     Exemption(_KEYS, "bench/ledger/json_records.py", "*", "pydantic's errors"),
     Exemption(_KEYS, "bench/config/*", "*", "YAML before it is checked"),
     Exemption("bare_mappings", "bench/config/*", "*", "YAML before it is checked"),
+    Exemption(_KEYS, "launch/gpu_day_files.py", "*", "JSON before it is read"),
+    Exemption("any_types", "launch/gpu_day_files.py", "*", "JSON before it is read"),
     Exemption("any_types", "kernels/compiling.py", "*", "hands calls on, whatever they hold"),
     Exemption("any_types", "bench/registry.py", "*", "each plug-in point has a type of its own"),
     # What is not ours.
@@ -55,6 +57,7 @@ EXEMPTIONS = [
     Exemption(_KEYS, "bench/data/bridge.py", "state", "accelerate's protocol of state"),
     Exemption(_KEYS, "bench/data/download.py", "response.headers", "headers of HTTP"),
     Exemption(_KEYS, "bench/trackers/wandb_report.py", "api.settings", "wandb's settings"),
+    Exemption(_KEYS, "launch/*", "*environment", "environment variables by name"),
     Exemption(_KEYS, "kernels/*/kernel.py", "fixed", "Triton's meta-parameters by name"),
     Exemption(_FIELDS, "bench/runtime/distributed.py", "torch.backends.*", "torch's switches"),
     Exemption(
