@@ -130,7 +130,7 @@ def _stop_of(attempt: Sequence[Event]) -> RunStop | None:
 
 
 def _final_test_scores(attempt: Sequence[Event]) -> Scores | None:
-    """The scoring at the run's end is the one that has a confusion matrix."""
+    """Return the scoring at the run's end, the one that has a confusion matrix."""
     for event in attempt:
         if isinstance(event, Evaluated) and event.data.confusion:
             return event.data
