@@ -20,7 +20,7 @@ from bench.judge.study import study_of
 from bench.ledger.records import PrecisionFacts
 from bench.ledger.result import RunResult
 from bench.ledger.store import RunStore
-from bench.models.weights import InitialWeights, random_start
+from bench.models.weights import InitialWeights, random_weights
 from bench.runtime.compute import check_compiler, resolve_precision
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
@@ -191,7 +191,7 @@ class BlockRunner:
         """
         realized = {}
         for arm, config in self._arms.items():
-            realized[arm] = self._assembler.assemble(config, random_start()).realized
+            realized[arm] = self._assembler.assemble(config, random_weights()).realized
         check_declared(study_of(self._config), realized)
         weights_by_arm = {}
         for arm, config in self._arms.items():

@@ -1,6 +1,7 @@
 """One run, from its spec to its stored result."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -69,14 +70,9 @@ def execute(
         directory, world, context.trackers, timer, steps_per_epoch=order.steps_per_epoch
     )
     recorder.switch("log")
-    start = _run_start(
-        spec,
-        assembly,
-        compiled,
-        context,
-        resumed_step=progress.step,
-        segments_s=recorder.segments_s(),
-    )
+    start = _run_start(spec, assembly, compiled, context, progress.step)
+    # Read last: facts about the machine take a moment, which belongs to a segment.
+    start = replace(start, segments_s=recorder.segments_s())
     recorder.started(start, progress.step)
     job = TrainingJob(
         config=config,
@@ -146,10 +142,9 @@ def _run_start(
     assembly: Assembly,
     compiled: CompileRecord,
     context: RunContext,
-    *,
     resumed_step: int,
-    segments_s: Mapping[str, float],
 ) -> RunStart:
+    """Return all facts of a run's start but its seconds by segment."""
     world = context.world
     return RunStart(
         run_id=spec.run_id,
@@ -171,7 +166,7 @@ def _run_start(
         environment=environment_facts(world.device, world.size),
         world_size=world.size,
         resumed_step=resumed_step,
-        segments_s=segments_s,
+        segments_s={},
     )
 
 

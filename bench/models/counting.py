@@ -1,10 +1,11 @@
 """What a network holds and costs, counted on the meta device: nothing allocated or computed."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.config.schema import ModelConfig
@@ -42,8 +43,8 @@ def count(model: ModelConfig, classes: int, input_size: int) -> Counts:
         ) from None
     statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
     return Counts(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        statistics=sum(statistic.numel() for statistic in statistics),
+        parameters=_numel(network.parameters()),
+        statistics=_numel(statistics),
         forward_mmac=counter.get_total_flops() / 2e6,
     )
 
@@ -79,6 +80,10 @@ def iso_flop_size(model: ModelConfig, classes: int, size: int, flops: int) -> Is
             continue
         candidates.append(IsoFlopSize(candidate_size, counts.flops_per_image / flops))
     return min(candidates, key=_distance)
+
+
+def _numel(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
 
 
 def _distance(candidate: IsoFlopSize) -> float:

@@ -56,7 +56,7 @@ def layer_scales(network: nn.Module, decay: float) -> dict[str, float]:
 
 
 def _layer_numbers(network: nn.Module) -> dict[str, int]:
-    """Number the layers, from the first to the last: the number of each parameter, by name."""
+    """Give each parameter the number of its layer, which grows from first to last."""
     matcher = getattr(network, "group_matcher", None)
     if matcher is not None:
         numbers: dict[str, int] = group_parameters(network, matcher(coarse=False), reverse=True)

@@ -38,7 +38,7 @@ class InitialWeights:
     facts: WeightsFacts
 
 
-def random_start() -> InitialWeights:
+def random_weights() -> InitialWeights:
     """Start from nothing but the network's own initialisation."""
     facts = WeightsFacts(
         source="random", tag=None, sha256=None, stem=None, transform=None, pretraining=None
@@ -46,7 +46,9 @@ def random_start() -> InitialWeights:
     return InitialWeights(tensors={}, facts=facts)
 
 
-def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> InitialWeights:
+def initial_weights(
+    config: ModelConfig, weights: WeightsConfig, network: nn.Module
+) -> InitialWeights:
     """Find what a config's network starts from, for the sources random, hub and file.
 
     Raises ValueError where the weights are missing, refused or do not fit; nothing is ever put in
@@ -55,10 +57,10 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> In
     if weights.source == "random":
         _check_random("transform", weights.transform)
         _check_random("stem", weights.stem)
-        return random_start()
+        return random_weights()
     if weights.source == "hub":
         listed = hub_weights(config.name, weights)
-        return file_start(
+        return file_weights(
             fetch(listed),
             network,
             weights,
@@ -66,7 +68,7 @@ def start(config: ModelConfig, weights: WeightsConfig, network: nn.Module) -> In
             terms=listed.license,
             pretraining=estimated_price(config, listed.tag),
         )
-    return file_start(
+    return file_weights(
         find_file(weights.file or ""),
         network,
         weights,
@@ -90,10 +92,15 @@ def find_file(name: str) -> Path:
     )
 
 
-def file_start(
-    path: Path, network: nn.Module, weights: WeightsConfig, *, tag: str | None,
-    terms: str | None = None, pretraining: Pretraining | None = None,
-) -> InitialWeights:  # fmt: skip
+def file_weights(
+    path: Path,
+    network: nn.Module,
+    weights: WeightsConfig,
+    *,
+    tag: str | None,
+    terms: str | None = None,
+    pretraining: Pretraining | None = None,
+) -> InitialWeights:
     """Read a safetensors file for a network: every tensor must fit except the head's.
 
     The head is left random. `terms`, the licence, and `pretraining` are for the record. Raises
@@ -127,9 +134,7 @@ def file_start(
     return InitialWeights(tensors=tensors, facts=facts)
 
 
-def initial_state(
-    model: ModelConfig, classes: int, seed: int, initial_weights: InitialWeights
-) -> State:
+def initial_state(model: ModelConfig, classes: int, seed: int, weights: InitialWeights) -> State:
     """Make the full state of a run at its start: random, with the pretrained tensors over it.
 
     Random weights come from (seed, init stream). Pretrained values are first transformed, if the
@@ -139,8 +144,8 @@ def initial_state(
         torch.manual_seed(derive_seed(seed, Stream.INIT))
         network = build(model.name, classes, model.stem)
     state: State = dict(network.state_dict())
-    transform = initial_weights.facts.transform
-    for key, value in initial_weights.tensors.items():
+    transform = weights.facts.transform
+    for key, value in weights.tensors.items():
         state[key] = value if transform is None else transformed(key, value, seed, transform)
     return state
 

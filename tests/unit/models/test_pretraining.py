@@ -1,20 +1,13 @@
-"""What pretrained weights took to make: estimated by their tag, counted where the harness trained them, else not told."""
-
-from types import SimpleNamespace
+"""What pretrained weights took to make: estimated by their tag, else not told."""
 
 import pytest
 from safetensors.torch import save_file
 
-from bench.config.load import arm_config, load
-from bench.experiment.plan import recipe_run
-from bench.experiment.selftrain import _card, self_trained
 from bench.ledger.records import Pretraining
 from bench.models.networks import build
 from bench.models.pretraining import estimated_price, pretrainings
-from bench.models.weights import save_weights, start
-from bench.judge.arms import train_flops
+from bench.models.weights import initial_weights
 from tests.unit.models.factory import model_config, weights_config
-from tests.unit.results_factory import make_result
 
 # Epochs, images, and forward GMAC of an image with the classes of the pretraining, the latter by other people's counters.
 PUBLISHED = {
@@ -80,42 +73,8 @@ def test_a_file_is_priced_by_its_tag_though_its_values_be_shuffled(tmp_path, tra
         file=str(tmp_path / "lite.safetensors"), tag="in1k", transform=transform
     )
     found, config = (
-        start(model_config("tf_efficientnet_lite0"), weights, lite),
+        initial_weights(model_config("tf_efficientnet_lite0"), weights, lite),
         model_config("tf_efficientnet_lite0"),
     )
     assert found.facts.pretraining == estimated_price(config, "in1k")
     assert found.facts.pretraining.flops / 1e15 == pytest.approx(1036, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("told", "price"),
-    [
-        (
-            {"train_flops": 5e15},
-            Pretraining(source="resnet18_letters, counted", flops=5e15, estimate=False),
-        ),
-        ({"train_flops": None}, None),
-        ({}, None),  # of a version that did not count
-    ],
-)
-def test_self_trained_weights_have_the_price_on_their_card(tmp_path, monkeypatch, told, price):
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    config = arm_config(load("embedded"), "pretrained")
-    save_weights(
-        tmp_path / "weights" / f"{recipe_run(config).run_id}-fp32.safetensors",
-        build("resnet18", 26).state_dict(),
-        told,
-    )
-    study = SimpleNamespace(
-        facts={"precision": {"name": "fp32"}}, world=SimpleNamespace(from_main=lambda value: value)
-    )
-    assert self_trained(config, study).facts.pretraining == price
-
-
-@pytest.mark.parametrize(("source", "is_counted"), [("random", True), ("file", False)])
-def test_a_card_counts_the_flops_of_a_training_from_random_weights(source, is_counted):
-    run = make_result([0.5, 0.9], arm="random")
-    run.start["weights"]["source"] = source
-    counted = train_flops(run.start["network"], run.looks[-1].samples)
-    assert counted == 3 * 37_000_000 * 640
-    assert _card(run)["train_flops"] == (counted if is_counted else None)

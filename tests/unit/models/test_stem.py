@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from bench.models.networks import build
 from bench.models.stem import KEY, convert_stem
-from bench.models.weights import file_start, initial_state
+from bench.models.weights import file_weights, initial_state
 from tests.unit.models.factory import model_config, weights_config
 
 SEEDS = range(8)
@@ -30,7 +30,7 @@ def path(tmp_path_factory, trained):
 
 
 def start_from(path, stem, how, **weights):
-    return file_start(
+    return file_weights(
         path, build("resnet18", 10, stem), weights_config(stem=how, **weights), tag=None
     )
 

@@ -17,12 +17,12 @@ from bench.models import weights
 from bench.models.networks import build
 from bench.models.weights import (
     InitialWeights,
-    file_start,
+    file_weights,
     find_file,
     initial_state,
-    random_start,
+    initial_weights,
+    random_weights,
     save_weights,
-    start,
 )
 from tests.unit.models.factory import model_config, weights_config
 
@@ -49,7 +49,7 @@ def write(folder: Path, state: dict[str, torch.Tensor]) -> Path:
 
 
 def start_from(path: Path, network: nn.Module, **weights) -> InitialWeights:
-    return file_start(path, network, weights_config(**weights), tag="in1k")
+    return file_weights(path, network, weights_config(**weights), tag="in1k")
 
 
 def without(state: dict, *keys: str) -> dict:
@@ -78,22 +78,26 @@ def test_a_config_gives_its_start(tmp_path, network, given):
     model, config = model_config(), weights_config
     path = write(tmp_path, given)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    found = start(model, config(source="file", file=str(path), tag="in1k", sha256=sha256), network)
+    found = initial_weights(
+        model, config(source="file", file=str(path), tag="in1k", sha256=sha256), network
+    )
     assert found.facts == start_from(path, network).facts
     assert found.tensors.keys() == network.state_dict().keys() - HEAD
-    assert start(model, config(source="random"), network) == random_start()
+    assert initial_weights(model, config(source="random"), network) == random_weights()
     with pytest.raises(ValueError, match="HEADSTART_WEIGHTS_DIR"):
-        start(model, config(source="file", file="none.safetensors"), network)
+        initial_weights(model, config(source="file", file="none.safetensors"), network)
     with pytest.raises(ValueError, match=f"has the sha256 {sha256}"):
-        start(model, config(source="file", file=str(path), sha256="0" * 64), network)
+        initial_weights(model, config(source="file", file=str(path), sha256="0" * 64), network)
     with pytest.raises(ValueError, match="the hub has no weights of small_cnn"):
-        start(model, config(source="hub"), network)
+        initial_weights(model, config(source="hub"), network)
 
 
 def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network, given):
     path = write(tmp_path, given)
     sha256, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
-    pinned = file_start(path, network, weights_config("self", sha256=sha256), tag=None, terms="mit")
+    pinned = file_weights(
+        path, network, weights_config("self", sha256=sha256), tag=None, terms="mit"
+    )
     assert (pinned.facts.sha256, pinned.facts.license) == (sha256, "mit")
     with pytest.raises(
         ValueError,
@@ -213,11 +217,11 @@ def equal(a: dict, b: dict) -> dict[str, bool]:
 def test_a_start_is_a_function_of_the_seed_alone():
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = initial_state(model_config(), 10, 3, random_start())
+    first = initial_state(model_config(), 10, 3, random_weights())
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(5)
-    assert all(equal(first, initial_state(model_config(), 10, 3, random_start())).values())
-    same = equal(first, initial_state(model_config(), 10, 4, random_start()))
+    assert all(equal(first, initial_state(model_config(), 10, 3, random_weights())).values())
+    same = equal(first, initial_state(model_config(), 10, 4, random_weights()))
     drawn = [key for key, value in first.items() if value.unique().numel() > 1]
     assert len(drawn) == 16  # kernel and bias of six convolutions and two dense layers
     assert not any(same[key] for key in drawn)
@@ -225,7 +229,7 @@ def test_a_start_is_a_function_of_the_seed_alone():
 
 def test_a_start_has_the_arms_stem():
     stock, small = (
-        initial_state(model_config("resnet18", stem=stem), 10, 0, random_start())
+        initial_state(model_config("resnet18", stem=stem), 10, 0, random_weights())
         for stem in ("stock", "3x3")
     )
     assert (stock["conv1.weight"].shape, small["conv1.weight"].shape) == (
@@ -241,7 +245,7 @@ def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, n
     assert {key for key, same in equal(*states).items() if not same} == HEAD
     assert all(torch.equal(states[0][key], given[key]) for key in start.tensors)
     assert states[0]["head.weight"].shape == (10, 128)
-    scratch = initial_state(model_config(), 10, 0, random_start())
+    scratch = initial_state(model_config(), 10, 0, random_weights())
     assert all(
         torch.equal(states[0][key], scratch[key]) for key in HEAD
     )  # the arms of a block share the head's draw
@@ -249,9 +253,9 @@ def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, n
 
 def test_random_weights_are_recorded_as_such():
     none = dict.fromkeys(("tag", "license", "sha256", "stem", "transform", "pretraining"))
-    facts = to_json(random_start().facts)
+    facts = to_json(random_weights().facts)
     assert facts == {"source": "random", **none, "loaded": 0, "skipped": []}
-    assert not random_start().tensors
+    assert not random_weights().tensors
 
 
 def test_saved_weights_come_back_with_their_card(tmp_path, network, given):
