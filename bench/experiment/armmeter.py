@@ -30,12 +30,18 @@ class ArmMeter:
     """One arm, assembled and compiled, whose parts can be timed one by one. One process only."""
 
     def __init__(
-        self, config: ExperimentConfig, world: World, inputs: Inputs, seconds: float
+        self,
+        config: ExperimentConfig,
+        world: World,
+        inputs: Inputs,
+        *,
+        precision: str,
+        seconds: float,
     ) -> None:
         """Compile the arm's step; each loop then takes about so many seconds.
 
-        `config` is an arm's, with the precision that `world` was opened in. Raises ValueError for
-        an arm that trains its head alone, on stored features.
+        `config` is an arm's; `precision` is the one that `world` was opened in. Raises ValueError
+        for an arm that trains its head alone, on stored features.
         """
         # Loaders are built one by one, where they are timed; a red one must not end the arm.
         data = dataclasses.replace(config.data, loader="resident")
@@ -44,6 +50,7 @@ class ArmMeter:
         if assembly.features:
             raise ValueError("finetune.layers: 'head' trains on stored features; allowed: all")
         self.config = config
+        self.precision = precision
         self.world = world
         self.program = assembly.program
         self._assembly = assembly
@@ -102,7 +109,8 @@ class ArmMeter:
         It takes one batch again and again.
         """
         classes = len(self._assembly.dataset.classes)
-        return self._time(repeat(self._noise), bare_step(self.config, self.world.device, classes))
+        step = bare_step(self.config, self.precision, self.world.device, classes)
+        return self._time(repeat(self._noise), step)
 
     def resize_ms(self) -> float | None:
         """Return the milliseconds of the antialiased resize of one batch, None without one."""
@@ -120,12 +128,14 @@ class ArmMeter:
         return len(self._assembly.dataset.val.labels) / (time.perf_counter() - start_s)
 
 
-def bare_step(config: ExperimentConfig, device: torch.device, classes: int) -> TrainingStep:
+def bare_step(
+    config: ExperimentConfig, precision: str, device: torch.device, classes: int
+) -> TrainingStep:
     """Make the step that a plain PyTorch script would have: no accelerate, schedule or average."""
     raw = build(config.model.name, classes, config.model.stem)
     network = wrap(raw, config.model).to(device).to(memory_format=torch.channels_last)
     optimizer = registry.resolve("optimizer", config.optim.name)(raw, config.optim)
-    half_type = HALF_TYPES.get(config.precision)
+    half_type = HALF_TYPES.get(precision)
     scaler = torch.amp.GradScaler(device.type, enabled=half_type == torch.float16)
 
     def mean_loss(images: Tensor, labels: Tensor) -> Tensor:

@@ -103,9 +103,14 @@ def measure_experiment(
     )
     figures = Figures(request.json, start)
     for arm in request.arms:
-        run_config = dataclasses.replace(arm_config(config, arm), precision=precision.name)
         try:
-            meter = ArmMeter(run_config, world, inputs, request.seconds)
+            meter = ArmMeter(
+                arm_config(config, arm),
+                world,
+                inputs,
+                precision=precision.name,
+                seconds=request.seconds,
+            )
             _measure_into(figures, arm, meter, request)
         except Exception as error:
             figures.add_fault(arm, error)
@@ -143,7 +148,7 @@ def measure_arm(arm: str, meter: ArmMeter, request: Request) -> ArmThroughput:
         network=meter.config.model.name,
         input_size=meter.input_size,
         batch_size=meter.config.train.global_batch_size,
-        precision=meter.config.precision,
+        precision=meter.precision,
         compiled=meter.config.compile.enabled,
         compile_s=meter.compile_s,
         harness=harness,

@@ -194,7 +194,7 @@ def test_the_bare_loop_trains_the_arm_s_network(monkeypatch):
         return original(optimizer, *arguments, **named)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    train = bare_step(config, CPU, 10)
+    train = bare_step(config, "fp32", CPU, 10)
     train(batch, 0)
     train(batch, 1)
     assert sum(parameter.numel() for parameter in networks[0]) == 551_018
@@ -205,7 +205,7 @@ def test_a_resize_is_timed_where_an_arm_has_one():
     config = arm_config(load("gpu_throughput", [*SMALL, "--model.input_size=32"]), "small_cnn_32")
     world = World(1, 1)
     world.set_precision("fp32")
-    meter = ArmMeter(config, world, Inputs(), 0.01)
+    meter = ArmMeter(config, world, Inputs(), precision="fp32", seconds=0.01)
     assert meter.input_size == 32
     assert meter.resize_ms() > 0
 
