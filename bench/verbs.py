@@ -50,7 +50,7 @@ def tune(args: argparse.Namespace) -> int:
     """Find each arm's learning rate, and print the layer that has them."""
     from bench.config.load import load
     from bench.experiment.tune import Tuner
-    from bench.report.words import tuning_text
+    from bench.report.tuning_text import tuning_text
     from bench.runtime.distributed import World
 
     config = load(args.experiment, args.overrides)
@@ -216,7 +216,7 @@ def _read_study(args: argparse.Namespace, store: "RunStore") -> "tuple[Study, li
 
 def _publish(report: "Report", config: "ExperimentConfig", root: Path) -> None:
     """Publish a written report as a W&B Report too."""
-    from bench.report.pages import report_name
+    from bench.judge.records import report_name
     from bench.trackers.wandb_report import publish
 
     page = root / report_name(report.rules, "html")
@@ -225,7 +225,7 @@ def _publish(report: "Report", config: "ExperimentConfig", root: Path) -> None:
 
 
 def _print_answer(report: "Report", root: Path) -> None:
-    from bench.report.pages import report_name
+    from bench.judge.records import report_name
     from bench.report.words import answer
 
     picture = root / report_name(report.rules, "png")

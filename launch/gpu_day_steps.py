@@ -32,10 +32,21 @@ SMALL = (
     "--evaluation.batch_size=32",
 )
 SMALL_ARMS = (
-    "--arms={small_cnn_32: {model.name: small_cnn}, resnet18_32: {model.input_size: 32}}",
-    "--baseline=resnet18_32",
+    "--arms={plain: {}, resized: {model.input_size: 32}}",
+    "--model.name=small_cnn",
+    "--baseline=plain",
+    "--primary.arm=resized",
     "--train.samples=800",
     "--evaluation.every_samples=400",
+)
+SMALL_RUN = (
+    "--train.samples=64",
+    "--train.global_batch_size=8",
+    "--evaluation.every_samples=32",
+    "--evaluation.batch_size=32",
+    "--schedule.lr_warmup_steps=2",
+    "--data.val_samples=32",
+    "--data.test_samples=32",
 )
 
 
@@ -98,7 +109,7 @@ def tiny_steps(day: Day, loader: str) -> list[Step]:
     if not day.rehearsal:
         arguments += ["--compile.enabled=true", "--precision=auto", "--hardware.cpu_threads=null"]
     else:
-        arguments.append("--train.samples=256")
+        arguments += SMALL_RUN
     skip = ""
     if loader == "dali" and not day.imports(DALI):
         skip = f"{DALI} cannot be imported"
@@ -118,7 +129,7 @@ def throughput_step(day: Day) -> Step:
     """Images a second of each arm, by loader and beside a bare loop, and a profile of one."""
     command = (*throughput(day, "gpu_throughput", "throughput"), "--profile")
     if day.rehearsal:
-        command = (*command, "small_cnn_32", "--seconds=0.05", *SMALL, *SMALL_ARMS)
+        command = (*command, "plain", "--seconds=0.05", *SMALL, *SMALL_ARMS)
     else:
         command = (*command, "resnet18_128", "--seconds=1.5", "--precision=auto")
     return Step(name="throughput", command=command, limit_s=130, least_s=75, tail_lines=30)
@@ -175,8 +186,7 @@ def study_with(day: Day, name: str, others: tuple[str, ...], skip: str) -> list[
     loader, _ = study_loader(day)
     arguments = [f"--output={day.out / name}", f"--data.loader={loader}", *trackers(day), *others]
     if day.rehearsal:
-        arguments += ["--blocks=1", "--train.samples=128", "--evaluation.every_samples=64", *SMALL]
-        arguments += ["--model.input_size=32", "--schedule.lr_warmup_steps=2"]
+        arguments += ["--blocks=1", "--model.input_size=32", *SMALL, *SMALL_RUN]
     else:
         arguments += ["--layer=gpu_1", f"--train.samples={images_of_a_run(day)}"]
     study = STUDY

@@ -16,7 +16,7 @@ from bench.experiment.assemble import Assembler, loader_spec
 from bench.experiment.inputs import Inputs, make_order
 from bench.experiment.steploop import LoopTiming, StepLoop, TrainingStep, device_ms, time_loop
 from bench.models.networks import Resized, build, wrap
-from bench.models.weights import random_start
+from bench.models.weights import random_weights
 from bench.runtime.distributed import World
 from kernels.compiling import with_own_code
 
@@ -39,7 +39,7 @@ class ArmMeter:
         # Loaders are built one by one, where they are timed; a red one must not end the arm.
         data = dataclasses.replace(config.data, loader="resident")
         config = dataclasses.replace(config, data=data)
-        assembly = Assembler(world, inputs).assemble(config, random_start())
+        assembly = Assembler(world, inputs).assemble(config, random_weights())
         if assembly.features:
             raise ValueError("finetune.layers: 'head' trains on stored features; allowed: all")
         self.config = config

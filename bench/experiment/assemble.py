@@ -23,14 +23,9 @@ from bench.experiment.realized import (
     training_flops,
 )
 from bench.ledger.records import CompileRecord, NetworkFacts, RealizedConfig
-from bench.models.networks import (
-    build,
-    preprocessing,
-    set_batch_norm_momentum,
-    split_head,
-    wrap,
-)
-from bench.models.weights import InitialWeights, random_start
+from bench.models.layers import set_batch_norm_momentum, split_head
+from bench.models.networks import build, preprocessing, wrap
+from bench.models.weights import InitialWeights, random_weights
 from bench.runtime.compute import probe_step_s
 from bench.runtime.distributed import World
 from bench.training.features import Features, RunFeatures, are_fixed, body_call
@@ -143,7 +138,7 @@ class Assembler:
             val=images.val,
             test=images.test,
             features=features,
-            initial_weights=random_start(),
+            initial_weights=random_weights(),
             network=network,
             realized={**realized, **audited_counts(network)},
         )

@@ -20,7 +20,7 @@ from bench.judge.study import study_of
 from bench.ledger.records import PrecisionFacts
 from bench.ledger.result import RunResult
 from bench.ledger.store import RunStore
-from bench.models.weights import InitialWeights, random_start
+from bench.models.weights import InitialWeights, random_weights
 from bench.runtime.compute import check_compiler, resolve_precision
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
@@ -98,7 +98,8 @@ class BlockRunner:
 
         After each block in which a run was made, `after_block` says on rank 0 whether to stop.
         """
-        done: set[str] = self._world.from_main(finished)
+        done = self._world.from_main(finished)
+        assert done is not None
         missing_by_block = [[run for run in block if run.run_id not in done] for block in blocks]
         missing = [run for runs in missing_by_block for run in runs]
         context = self._context(missing, trackers, blocks)
@@ -106,7 +107,8 @@ class BlockRunner:
         for runs in missing_by_block:
             for run in runs:
                 self._execute(run, weights_by_arm[run.arm], context)
-            if runs and self._world.from_main(self._world.is_main and after_block()):
+            is_enough = bool(runs) and self._world.is_main and after_block()
+            if self._world.from_main(is_enough):
                 return
 
     def say(self, line: str) -> None:
@@ -189,7 +191,7 @@ class BlockRunner:
         """
         realized = {}
         for arm, config in self._arms.items():
-            realized[arm] = self._assembler.assemble(config, random_start()).realized
+            realized[arm] = self._assembler.assemble(config, random_weights()).realized
         check_declared(study_of(self._config), realized)
         weights_by_arm = {}
         for arm, config in self._arms.items():

@@ -23,6 +23,7 @@ from bench.judge.tuning import (
     tuning_excesses,
     tuning_limits,
 )
+from bench.ledger.json_records import JsonValue
 from bench.ledger.method import METHOD_VERSION
 from bench.ledger.store import RunStore
 from bench.runtime.distributed import World
@@ -136,7 +137,7 @@ class Tuner:
 
     def _blocks(self, trial_count: int) -> list[Block]:
         """Return a block for each of the first trials and each seed, in their order."""
-        blocks = []
+        blocks: list[Block] = []
         for trial in range(trial_count):
             for turn in range(self._config.tune.seeds):
                 blocks.append(self._block(len(blocks), trial, turn))
@@ -174,7 +175,9 @@ class Tuner:
             )
 
     def _write_layer(self, summary: TuningSummary) -> None:
-        arms = {arm: {"optim.lr": tuning.best} for arm, tuning in summary.arms.items()}
+        arms: dict[str, JsonValue] = {}
+        for arm, tuning in summary.arms.items():
+            arms[arm] = {"optim.lr": tuning.best}
         heading = f"# Found by bench tune {self._config.name}, on val.\n"
         write_text(self._study_store.root / "tuned.yaml", heading + dump({"arms": arms}))
 

@@ -71,7 +71,7 @@ def find_key() -> bool:
     return True
 
 
-def set_up(**settings: object) -> wandb.Settings:
+def set_up(settings: wandb.Settings | None = None) -> wandb.Settings:
     """Make wandb's process-wide settings: silent, without telemetry of its own.
 
     That would run in threads, and be sent even offline.
@@ -79,7 +79,7 @@ def set_up(**settings: object) -> wandb.Settings:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     if os.environ.get("WANDB_MODE") == "":  # to wandb a mode that does not exist
         del os.environ["WANDB_MODE"]
-    return wandb.setup(wandb.Settings(silent=True, **settings)).settings
+    return wandb.setup(settings or wandb.Settings(silent=True)).settings
 
 
 class WandbTracker:

@@ -132,9 +132,12 @@ def _save(publication: Publication) -> Published:
     if not find_key():  # wandb would ask for one on the terminal
         return Published(reason=NO_KEY)
     settings = set_up(
-        x_graphql_timeout_seconds=REQUEST_S,
-        x_graphql_retry_max=2,
-        x_graphql_retry_wait_max_seconds=1,
+        wandb.Settings(
+            silent=True,
+            x_graphql_timeout_seconds=REQUEST_S,
+            x_graphql_retry_max=2,
+            x_graphql_retry_wait_max_seconds=1,
+        )
     )
     project = publication.project
     api = wandb.Api(timeout=REQUEST_S)

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from bench.config.schema import OptimConfig
-from bench.models.networks import head_prefixes, layer_scales
+from bench.models.layers import layer_scales
+from bench.models.networks import head_prefixes
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class Program:
         )
 
     def _step_s(self, batch: Batch) -> float:
-        """The fastest of a few steps on one batch, the first left out."""
+        """Return the seconds of the fastest of a few steps on one batch, the first left out."""
         steps_s = []
         first_step = self._config.finetune.head_first_steps
         for step in range(first_step, first_step + TIMED_STEPS + 1):
@@ -243,7 +243,7 @@ class Program:
         return loss.detach()
 
     def _move_weights(self) -> None:
-        """The optimizer's step; under fp16 none, and a lower scale, where a gradient overflowed."""
+        """Step the optimizer; under fp16, where a gradient overflowed, lower the scale instead."""
         if self.scaler is None:
             self.optimizer.step()
         else:

@@ -15,11 +15,11 @@ import yaml
 
 from bench.config.load import load
 from bench.experiment.plan import plan, run_ids
-from bench.models.cnn import small_cnn
-from bench.models.weights import save_weights
 from bench.ledger.events import read_events
 from bench.ledger.fold import segment_gaps
 from bench.ledger.store import RunStore
+from bench.models.cnn import small_cnn
+from bench.models.weights import save_weights
 from tests.commands import ROOT, TINY, bench, environment
 
 IDS = run_ids(plan(load(ROOT / TINY)))

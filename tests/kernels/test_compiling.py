@@ -33,17 +33,6 @@ def test_functions_of_one_def_are_counted_apart():
         assert torch.equal(compiled(torch.zeros(2)), torch.full((2,), float(number)))
 
 
-def test_without_it_they_are_counted_together():
-    """What `with_own_code` is for; where this fails it is needed no more."""
-
-    def compile_many() -> None:
-        for number in range(MANY):
-            torch.compile(adder(number), **ONE_GRAPH)(torch.zeros(2))
-
-    with pytest.raises(Exception, match="fullgraph=True"):
-        compile_many()
-
-
 def test_a_copy_is_the_function_with_its_closure_defaults_and_name():
     function = adder(3)
     function_copy = with_own_code(function)

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judge.clocks import CLOCKS, read_clock
-from bench.ledger.method import SEGMENTS
+from bench.ledger.events import RunStopped
 from bench.ledger.fold import fold
+from bench.ledger.method import SEGMENTS
+from bench.ledger.records import RunStop
+from tests.unit.results_factory import make_event, make_run_start, with_start
 from tests.unit.study_factory import RISING, timed
-from tests.unit.results_factory import make_event, make_run_start
 
 SECONDS = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 SEGMENTS_S = st.dictionaries(st.sampled_from(SEGMENTS), SECONDS)
@@ -69,33 +71,32 @@ def test_algoperf_holds_train_and_compile(segments_s):
 
 
 def test_a_ledgers_run_reads_on_all_clocks():
-    stop = make_event(
-        "run_stop",
-        status="completed",
-        error=None,
-        segments_s=POWERS,
-        stopped_step=None,
-        best_step=None,
+    stop = RunStop(
+        status="completed", error=None, segments_s=POWERS, stopped_step=None, best_step=None
     )
-    result = fold([make_run_start(process_runs=1, segments_s={"startup": 1.0}), stop])
+    start = make_run_start(process_runs=1, segments_s={"startup": 1.0})
+    result = fold([start, make_event(RunStopped, stop)])
     assert {clock: read_clock(clock, result.segments_s) for clock in CLOCKS} == {
-        "train": 32.0, "airbench": 176.0, "mlperf": 1010.0, "algoperf": 56.0, "wall": 2047.0,
-    }  # fmt: skip
+        "train": 32.0,
+        "airbench": 176.0,
+        "mlperf": 1010.0,
+        "algoperf": 56.0,
+        "wall": 2047.0,
+    }
     assert result.wall_s == 2047.0
 
 
 @pytest.mark.parametrize(
-    ("changes", "process_runs", "known"),
+    ("changes", "process_runs", "wall_s"),
     [
-        ({}, 1, True),
-        ({"status": "diverged"}, 1, True),
-        ({}, 2, False),
-        ({"attempts": 2}, 1, False),
-        ({"status": "failed"}, 1, False),
-        ({"status": "interrupted"}, 1, False),
+        ({}, 1, 2047.0),
+        ({"status": "diverged"}, 1, 2047.0),
+        ({}, 2, None),
+        ({"attempts": 2}, 1, None),
+        ({"status": "failed"}, 1, None),
+        ({"status": "interrupted"}, 1, None),
     ],
 )
-def test_only_a_run_in_a_process_of_its_own_has_a_wall_time(changes, process_runs, known):
+def test_only_a_run_in_a_process_of_its_own_has_a_wall_time(changes, process_runs, wall_s):
     run = dataclasses.replace(timed(RISING), segments_s=POWERS, **changes)
-    run.start["process_runs"] = process_runs
-    assert run.wall_s == (2047.0 if known else None)
+    assert with_start(run, process_runs=process_runs).wall_s == wall_s

@@ -11,16 +11,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from bench.judge.statistics import Span, confidence_sequence, ert, ert_floor, ert_interval, holm, log_area, mean_interval, plan_blocks, rmst, sign_evidence, sign_flip_p, sooner, unlike, win_probability
+from bench.judge.statistics import (
+    confidence_sequence,
+    holm,
+    log_area,
+    mean_interval,
+    permutation_p_values,
+    plan_blocks,
+    sign_evidence,
+    sign_flip_p,
+)
+from bench.judge.times import (
+    CensoredTime,
+    ert,
+    ert_floor,
+    ert_interval,
+    rmst,
+    sooner,
+    win_probability,
+)
 
-NAN, INF = math.nan, math.inf
+NAN = math.nan
+INF = math.inf
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
 SCORES = st.lists(st.sampled_from([0, 0.5, 1]), max_size=40)
-# Small grids, so that ties and touching spans are common.
-SPANS = st.tuples(st.integers(0, 6), st.sampled_from([0, 1, 2, INF])).map(
-    lambda pair: Span(after=pair[0], by=sum(pair))
+# Small grids, so that ties and touching times are common.
+TIMES = st.tuples(st.integers(0, 6), st.sampled_from([0, 1, 2, INF])).map(
+    lambda pair: CensoredTime(after=pair[0], by=sum(pair))
 )
-SPANS_OR_DIVERGED = SPANS | st.just(Span(after=INF, by=INF))
+TIMES_OR_DIVERGED = TIMES | st.just(CensoredTime(after=INF, by=INF))
 DIFFERENCES = [
     [0.3, -0.1, 0.2],
     [0.41, 0.38, 0.5, 0.44, 0.29, 0.6, 0.33],
@@ -30,21 +49,21 @@ DIFFERENCES = [
 
 
 def exact(*times):
-    """Spans without width, at these times."""
-    return [Span(after=time, by=time) for time in times]
+    """Return times without width."""
+    return [CensoredTime(after=time, by=time) for time in times]
 
 
 def missed(*budgets):
-    """Unreached runs with these budgets; inf: diverged."""
-    return [Span(after=budget, by=INF) for budget in budgets]
+    """Return unreached runs with these budgets; inf: diverged."""
+    return [CensoredTime(after=budget, by=INF) for budget in budgets]
 
 
 @pytest.mark.parametrize(
     ("after", "by"), [(NAN, 1), (0, NAN), (NAN, NAN), (2, 1), (-1, 1), (INF, 1)]
 )
-def test_a_span_that_cannot_be_is_refused(after, by):
+def test_a_time_that_cannot_be_is_refused(after, by):
     with pytest.raises(ValueError, match="a crossing lies in"):
-        Span(after=after, by=by)
+        CensoredTime(after=after, by=by)
 
 
 @pytest.mark.parametrize(
@@ -65,44 +84,54 @@ def test_a_span_that_cannot_be_is_refused(after, by):
     ],
 )
 def test_sooner(a, b, score):
-    first, second = Span(after=a[0], by=a[1]), Span(after=b[0], by=b[1])
+    first, second = CensoredTime(after=a[0], by=a[1]), CensoredTime(after=b[0], by=b[1])
     assert sooner(first, second) == score
     assert sooner(second, first) == 1 - score
 
 
-@given(SPANS_OR_DIVERGED, SPANS_OR_DIVERGED)
-def test_sooner_is_what_every_pair_of_times_within_the_spans_says(a, b):
-    def times(span):
-        return (
-            [INF]
-            if span.after == INF
-            else [span.by]
-            if span.after == span.by
-            else [*np.arange(span.after + 0.25, min(span.by, 12), 0.25), span.by]
-        )
-
-    signs = {np.sign(y - x) if x != y else 0 for x, y in itertools.product(times(a), times(b))}
-    never_told = not a.reached and not b.reached
-    assert sooner(a, b) == (0.5 if never_told or len(signs) > 1 else (1 + signs.pop()) / 2)
+@given(TIMES_OR_DIVERGED, TIMES_OR_DIVERGED)
+def test_sooner_is_what_every_pair_of_instants_within_the_times_says(a, b):
+    signs = {_sign(x, y) for x, y in itertools.product(_instants(a), _instants(b))}
+    never_reached = not a.reached and not b.reached
+    if never_reached or len(signs) > 1:
+        assert sooner(a, b) == 0.5
+    else:
+        assert sooner(a, b) == (1 + signs.pop()) / 2
     assert sooner(a, b) + sooner(b, a) == 1
 
 
+def _instants(time):
+    """Return instants at which the crossing may have been."""
+    if time.after == INF:
+        return [INF]
+    if time.after == time.by:
+        return [time.by]
+    return [*np.arange(time.after + 0.25, min(time.by, 12), 0.25), time.by]
+
+
+def _sign(x, y):
+    return np.sign(y - x) if x != y else 0
+
+
 @given(
-    st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=6),
-    st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=6),
+    st.lists(TIMES_OR_DIVERGED, min_size=1, max_size=6),
+    st.lists(TIMES_OR_DIVERGED, min_size=1, max_size=6),
 )
 def test_win_probability_swapped_is_the_rest(a, b):
     assert win_probability(a, b) == pytest.approx(1 - win_probability(b, a), **CLOSE)
 
 
 def test_win_probability_is_mann_whitney_s_u_with_never_last():
-    a, b = [3.0, 5.0, 5.0, 8.0, INF], [5.0, 6.0, 2.0, INF, INF, 9.0]
+    a = [3.0, 5.0, 5.0, 8.0, INF]
+    b = [5.0, 6.0, 2.0, INF, INF, 9.0]
     u = stats.mannwhitneyu(b, a).statistic
     assert win_probability(exact(*a), exact(*b)) == pytest.approx(u / 30, **CLOSE)
 
 
 def test_rmst_is_the_area_under_kaplan_meier():
-    times, tau, unreached = [2.0, 3.5, 3.5, 7.0, 12.0], 10.0, 3
+    times = [2.0, 3.5, 3.5, 7.0, 12.0]
+    tau = 10.0
+    unreached = 3
     censored = stats.CensoredData(
         uncensored=[t for t in times if t <= tau], right=[tau] * (unreached + 1)
     )
@@ -114,24 +143,24 @@ def test_rmst_is_the_area_under_kaplan_meier():
     )
 
 
-@given(st.lists(SPANS_OR_DIVERGED, min_size=1, max_size=8), st.sampled_from([1.0, 5.0, 20.0]))
-def test_rmst_is_at_most_tau_and_grows_with_it(spans, tau):
-    assert 0 <= rmst(spans, tau) <= min(tau, rmst(spans, tau + 1))
+@given(st.lists(TIMES_OR_DIVERGED, min_size=1, max_size=8), st.sampled_from([1.0, 5.0, 20.0]))
+def test_rmst_is_at_most_tau_and_grows_with_it(times, tau):
+    assert 0 <= rmst(times, tau) <= min(tau, rmst(times, tau + 1))
 
 
 @pytest.mark.parametrize(
-    ("spans", "found"),
+    ("times", "expected"),
     [
         (exact(2.0, 4.0), 3.0),
         ([*exact(2.0, 4.0), *missed(9.0)], 7.5),
         ([*exact(2.0), *missed(9.0, INF)], 21.0),
-        ([Span(after=1, by=3)], 3.0),
+        ([CensoredTime(after=1, by=3)], 3.0),
         (missed(9.0, INF), None),
         ([], None),
     ],
 )
-def test_ert_on_worked_tables(spans, found):
-    assert ert(spans, 10.0) == found
+def test_ert_on_worked_tables(times, expected):
+    assert ert(times, 10.0) == expected
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40])
@@ -152,13 +181,15 @@ def test_ert_floor_is_at_the_bound_on_zero_successes(n):
     ],
 )
 def test_ert_interval_is_clopper_pearson_and_t(times, misses):
-    tau, n = 10.0, len(times) + misses
+    tau = 10.0
+    n = len(times) + misses
     p = stats.binomtest(len(times), n).proportion_ci(0.975, "exact")
-    mean, error = np.mean(times), stats.sem(times)
+    mean = np.mean(times)
+    error = stats.sem(times)
     low, high = stats.t.interval(0.975, len(times) - 1, mean, error) if error else (mean, mean)
     wanted = max(low, 0) + (1 - p.high) / p.high * tau, min(high, tau) + (1 - p.low) / p.low * tau
-    spans = [*exact(*times), *missed(*[12.0] * misses)]
-    assert ert_interval(spans, tau, 0.05) == pytest.approx(wanted, **CLOSE)
+    runs = [*exact(*times), *missed(*[12.0] * misses)]
+    assert ert_interval(runs, tau, 0.05) == pytest.approx(wanted, **CLOSE)
     assert wanted[0] <= np.mean(times) + misses / len(times) * tau <= wanted[1]
 
 
@@ -180,38 +211,41 @@ def test_ert_interval_with_less_than_two_successes_rests_on_tau_alone():
 
 @given(st.lists(st.none() | st.floats(0, 1), max_size=6))
 def test_holm_is_closed_testing_by_bonferroni(p_values):
-    known = [index for index, p in enumerate(p_values) if p is not None]
-    families = [
-        family
-        for size in range(1, len(known) + 1)
-        for family in itertools.combinations(known, size)
-    ]
-    wanted = [
-        None
-        if p is None
-        else max(
-            min(1.0, len(family) * min(p_values[j] for j in family))
-            for family in families
-            if i in family
-        )
-        for i, p in enumerate(p_values)
-    ]
+    tested = [index for index, p in enumerate(p_values) if p is not None]
+    families = []
+    for size in range(1, len(tested) + 1):
+        families += itertools.combinations(tested, size)
+    wanted = [_closed_p(index, families, p_values) for index in range(len(p_values))]
     assert [p is None for p in holm(p_values)] == [p is None for p in wanted]
     assert [p for p in holm(p_values) if p is not None] == pytest.approx(
         [p for p in wanted if p is not None], **CLOSE
     )
 
 
+def _closed_p(index, families, p_values):
+    """Return the greatest Bonferroni p of the families that an index is in."""
+    if p_values[index] is None:
+        return None
+    bounds = []
+    for family in families:
+        if index in family:
+            least = min(p_values[member] for member in family)
+            bounds.append(min(1.0, len(family) * least))
+    return max(bounds)
+
+
 def test_log_area_is_the_integral_of_the_line_through_the_points():
-    xs, accuracies = [100.0, 1.0, 0.0, 10.0, 1000.0], [0.6, 0.2, 0.1, 0.5, 0.9]
+    xs = [100.0, 1.0, 0.0, 10.0, 1000.0]
+    accuracies = [0.6, 0.2, 0.1, 0.5, 0.9]
     area = integrate.quad(
         lambda u: np.interp(u, [0, 1, 2, 3], [0.2, 0.5, 0.6, 0.9]), 0, 3, points=[1, 2]
     )[0]
     assert log_area(xs, accuracies) == pytest.approx(area / 3, **CLOSE)
-    assert [
-        log_area(few, [0.5] * len(few)) for few in ([], [3.0], [3.0, 3.0], [0.0, 3.0], [-1.0, -2.0])
-    ] == [None] * 5
-    with pytest.raises(ValueError, match="shorter"):
+    for few in ([], [3.0], [3.0, 3.0], [0.0, 3.0], [-1.0, -2.0]):
+        assert log_area(few, [0.5] * len(few)) is None
+    with pytest.raises(
+        ValueError, match="2 xs must be as many as accuracies, of which there are 1"
+    ):
         log_area([1.0, 2.0], [0.5])
 
 
@@ -230,9 +264,9 @@ SURE = {"spread": 0.2, "ratio": 1.3, "alpha": 0.05, "most": 50}
         lambda: mean_interval([1.0, NAN], 0.05),
         lambda: log_area([1.0, 2.0], [0.1, NAN]),
         lambda: log_area([1.0, NAN], [0.1, 0.2]),
-        lambda: unlike([1.0, NAN], [1.0]),
-        lambda: unlike([1.0], [NAN, 0.1]),
-        lambda: unlike([1.0, 2.0], [0.0]),
+        lambda: permutation_p_values([1.0, NAN], [1.0]),
+        lambda: permutation_p_values([1.0], [NAN, 0.1]),
+        lambda: permutation_p_values([1.0, 2.0], [0.0]),
     ],
 )
 def test_data_that_are_nan_or_impossible_are_refused_in_a_sentence(broken):
@@ -241,27 +275,22 @@ def test_data_that_are_nan_or_impossible_are_refused_in_a_sentence(broken):
 
 
 def test_results_are_plain_floats_that_json_takes():
-    d, spans = np.array(DIFFERENCES[1]), [*exact(2.0, 3.0), *missed(9.0)]
-    found = [
-        *(
-            sooner(*spans[:2]),
-            win_probability(spans, spans),
-            rmst(spans, 9.0),
-            ert(spans, 9.0),
-            ert_floor(3, 9.0),
-        ),
-        *(
-            *ert_interval(spans, 9.0, 0.05),
-            sign_evidence(np.ones(7)),
-            *confidence_sequence(d, 0.05),
-        ),
-        *(
-            sign_flip_p(d),
-            *holm([0.1, 0.2]),
-            *mean_interval(d, 0.05),
-            log_area(d, d),
-            *unlike(d, d),
-        ),
+    d = np.array(DIFFERENCES[1])
+    times = [*exact(2.0, 3.0), *missed(9.0)]
+    numbers = [
+        sooner(*times[:2]),
+        win_probability(times, times),
+        rmst(times, 9.0),
+        ert(times, 9.0),
+        ert_floor(3, 9.0),
+        *ert_interval(times, 9.0, 0.05),
+        sign_evidence(np.ones(7)),
+        *confidence_sequence(d, 0.05),
+        sign_flip_p(d),
+        *holm([0.1, 0.2]),
+        *mean_interval(d, 0.05),
+        log_area(d, d),
+        *permutation_p_values(d, d),
     ]
-    assert {type(value) for value in found} == {float}
+    assert {type(number) for number in numbers} == {float}
     assert type(plan_blocks(**SURE)) is int

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from bench.judge import statistics
-from bench.judge.statistics import confidence_sequence, deciding_blocks, mean_interval, plan_blocks, sign_evidence, sign_flip_p, unlike
+from bench.judge.statistics import (
+    confidence_sequence,
+    deciding_blocks,
+    mean_interval,
+    permutation_p_values,
+    plan_blocks,
+    sign_evidence,
+    sign_flip_p,
+)
 
 INF = math.inf
 CLOSE = {"rel": 1e-9, "abs": 1e-9}
@@ -31,9 +39,11 @@ def t_evidence(differences, g=1.0):
     rests on it.
     """
     d = np.asarray(differences, dtype=float)
-    if (n := len(d)) < 2:
+    n = len(d)
+    if n < 2:
         return 1.0
-    between, within = n * d.mean() ** 2, ((d - d.mean()) ** 2).sum()  # r is their ratio
+    between = n * d.mean() ** 2
+    within = ((d - d.mean()) ** 2).sum()  # r is their ratio
     ratio = (within + between) / (within + between / (1 + n * g)) if within + between else 1.0
     return math.exp(min((n * math.log(ratio) - math.log1p(n * g)) / 2, 700))
 
@@ -145,7 +155,8 @@ def test_t_evidence_is_the_ratio_of_marginal_likelihoods(d, g):
 @pytest.mark.parametrize("d", DIFFERENCES)
 @pytest.mark.parametrize("g", [0.3, 1.0, 4.0])
 def test_t_evidence_is_the_formula_in_t(d, g):
-    n, t2 = len(d), stats.ttest_1samp(d, 0).statistic ** 2
+    n = len(d)
+    t2 = stats.ttest_1samp(d, 0).statistic ** 2
     ratio = (1 + t2 / (n - 1)) / (1 + t2 / ((n - 1) * (1 + n * g)))
     assert t_evidence(d, g) == pytest.approx((1 + n * g) ** -0.5 * ratio ** (n / 2), **CLOSE)
     assert t_evidence([17 * x for x in d], g) == pytest.approx(t_evidence(d, g), **CLOSE)
@@ -187,8 +198,10 @@ def test_few_or_identical_differences():
 
 @pytest.mark.parametrize("d", DIFFERENCES)
 def test_mean_interval_is_scipy_s(d):
-    found = stats.ttest_1samp(d, 0).confidence_interval(0.9)
-    assert mean_interval(d, 0.1) == pytest.approx((np.mean(d), found.low, found.high), **CLOSE)
+    interval = stats.ttest_1samp(d, 0).confidence_interval(0.9)
+    assert mean_interval(d, 0.1) == pytest.approx(
+        (np.mean(d), interval.low, interval.high), **CLOSE
+    )
 
 
 @given(st.lists(st.integers(-6, 6), min_size=1, max_size=8))
@@ -203,23 +216,25 @@ def test_sign_flip_p_is_the_share_of_sign_patterns(tenths):
 
 @pytest.mark.parametrize("d", DIFFERENCES)
 def test_sign_flip_p_is_scipy_s(d):
-    found = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=INF)
-    assert sign_flip_p(d) == pytest.approx(found.pvalue, **CLOSE)
+    test = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=INF)
+    assert sign_flip_p(d) == pytest.approx(test.pvalue, **CLOSE)
 
 
 def test_sign_flip_p_of_many_blocks_is_drawn_and_never_0():
     d = np.random.default_rng(1).normal(0.3, 1, 18)
-    whole = stats.permutation_test(
+    exact_p = stats.permutation_test(
         (d,), np.mean, permutation_type="samples", n_resamples=INF
     ).pvalue
-    assert sign_flip_p(d) == pytest.approx(whole, abs=3 * math.sqrt(whole * (1 - whole) / 20_000))
+    assert sign_flip_p(d) == pytest.approx(
+        exact_p, abs=3 * math.sqrt(exact_p * (1 - exact_p) / 20_000)
+    )
     assert sign_flip_p([1.0] * 6) == 2 / 64  # five blocks cannot go under .05
     assert sign_flip_p([1.0] * 5) == 2 / 32
     assert 0 < sign_flip_p([1.0] * 30) < 1e-3
 
 
 @pytest.mark.parametrize(
-    ("reference", "found"),
+    ("reference", "sample"),
     [
         ([10, 12, 11, 14], [5, 6, 7]),
         ([5, 6, 6, 7], [6, 6, 7, 9]),
@@ -227,9 +242,9 @@ def test_sign_flip_p_of_many_blocks_is_drawn_and_never_0():
         ([1, 2, 3], [90, 80]),
     ],
 )
-def test_unlike_is_scipy_s_exact_permutation_test(reference, found):
+def test_permutation_p_values_is_scipy_s_exact_permutation_test(reference, sample):
     def p(alternative):
-        logs = np.log(found), np.log(reference)
+        logs = np.log(sample), np.log(reference)
         return stats.permutation_test(
             logs,
             lambda x, y, axis: x.mean(axis) - y.mean(axis),
@@ -237,27 +252,36 @@ def test_unlike_is_scipy_s_exact_permutation_test(reference, found):
             alternative=alternative,
         )
 
-    assert unlike(reference, found) == pytest.approx(
+    assert permutation_p_values(reference, sample) == pytest.approx(
         (p("less").pvalue, p("greater").pvalue), **CLOSE
     )
-    assert unlike(found, reference) == pytest.approx(unlike(reference, found)[::-1], **CLOSE)
+    assert permutation_p_values(sample, reference) == pytest.approx(
+        permutation_p_values(reference, sample)[::-1], **CLOSE
+    )
 
 
-def test_unlike_with_one_run_or_none():
-    assert unlike([10, 11, 12], [9]) == (0.25, 1.0)
-    assert unlike([10, 11, 12], [11]) == (0.75, 0.75)
-    assert [unlike([], [1.0]), unlike([1.0], []), unlike([], [])] == [(1.0, 1.0)] * 3
+def test_permutation_p_values_with_one_run_or_none():
+    assert permutation_p_values([10, 11, 12], [9]) == (0.25, 1.0)
+    assert permutation_p_values([10, 11, 12], [11]) == (0.75, 0.75)
+    assert [
+        permutation_p_values([], [1.0]),
+        permutation_p_values([1.0], []),
+        permutation_p_values([], []),
+    ] == [(1.0, 1.0)] * 3
 
 
-def test_unlike_draws_where_arrangements_are_too_many(monkeypatch):
-    reference, found = list(range(10, 19)), [9, 10, 11, 12, 13, 14, 15, 16, 18]  # 48,620 splits
-    drawn = unlike(reference, found)
+def test_permutation_p_values_draws_where_arrangements_are_too_many(monkeypatch):
+    reference = list(range(10, 19))
+    sample = [9, 10, 11, 12, 13, 14, 15, 16, 18]  # 48,620 splits
+    drawn = permutation_p_values(reference, sample)
     monkeypatch.setattr(statistics, "ARRANGEMENTS", 50_000)
-    for some, whole in zip(drawn, unlike(reference, found), strict=True):
-        assert some == pytest.approx(whole, abs=3 * math.sqrt(whole * (1 - whole) / 20_000))
-        assert some != whole
+    exact = permutation_p_values(reference, sample)
+    for drawn_p, exact_p in zip(drawn, exact, strict=True):
+        error = math.sqrt(exact_p * (1 - exact_p) / 20_000)
+        assert drawn_p == pytest.approx(exact_p, abs=3 * error)
+        assert drawn_p != exact_p
     monkeypatch.undo()
-    assert unlike([100.0] * 30, [1.0] * 30)[0] == 1 / 20_001  # never 0
+    assert permutation_p_values([100.0] * 30, [1.0] * 30)[0] == 1 / 20_001  # never 0
 
 
 def power_curve(p_win, alpha, most):

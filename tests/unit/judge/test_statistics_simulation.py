@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from bench.judge.statistics import Span, confidence_sequence, ert_interval, sign_evidence, sooner
+from bench.judge.statistics import confidence_sequence, sign_evidence
+from bench.judge.times import CensoredTime, ert_interval, sooner
 from tests.unit.judge.test_statistics_evidence import t_evidence
 
 pytestmark = pytest.mark.slow
-ALPHA, SIGMA = 0.05, 0.5
+ALPHA = 0.05
+SIGMA = 0.5
 
 
 def assert_rate(wrong: int, studies: int):
@@ -29,13 +31,17 @@ def test_ert_interval_covers(n, p, tau):
 
     Tight and wide budgets.
     """
-    studies, rng, cut = 4000, np.random.default_rng(n), special.ndtr(math.log(tau) / SIGMA)
+    studies = 4000
+    rng = np.random.default_rng(n)
+    cut = special.ndtr(math.log(tau) / SIGMA)
     mean = math.exp(SIGMA**2 / 2) * special.ndtr(math.log(tau) / SIGMA - SIGMA) / cut
     truth = mean + (1 - p) / p * tau
     times = np.exp(SIGMA * special.ndtri(rng.random((studies, n)) * cut))
     times[rng.random((studies, n)) >= p] = math.inf
-    spans = [[Span(after=min(time, tau), by=time) for time in study] for study in times.tolist()]
-    intervals = [ert_interval(study, tau, ALPHA) for study in spans]
+    intervals = []
+    for study in times.tolist():
+        crossings = [CensoredTime(after=min(time, tau), by=time) for time in study]
+        intervals.append(ert_interval(crossings, tau, ALPHA))
     assert_rate(sum(not low <= truth <= high for low, high in intervals), studies)
 
 
@@ -44,7 +50,8 @@ def test_confidence_sequence_covers_at_all_looks_at_once(g):
     """Normal differences, looked at after every block up to 20; it misses just where the evidence
     against the truth decides.
     """
-    studies, truth = 5000, 0.7
+    studies = 5000
+    truth = 0.7
     d = np.random.default_rng(1).normal(truth, 0.3, (studies, 20))
     missed = against = 0
     for study in d:
@@ -56,7 +63,7 @@ def test_confidence_sequence_covers_at_all_looks_at_once(g):
 
 
 def looked_up(times, grid, budget, diverged):
-    """Spans of times read on a grid of looks; unreached past the budget."""
+    """Times read on a grid of looks; unreached past the budget."""
     by = np.ceil(times / grid) * grid
     late = by > budget
     after = np.where(diverged, math.inf, np.where(late, budget, by - grid))
@@ -77,22 +84,25 @@ def test_an_arm_against_itself_is_rarely_told_apart(grid, miss, budget, shared):
     """Looked at after every block up to 30: skewed times, ties on the grid, misses, budgets, an
     effect shared in the block.
     """
-    studies, rng = 10_000, np.random.default_rng(2)
+    studies = 10_000
+    rng = np.random.default_rng(2)
     noise = rng.gumbel(0, SIGMA, (2, studies, 30)) + shared * rng.normal(0, 1, (studies, 30))
     after, by = looked_up(np.exp(noise), grid, budget, rng.random((2, studies, 30)) < miss)
-    wrong, told = 0, set()
+    wrong = 0
+    distinct_scores = set()
     for study in range(studies):
         scores = []
         for block in range(30):
             a, b = (
-                Span(after=after[arm, study, block], by=by[arm, study, block]) for arm in (0, 1)
+                CensoredTime(after=after[arm, study, block], by=by[arm, study, block])
+                for arm in (0, 1)
             )
             scores.append(sooner(a, b))
             if sign_evidence(scores) >= 1 / ALPHA:
                 wrong += 1
                 break
-        told |= set(scores)
-    assert told >= ({0, 0.5, 1} if grid > 1e-3 else {0, 1})
+        distinct_scores |= set(scores)
+    assert distinct_scores >= ({0, 0.5, 1} if grid > 1e-3 else {0, 1})
     assert_rate(wrong, studies)
 
 
