@@ -132,13 +132,14 @@ class DaliLoader:
         # An order is not for two threads: its rows are looked up in this one.
         rows = (order.rows(step) for step in range(start_step, stop_step))
         feeds = mapped_ahead(maker.make, rows, ahead=FEEDS_AHEAD)
+        gpu_index = device.index if on_gpu else None
         pipeline = build_pipeline(
             feeds,
             self._spec,
             batch_size=order.global_batch_size // order.world_size,
             size=self._size,
             device="gpu" if on_gpu else "cpu",
-            device_id=device.index if on_gpu else None,
+            device_id=gpu_index,
         )
         unread = Unread(UNREAD_LIMIT)
         try:

@@ -3,6 +3,7 @@ is free.
 """
 
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import torch
 from torch import nn
@@ -26,7 +27,15 @@ class _Group:
     parameters: list[nn.Parameter] = field(default_factory=list)
 
 
-def parameter_groups(network: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
+class TorchGroup(TypedDict):
+    """A group of parameters as torch's optimizers take it."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+    lr_scale: float
+
+
+def parameter_groups(network: nn.Module, config: OptimConfig) -> list[TorchGroup]:
     """Return the optimizer's groups of a network's trained parameters.
 
     Tensors of two and more dimensions decay, biases and normalisation do not; the head, which may
@@ -45,14 +54,17 @@ def parameter_groups(network: nn.Module, config: OptimConfig) -> list[dict[str, 
             )
             group = groups.setdefault(key, _Group())
             group.parameters.append(parameter)
-    return [
-        {
-            "params": group.parameters,
-            "weight_decay": config.weight_decay if key.decays else 0.0,
-            "lr_scale": key.lr_scale,
-        }
-        for key, group in groups.items()
-    ]
+    torch_groups: list[TorchGroup] = []
+    for key, group in groups.items():
+        weight_decay = config.weight_decay if key.decays else 0.0
+        torch_groups.append(
+            {
+                "params": group.parameters,
+                "weight_decay": weight_decay,
+                "lr_scale": key.lr_scale,
+            }
+        )
+    return torch_groups
 
 
 def adamw(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
