@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from nvidia.dali import Pipeline, fn, types
+from nvidia.dali.data_node import DataNode
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from bench.data.ahead import mapped_ahead
@@ -47,11 +48,7 @@ def build_pipeline(
     if spec.dtype not in _DTYPES:
         allowed = ", ".join(map(str, _DTYPES))
         raise ValueError(f"data.loader: dali gives {allowed}, not {spec.dtype}")
-    dtype = _DTYPES[spec.dtype]
-    cutout = spec.augmentation.cutout
-    # DALI's GPU code erases no float16: with a cutout, images are float32 up to the end.
-    inner_dtype = types.FLOAT if cutout else dtype
-    layouts = _LAYOUTS if cutout else _LAYOUTS[:-1]
+    layouts = _LAYOUTS if spec.augmentation.cutout else _LAYOUTS[:-1]
     pipeline = Pipeline(
         batch_size=batch_size,
         num_threads=spec.threads,
@@ -60,43 +57,54 @@ def build_pipeline(
     )
     with pipeline:
         inputs = fn.external_source(
-            source=feeds,
-            num_outputs=len(layouts),
-            layout=layouts,
-            batch=True,
-            no_copy=True,
+            source=feeds, num_outputs=len(layouts), layout=layouts, batch=True, no_copy=True
         )
-        images, labels, samples, crop_x, crop_y, mirror = inputs[:6]
+        labels = inputs[1]
+        samples = inputs[2]
         if device == "gpu":
-            images = images.gpu()
             labels = labels.gpu()
             samples = samples.gpu()
-        images = fn.crop_mirror_normalize(
-            images,
-            device=device,
-            dtype=inner_dtype,
-            output_layout="HWC",
-            rounding="round",
-            crop=size,
-            crop_pos_x=crop_x,
-            crop_pos_y=crop_y,
-            mirror=mirror,
-            mean=_of_bytes(spec.mean),
-            std=_of_bytes(spec.std),
-        )
-        if cutout:
-            images = fn.erase(
-                images,
-                device=device,
-                anchor=inputs[6],
-                shape=[cutout, cutout],
-                axis_names="HW",
-                fill_value=0,
-            )
-        if inner_dtype != dtype:
-            images = fn.cast(images, device=device, dtype=dtype)
+        images = _augmented(inputs, spec, size, device)
         pipeline.set_outputs(images, labels, samples)
     return pipeline
+
+
+def _augmented(
+    inputs: Sequence[DataNode], spec: LoaderSpec, size: tuple[int, int], device: str
+) -> DataNode:
+    """Crop, mirror, normalise and cut out, on the device; `inputs` are the fields of a Feed."""
+    images, _, _, crop_x, crop_y, mirror = inputs[:6]
+    if device == "gpu":
+        images = images.gpu()
+    dtype = _DTYPES[spec.dtype]
+    cutout = spec.augmentation.cutout
+    # DALI's GPU code erases no float16: with a cutout, images are float32 up to the end.
+    inner_dtype = types.FLOAT if cutout else dtype
+    images = fn.crop_mirror_normalize(
+        images,
+        device=device,
+        dtype=inner_dtype,
+        output_layout="HWC",
+        rounding="round",
+        crop=size,
+        crop_pos_x=crop_x,
+        crop_pos_y=crop_y,
+        mirror=mirror,
+        mean=_of_bytes(spec.mean),
+        std=_of_bytes(spec.std),
+    )
+    if cutout:
+        images = fn.erase(
+            images,
+            device=device,
+            anchor=inputs[6],
+            shape=[cutout, cutout],
+            axis_names="HW",
+            fill_value=0,
+        )
+    if inner_dtype != dtype:
+        images = fn.cast(images, device=device, dtype=dtype)
+    return images
 
 
 def _of_bytes(fractions: Sequence[float]) -> list[float]:

@@ -67,6 +67,7 @@ def save(
     partial.mkdir(parents=True)
     save_file(_tensors(program), partial / TENSORS_FILE)
     sync(partial / TENSORS_FILE)
+    scaler = program.scaler.state_dict() if program.scaler else None
     state = SavedState(
         run_id=run_id,
         step=step,
@@ -74,7 +75,7 @@ def save(
         data_wait_s=data_wait_s,
         segments_s=segments_s,
         average_updates=program.average.updates,
-        scaler=program.scaler.state_dict() if program.scaler else None,
+        scaler=scaler,
         sha256=sha256_of(partial / TENSORS_FILE),
     )
     write_json(partial / STATE_FILE, to_json(state))

@@ -3,7 +3,6 @@ is free.
 """
 
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 import torch
 from torch import nn
@@ -27,15 +26,7 @@ class _Group:
     parameters: list[nn.Parameter] = field(default_factory=list)
 
 
-class TorchGroup(TypedDict):
-    """A group of parameters as torch's optimizers take it."""
-
-    params: list[nn.Parameter]
-    weight_decay: float
-    lr_scale: float
-
-
-def parameter_groups(network: nn.Module, config: OptimConfig) -> list[TorchGroup]:
+def parameter_groups(network: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
     """Return the optimizer's groups of a network's trained parameters.
 
     Tensors of two and more dimensions decay, biases and normalisation do not; the head, which may
@@ -54,7 +45,7 @@ def parameter_groups(network: nn.Module, config: OptimConfig) -> list[TorchGroup
             )
             group = groups.setdefault(key, _Group())
             group.parameters.append(parameter)
-    torch_groups: list[TorchGroup] = []
+    torch_groups: list[dict[str, object]] = []
     for key, group in groups.items():
         weight_decay = config.weight_decay if key.decays else 0.0
         torch_groups.append(
