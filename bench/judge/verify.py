@@ -189,7 +189,7 @@ def _report_problems(store: RunStore, plan: PlanRecord, rules: str, remake: Rema
         texts = remake(planned_study(plan), store.planned_results(), rules, store.trials())
     except Exception as error:  # whatever it is, the report cannot be what the ledgers give
         reason = f"{type(error).__name__}: {error}"
-        return [f"{paths['json'].name} cannot be made again: {reason}"]
+        return [f"{report_name(rules, 'json')} cannot be made again: {reason}"]
     problems = []
     for kind, path in paths.items():
         if path.is_file():
