@@ -10,6 +10,8 @@ from bench.experiment.machine_record import (
     MOST_SM_CLOCK,
     POWER_LIMIT,
     SM_CLOCK,
+    Fact,
+    Facts,
     MachineFacts,
 )
 from bench.experiment.throughput_records import (
@@ -56,10 +58,10 @@ def machine_table(summary: DaySummary) -> str:
     """Lay out card, driver, clocks and versions."""
     machine = summary.machine or MachineFacts()
     card = machine.nvidia_smi
-    facts = {}
+    facts: Facts = {}
     if machine.torch is not None:
         facts = machine.torch.environment
-    rows = [
+    rows: list[tuple[str, Fact]] = [
         ("card", "none (a CPU)" if summary.rehearsal else machine.gpu),
         ("driver", card.get(DRIVER)),
         ("SM clock, now and most", between(card, SM_CLOCK, MOST_SM_CLOCK)),

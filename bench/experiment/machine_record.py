@@ -6,7 +6,8 @@ Needs the standard library alone, so that launch/ can read it anywhere.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Facts = Mapping[str, str | int | float | None]
+Fact = str | int | float | None
+Facts = Mapping[str, Fact]  # the environment facts, as bench.ledger.records has them
 
 # nvidia-smi's names of what is asked for.
 CARD_NAME = "name"

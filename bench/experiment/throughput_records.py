@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Facts = Mapping[str, str | int | float | None]
+from bench.experiment.machine_record import Facts
 
 
 @dataclass(frozen=True, kw_only=True)
