@@ -119,9 +119,9 @@ def report(args: argparse.Namespace) -> int:
 def verify(args: argparse.Namespace) -> int:
     """Make every published number again; exit code 1 where one is another."""
     from bench.judge.verify import verify as find_problems
-    from bench.report.pages import make_texts
+    from bench.report.pages import report_texts
 
-    problems = find_problems(args.directory, make_texts)
+    problems = find_problems(args.directory, report_texts)
     for problem in problems:
         print(problem, file=sys.stderr, flush=True)
     if not problems:

@@ -3,6 +3,8 @@
 The result is a tree of plain values; bench.config.load checks it and gives it types.
 """
 
+import copy
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +54,7 @@ def read_tree(path: str | Path, texts: Sequence[str]) -> Tree:
     layers = [read_layer(text) for text in texts if text.startswith(LAYER)]
     experiment = read_yaml(path, "experiments")
     overrides = [parse_override(text) for text in texts if not text.startswith(LAYER)]
-    tree = read_yaml(BASE)
+    tree = copy.deepcopy(base_tree())  # overrides are set in it
     for layer in layers:
         tree = merge(tree, layer.tree)
     tree = merge(tree, experiment)
@@ -64,6 +66,12 @@ def read_tree(path: str | Path, texts: Sequence[str]) -> Tree:
     if changes_what_was_stored(layers, overrides):
         tree["reference"] = {}  # it was stored of the experiment as its file has it
     return tree
+
+
+@functools.cache
+def base_tree() -> Tree:
+    """Read configs/base.yaml, once a process: a recipe lies over the same base."""
+    return read_yaml(BASE)
 
 
 def read_layer(text: str) -> Layer:

@@ -5,7 +5,7 @@ Imports no accelerate itself.
 
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager
+from typing import Self
 
 from bench import registry
 from bench.data.batches import Batch, Loader, LoaderSpec
@@ -13,7 +13,7 @@ from bench.data.order import Order
 from bench.data.source import Split
 
 
-class EpochLoader(AbstractContextManager["EpochLoader"]):
+class EpochLoader:
     """One rank's training batches, an epoch at each `for`.
 
     Nothing for `accelerator.prepare`, which would hand it back as it is. Give it to
@@ -22,9 +22,17 @@ class EpochLoader(AbstractContextManager["EpochLoader"]):
     """
 
     def __init__(
-        self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int,
-        seed: int, loader: str = "dali", last_batch: str = "drop",
-    ) -> None:  # fmt: skip
+        self,
+        split: Split,
+        spec: LoaderSpec,
+        *,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        loader: str = "dali",
+        last_batch: str = "drop",
+    ) -> None:
         """Prepare the loader that is called dali, resident or torch; `batch_size` is global.
 
         Raises ValueError for what the split, its images or the ranks do not allow.
@@ -74,6 +82,9 @@ class EpochLoader(AbstractContextManager["EpochLoader"]):
         if isinstance(self._batches, Generator):  # other iterators have no end of their own
             self._batches.close()
         self._batches = None
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -173,10 +173,10 @@ def _open(url: str, begun_bytes: int, silence_s: float) -> HTTPResponse:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or "@" in parts.netloc:
         raise _RefusedError("neither http nor https, or with a login")
-    headers = {"User-Agent": "headstart"}
+    request = Request(url, headers={"User-Agent": "headstart"})
     if begun_bytes:
-        headers["Range"] = f"bytes={begun_bytes}-"
-    response: HTTPResponse = build_opener().open(Request(url, headers=headers), timeout=silence_s)
+        request.add_header("Range", f"bytes={begun_bytes}-")
+    response: HTTPResponse = build_opener().open(request, timeout=silence_s)
     return response
 
 

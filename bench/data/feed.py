@@ -69,9 +69,14 @@ class FeedMaker:
     """Makes the feeds of one pass, in one thread, for DALI to read without a copy."""
 
     def __init__(
-        self, padded_images: Images, labels: Indices, augmentation: Augmentation, *,
-        size: tuple[int, int], kept: int,
-    ) -> None:  # fmt: skip
+        self,
+        padded_images: Images,
+        labels: Indices,
+        augmentation: Augmentation,
+        *,
+        size: tuple[int, int],
+        kept: int,
+    ) -> None:
         """`size` is the images' (H, W) without padding; the newest `kept` feeds stay in memory."""
         self._images = padded_images
         self._labels = labels
@@ -102,7 +107,10 @@ class FeedMaker:
         if draws_at_hand is not None and draws_at_hand.are_of(rows):
             return draws_at_hand
         self._draws = draw_epoch(
-            rows.seed, rows.epoch, self._augmentation,
-            image_count=len(self._labels), size=self._size,
-        )  # fmt: skip
+            rows.seed,
+            rows.epoch,
+            self._augmentation,
+            image_count=len(self._labels),
+            size=self._size,
+        )
         return self._draws

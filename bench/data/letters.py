@@ -115,7 +115,7 @@ def _font_files() -> list[Path]:
 
 
 def _draw(letter: str, font: ImageFont.FreeTypeFont, drawing_words: UInt32Array) -> Images:
-    """Draw a letter, bent, and seen more or less sharply: the ink on each pixel [32, 32], 0..255."""
+    """Draw a letter bent, and seen more or less sharply: the ink on each pixel [32, 32], 0..255."""
     chances = drawing_words / 2.0**32
     bold = int(below(drawing_words[Word.BOLD], 3))
     left, top, right, bottom = font.getbbox(letter, stroke_width=bold)

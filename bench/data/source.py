@@ -69,10 +69,9 @@ class Dataset:
 
 def join(parts: Sequence[Split]) -> Split:
     """Put all rows of the parts together, in order."""
-    return Split(
-        images=np.concatenate([part.images for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-    )
+    images = np.concatenate([part.images for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    return Split(images=images, labels=labels)
 
 
 def content_sha256(*pools: Split) -> str:

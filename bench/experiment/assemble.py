@@ -23,14 +23,9 @@ from bench.experiment.realized import (
     training_flops,
 )
 from bench.ledger.records import CompileRecord, NetworkFacts, RealizedConfig
-from bench.models.networks import (
-    build,
-    preprocessing,
-    set_batch_norm_momentum,
-    split_head,
-    wrap,
-)
-from bench.models.weights import InitialWeights, random_start
+from bench.models.layers import set_batch_norm_momentum, split_head
+from bench.models.networks import build, preprocessing, wrap
+from bench.models.weights import InitialWeights, random_weights
 from bench.runtime.compute import probe_step_s
 from bench.runtime.distributed import World
 from bench.training.features import Features, RunFeatures, are_fixed, body_call
@@ -42,11 +37,12 @@ class Assembly:
     """One arm, ready to run: everything that depends on neither the seed nor the budget.
 
     `features` are there where a frozen body's are computed once a run; loader, val and test are
-    then theirs.
+    then theirs. `loader_spec` is how any loader would make this arm's images.
     """
 
     dataset: Dataset
     program: Program
+    loader_spec: LoaderSpec
     loader: Loader
     val: Iterable[EvaluationBatch]
     test: Iterable[EvaluationBatch]
@@ -139,11 +135,12 @@ class Assembler:
         return Assembly(
             dataset=dataset,
             program=program,
+            loader_spec=spec,
             loader=images.loader,
             val=images.val,
             test=images.test,
             features=features,
-            initial_weights=random_start(),
+            initial_weights=random_weights(),
             network=network,
             realized={**realized, **audited_counts(network)},
         )

@@ -8,9 +8,9 @@ from bench import registry
 from bench.config.load import arm_config
 from bench.config.schema import ExperimentConfig
 from bench.experiment.cost import ArmCost, IsoFlops, arm_costs
+from bench.models.counting import count, iso_flop_size
 from bench.models.counts import Counts, input_size
 from bench.models.memory import memory_bytes
-from bench.models.networks import count, iso_flop_size
 
 CLASSES = 10
 

@@ -12,8 +12,9 @@ from bench.data.order import Augmentation, Order
 from bench.data.source import Dataset, subset
 from bench.experiment.plan import recipe_run
 from bench.ledger.records import NetworkFacts
+from bench.models.counting import network_facts
 from bench.models.hub import hub_weights
-from bench.models.networks import build, check_network, count
+from bench.models.networks import build, check_network
 from bench.models.weights import InitialWeights, find_file, initial_weights
 from bench.runtime.streams import Stream, permutation
 
@@ -86,15 +87,7 @@ class Inputs:
         """
         dataset = self.dataset(config.data)
         size = config.model.input_size or int(dataset.train.images.shape[1])
-        counts = count(config.model, len(dataset.classes), size)
-        return NetworkFacts(
-            name=config.model.name,
-            stem=config.model.stem,
-            parameters=counts.parameters,
-            buffers=counts.statistics,
-            flops_per_image=counts.flops_per_image,
-            input_size=size,
-        )
+        return network_facts(config.model, len(dataset.classes), size)
 
     def _digests(self, config: ExperimentConfig) -> ArmInputs:
         weights_sha256 = None

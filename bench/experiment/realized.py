@@ -12,7 +12,7 @@ from bench.data.batches import LoaderSpec
 from bench.data.source import Dataset
 from bench.ledger.records import Fact, NetworkFacts
 from bench.models.networks import Resized, head_prefixes
-from bench.models.weights import initial_state, random_start
+from bench.models.weights import initial_state, random_weights
 from bench.training.features import are_fixed
 from bench.training.program import Program
 
@@ -116,7 +116,7 @@ def _initial_facts(
     config: ExperimentConfig, dataset: Dataset, network: nn.Module
 ) -> dict[str, Fact]:
     """Return how random weights of seed 0 are drawn: what is zero, and how large the rest is."""
-    state = initial_state(config.model, len(dataset.classes), 0, random_start())
+    state = initial_state(config.model, len(dataset.classes), 0, random_weights())
     zeroed = []
     square_sum = 0.0
     count = 0

@@ -1,4 +1,7 @@
-"""Two small convolutional networks for 32-pixel images, of 551,018 and of 1,197,578 parameters with ten classes."""
+"""Two small convolutional networks for 32-pixel images.
+
+With ten classes they have 551,018 and 1,197,578 parameters.
+"""
 
 from collections import OrderedDict
 
@@ -6,26 +9,29 @@ from torch import nn
 
 
 def small_cnn(classes: int) -> nn.Sequential:
-    """(32, 32, pool), (64, 64, pool), (128, 128, pool), dense 128, dense `classes`: images [N, 3, 32, 32] -> logits [N, K].
+    """Build (32, 32, pool), (64, 64, pool), (128, 128, pool), dense 128, dense `classes`.
 
-    BatchNorm after the second convolution of each block.
+    Images [N, 3, 32, 32] -> logits [N, K]. BatchNorm after the second convolution of each block.
     """
     layers: list[nn.Module] = []
     for before, after in ((3, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(before, after, 3, padding="same"), nn.ReLU(inplace=True)]
         layers += [
+            nn.Conv2d(before, after, 3, padding="same"),
+            nn.ReLU(inplace=True),
             nn.Conv2d(after, after, 3, padding="same"),
             nn.BatchNorm2d(after),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
         ]
-    return _network([*layers, nn.Flatten()], 128 * 4 * 4, 128, classes)
+    layers.append(nn.Flatten())
+    return _classifier_on(layers, 128 * 4 * 4, 128, classes)
 
 
 def maxpool_cnn(classes: int) -> nn.Sequential:
-    """(64, 64, pool), (128, 128, pool), (256, 256, pool), global max-pool, dense 192, dense `classes`; images of any size.
+    """Build (64, 64, pool), (128, 128, pool), (256, 256, pool), dense 192, dense `classes`.
 
-    BatchNorm after each convolution. Images [N, 3, H, W], H and W at least 8 -> logits [N, K].
+    Images [N, 3, H, W], H and W at least 8 -> logits [N, K]. BatchNorm after each convolution, a
+    global max-pool before the dense layers.
     """
     layers: list[nn.Module] = []
     for before, after in ((3, 64), (64, 128), (128, 256)):
@@ -36,14 +42,14 @@ def maxpool_cnn(classes: int) -> nn.Sequential:
                 nn.ReLU(inplace=True),
             ]
         layers.append(nn.MaxPool2d(2))
-    return _network([*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()], 256, 192, classes)
+    layers += [nn.AdaptiveMaxPool2d(1), nn.Flatten()]
+    return _classifier_on(layers, 256, 192, classes)
 
 
-def _network(features: list[nn.Module], numbers: int, hidden: int, classes: int) -> nn.Sequential:
-    """The features, `numbers` an image, then a hidden dense layer and the head."""
-    dense = nn.Sequential(nn.Linear(numbers, hidden), nn.ReLU(inplace=True))
-    return nn.Sequential(
-        OrderedDict(
-            features=nn.Sequential(*features), hidden=dense, head=nn.Linear(hidden, classes)
-        )
-    )
+def _classifier_on(
+    layers: list[nn.Module], feature_count: int, hidden: int, classes: int
+) -> nn.Sequential:
+    """Put a hidden dense layer and the head behind layers that give `feature_count` an image."""
+    dense = nn.Sequential(nn.Linear(feature_count, hidden), nn.ReLU(inplace=True))
+    head = nn.Linear(hidden, classes)
+    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), hidden=dense, head=head))

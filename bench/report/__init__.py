@@ -1,1 +1,1 @@
-"""What is shown: tables, figures, words and pages, made from what bench.judge has decided. No torch."""
+"""What is shown: tables, figures, words and pages, of what bench.judge has decided. No torch."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from bench.judge.records import (
+from bench.judge.arm_records import (
     ArmSummary,
     CompileSummary,
-    Report,
     StepSplit,
     StoredEpochs,
     WeightsSummary,
 )
+from bench.judge.records import Report
 from bench.ledger.records import Status
 from bench.report.table import Entry, Table, make_table, make_turned_table
 from bench.report.words import number, number_form, spread_text
@@ -30,14 +30,16 @@ def _arm_cells(arm: ArmSummary) -> dict[str, str | None]:
         "": arm.name,
         "network": arm.network,
         "forward MFLOP/image": number(arm.flops_per_image, "{:,.1f}", scale=1e-6),
-        "weights": _weights_text(arm.weights) if arm.weights else None,
-        "stored reference": _stored_epochs_text(arm.stored_epochs) if arm.stored_epochs else None,
+        "weights": _weights_text(arm.weights),
+        "stored reference": _stored_epochs_text(arm.stored_epochs),
         "runs": _statuses_text(arm.statuses) or "none yet",
     }
 
 
-def _weights_text(weights: WeightsSummary) -> str:
+def _weights_text(weights: WeightsSummary | None) -> str | None:
     """Say what the network started from, as far as it is known."""
+    if weights is None:
+        return None
     parts = [weights.source, weights.tag, weights.transform]
     if weights.stem:
         parts.append(f"{weights.stem} stem")
@@ -46,7 +48,9 @@ def _weights_text(weights: WeightsSummary) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _stored_epochs_text(stored: StoredEpochs) -> str:
+def _stored_epochs_text(stored: StoredEpochs | None) -> str | None:
+    if stored is None:
+        return None
     return f"{spread_text(stored.epochs, number_form('{:.2f}'))} epochs: {stored.outcome}"
 
 

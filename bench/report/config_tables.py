@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from pydantic import JsonValue
-
 from bench.config.load import as_dict
 from bench.judge.records import Difference, Report
 from bench.judge.study import Study
-from bench.ledger.json_records import JsonObject
+from bench.ledger.json_records import JsonObject, JsonValue
 from bench.report.table import Entry, Table, make_table, make_turned_table
 from bench.report.words import value_text
 

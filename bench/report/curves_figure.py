@@ -68,15 +68,14 @@ def _know_flops(arms: Sequence[ArmRuns]) -> bool:
 def _track(run: RunResult, split: Split, clock: str, *, has_flops: bool) -> Track:
     """Return [seconds, epochs, FLOPs if known, accuracy] by evaluation."""
     evaluations = run.evaluations_on(split)
-    columns = [
-        [read_clock(clock, evaluation.segments_s) for evaluation in evaluations],
-        [evaluation.epoch for evaluation in evaluations],
-    ]
-    if has_flops:
-        network = run.start.network
-        columns.append([network.train_flops(evaluation.samples) for evaluation in evaluations])
-    columns.append([evaluation.accuracy for evaluation in evaluations])
-    return np.array(columns)
+    seconds = [read_clock(clock, evaluation.segments_s) for evaluation in evaluations]
+    epochs = [evaluation.epoch for evaluation in evaluations]
+    accuracies = [evaluation.accuracy for evaluation in evaluations]
+    if not has_flops:
+        return np.array([seconds, epochs, accuracies])
+    network = run.start.network
+    flops = [network.train_flops(evaluation.samples) for evaluation in evaluations]
+    return np.array([seconds, epochs, flops, accuracies])
 
 
 def _draw_runs(
@@ -131,14 +130,12 @@ def _draw_bands(panels: Sequence[Axes], arm_style: ArmStyle, bands: Sequence[Tra
 def _draw_thresholds(axes: Axes, study: Study) -> None:
     """Draw a line across at each threshold; the primary one stands out."""
     for threshold in study.thresholds:
-        is_primary = threshold == study.primary_threshold
-        axes.axhline(
-            threshold,
-            color=INK if is_primary else GREY,
-            linewidth=1.1 if is_primary else 0.6,
-            alpha=0.85,
-            zorder=1.5,
-        )
+        colour = GREY
+        width = 0.6
+        if threshold == study.primary_threshold:
+            colour = INK
+            width = 1.1
+        axes.axhline(threshold, color=colour, linewidth=width, alpha=0.85, zorder=1.5)
 
 
 def _scale_across(axes: Axes, label: str) -> None:

@@ -137,11 +137,12 @@ def _plan_text(report: Report) -> str:
     return text
 
 
-def unverified_dataset(report: Report) -> str | None:
-    """Return the name of a study's images where they are not the one data set that is verified."""
+def warning(report: Report) -> str | None:
+    """Warn where the images are not CIFAR-10, the one data set that is verified."""
     if report.dataset is None or not report.plan.sha256 or report.dataset.name == "cifar10":
         return None
-    return report.dataset.name
+    name = report.dataset.name
+    return f"Not verified CIFAR-10: these figures are of {name}, and of nothing else."
 
 
 def curves_alt(report: Report) -> str:

@@ -61,7 +61,7 @@ class Page:
     answer: str
     verdict: str
     reason: str
-    unverified_dataset: str | None
+    warning: str | None
     facts: Sequence[notes.Fact]
     has_pretrained_weights: bool
     curves: Figure
@@ -111,10 +111,10 @@ def make_report(
     return RenderedReport(report=report, texts=texts, picture=pictures.curves_png)
 
 
-def make_texts(
-    study: Study, results: Sequence[RunResult], rules: str, trials: Sequence[RunResult]
+def report_texts(
+    study: Study, results: Sequence[RunResult], rules: str, trials: Sequence[RunResult] = ()
 ) -> Mapping[str, str]:
-    """Make a report's texts by kind, for bench.judge.verify to compare with the stored ones."""
+    """Make the texts of a report's files by kind, as `bench verify` compares them."""
     return make_report(study, results, rules, trials).texts
 
 
@@ -129,7 +129,7 @@ def make_page(
         answer=answer(report),
         verdict=verdict_label(report),
         reason=report.verdict.reason,
-        unverified_dataset=notes.unverified_dataset(report),
+        warning=notes.warning(report),
         facts=notes.facts(report, study),
         has_pretrained_weights=has_pretrained_weights(report),
         curves=Figure(
@@ -198,9 +198,13 @@ def _lay_out(template: str, page: Page, *, escapes: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = plain
-    environment.tests["wide"] = _is_wide
+    environment.filters.update(plain=plain, plain_cells=_plain_cells)
+    environment.tests.update(wide=_is_wide)
     return environment.get_template(template).render(page=page) + "\n"
+
+
+def _plain_cells(cells: Sequence[str]) -> list[str]:
+    return [plain(cell) for cell in cells]
 
 
 def _is_wide(cell: str) -> bool:

@@ -7,6 +7,8 @@ from bench.ledger.result import RunResult
 from bench.report.table import Entry, Table, make_table
 from bench.report.words import NOTHING, number
 
+TRAIN = "train"  # the segment
+
 
 def runs_table(runs: Sequence[RunResult]) -> Table:
     """Build a row for every run; one that did not complete stands out."""
@@ -27,7 +29,7 @@ def _run_cells(run: RunResult) -> dict[str, str | None]:
         "last val": number(last_accuracy, "{:.4f}"),
         "restored from step": number(run.best_step, "{}"),
         "test": number(run.test_accuracy, "{:.4f}"),
-        "train s": number(run.segments_s.get("train"), "{:,.2f}"),
+        "train s": number(run.segments_s.get(TRAIN), "{:,.2f}"),
         "wall s": _wall_cell(run),
         "images/s": number(run.images_per_s, "{:,.0f}"),
         "ledger sha256": run.ledger_sha256[:12],
@@ -87,8 +89,12 @@ def _facts(runs: Sequence[RunResult]) -> dict[str, list[str]]:
     """Return the runs' values of each fact; a fact that none of them knows is left out."""
     values: dict[str, list[str]] = {}
     for run in runs:
-        facts = {"precision": run.start.precision.name, **run.start.environment}
-        facts["self_check"] = run.start.self_check
+        start = run.start
+        facts = {
+            "precision": start.precision.name,
+            **start.environment,
+            "self_check": start.self_check,
+        }
         for fact, value in facts.items():
             text = NOTHING if value is None else str(value)
             values.setdefault(fact, []).append(text)

@@ -74,8 +74,10 @@ def make_table(
     The first column stays. A table with nothing beside it has no rows.
     """
     headings = _telling_headings(entries)
+    if len(headings) == 1:
+        entries = []
     rows: list[Row] = []
-    for entry in entries if len(headings) > 1 else ():
+    for entry in entries:
         cells = [_text(entry.cells[heading]) for heading in headings]
         opens_group = grouped and bool(rows) and rows[-1].cells[0] != cells[0]
         rows.append(Row(cells=cells, marked=entry.marked, opens_group=opens_group))
@@ -132,7 +134,7 @@ def _word_count(entries: Sequence[Entry], headings: Sequence[str], words: int) -
     if not entries:
         return 0
     word_headings = list(entries[0].cells)[:words]
-    return sum(heading in word_headings for heading in headings)
+    return len([heading for heading in headings if heading in word_headings])
 
 
 def _text(cell: str | None) -> str:

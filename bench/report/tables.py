@@ -1,35 +1,24 @@
-"""The tables that answer: times, how thresholds were reached, tuning, accuracy, prices, rules.
+"""All tables of a page in their order, and those that answer: times, accuracy, other rules.
 
-What the arms are stands in arm_tables.py, their configs in config_tables.py, classes in
-class_tables.py, runs in run_tables.py.
+What the arms are stands in arm_tables.py, tuning and pretraining in cost_tables.py, configs in
+config_tables.py, classes in class_tables.py, runs in run_tables.py.
 """
 
 from collections.abc import Sequence
 
-from bench.config.load import arm_config
-from bench.judge.records import (
-    ArmSummary,
-    ArmTuning,
-    BreakEven,
-    Comparison,
-    FinalAccuracy,
-    RankedArm,
-    Ranking,
-    Report,
-    Spread,
-    ThresholdSummary,
-    TrialSummary,
-    TuningCost,
-)
+from bench.judge.arm_records import ArmSummary, Spread, ThresholdSummary
+from bench.judge.records import Comparison, FinalAccuracy, RankedArm, Ranking, Report
 from bench.judge.study import Study
 from bench.ledger.json_records import JsonObject
 from bench.ledger.result import RunResult
 from bench.report.arm_tables import arms_table, speed_table
 from bench.report.class_tables import classes_table, confused_table
 from bench.report.config_tables import audit_table, differing_table, equal_table
+from bench.report.cost_tables import break_even_table, tuning_table
 from bench.report.run_tables import environment_table, runs_table
 from bench.report.table import Entry, Table, make_table, shown
 from bench.report.words import (
+    NOT_REACHED,
     accuracy_label,
     clock_label,
     level_text,
@@ -41,7 +30,6 @@ from bench.report.words import (
     value_text,
 )
 
-NOT_REACHED = "not reached"
 SAME_ORDER = {True: "the same", False: "another", None: "not judged: no looks on test"}
 
 
@@ -102,7 +90,10 @@ def times_table(report: Report) -> Table:
 def _by_threshold(report: Report) -> list[dict[str, ThresholdSummary]]:
     """Return the arms' summaries by name, threshold by threshold."""
     thresholds = [summary.threshold for summary in report.arms[0].thresholds]
-    return [{arm.name: arm.at(threshold) for arm in report.arms} for threshold in thresholds]
+    rows = []
+    for threshold in thresholds:
+        rows.append({arm.name: arm.at(threshold) for arm in report.arms})
+    return rows
 
 
 def _time_cells(report: Report, arm: str, summary: ThresholdSummary) -> dict[str, str | None]:
@@ -170,13 +161,12 @@ def _crossing_cells(
     arm: str, summary: ThresholdSummary, comparison: Comparison | None, mean_heading: str
 ) -> dict[str, str | None]:
     """Return a row's cells. Without a crossing that was kept, its kinds are not told."""
-    has_crossings = summary.confirmed + summary.terminal > 0
     win_probability = None if comparison is None else comparison.win_probability
     return {
         "threshold": accuracy_label(summary.threshold),
         "arm": arm,
-        "confirmed": str(summary.confirmed) if has_crossings else None,
-        "terminal": str(summary.terminal) if has_crossings else None,
+        "confirmed": _kind_cell(summary, summary.confirmed),
+        "terminal": _kind_cell(summary, summary.terminal),
         "touched": str(summary.touched),
         "fell back": str(summary.fell_back),
         "ended below": str(summary.ended_below),
@@ -186,72 +176,15 @@ def _crossing_cells(
     }
 
 
+def _kind_cell(summary: ThresholdSummary, count: int) -> str | None:
+    has_crossings = summary.confirmed + summary.terminal > 0
+    return str(count) if has_crossings else None
+
+
 def _restarts_cell(summary: ThresholdSummary) -> str:
     restarts_s = summary.restarts_s
     spread = Spread(median=restarts_s.value, low=restarts_s.low, high=restarts_s.high)
     return spread_text(spread, seconds, number(restarts_s.floor, "over {:,.1f}"))
-
-
-def tuning_table(report: Report, study: Study) -> Table:
-    """Build what each arm's learning rate took to find, and its time with that included.
-
-    A row is marked where a better rate may lie beyond, or the runs had another one.
-    """
-    tunings = report.tuning.arms if report.tuning else {}
-    entries = []
-    for cost in report.tuning_cost:
-        tuning = tunings[cost.arm]
-        cells = _tuning_cells(report, study, tuning, cost)
-        entries.append(Entry(cells=cells, marked=tuning.at_edge or not cost.ran_at_best))
-    return make_table(
-        "Tuning",
-        entries,
-        words=2,
-        note="Rates are scored by val accuracy at the end of runs with seeds of their own; every "
-        "trial on record counts, and an arm over the budget that all have, or tuned unlike the "
-        "others, leaves the verdict undecided. Expected best: the mean over all choices of so "
-        "many of the trials. A marked row’s best rate lies at the edge of those tried, so a "
-        "better one may lie beyond, or its runs had another rate than the best.",
-    )
-
-
-def _tuning_cells(
-    report: Report, study: Study, tuning: ArmTuning, cost: TuningCost
-) -> dict[str, str | None]:
-    best_score = tuning.expected_best[-1] if tuning.expected_best else None
-    goal = accuracy_label(report.primary.threshold)
-    return {
-        "arm": cost.arm,
-        "learning rates tried": "; ".join(_trial_text(trial, tuning) for trial in tuning.trials),
-        "trials": str(len(tuning.trials)),
-        "best val accuracy": number(best_score, "{:.4f}"),
-        "expected best of 1, 2, ...": ", ".join(f"{score:.3f}" for score in tuning.expected_best),
-        "images": f"{tuning.samples:,}",
-        "tuning s": seconds(tuning.seconds),
-        f"s to {goal}, tuning included": _tuned_time_cell(study, cost),
-    }
-
-
-def _trial_text(trial: TrialSummary, tuning: ArmTuning) -> str:
-    """Write a learning rate, with what is to be said of it in brackets."""
-    marks: list[str] = []
-    if trial.lr == tuning.best:
-        marks.append("best")
-        if tuning.at_edge:
-            marks.append("at the edge")
-    if trial.status != "completed":
-        marks.append(trial.status)
-    rate = f"{trial.lr:g}"
-    return f"{rate} ({', '.join(marks)})" if marks else rate
-
-
-def _tuned_time_cell(study: Study, cost: TuningCost) -> str:
-    if not cost.ran_at_best:
-        assert study.config is not None  # curves from elsewhere are not tuned
-        return f"ran at {arm_config(study.config, cost.arm).optim.lr:g}"
-    if cost.with_tuning_s is None:
-        return NOT_REACHED
-    return seconds(cost.with_tuning_s)
 
 
 def final_accuracy_table(report: Report) -> Table:
@@ -287,36 +220,6 @@ def _final_cells(
         "area over log FLOPs": spread_text(arm.area_log_flops, number_form("{:.3f}")),
         "parameters": number(arm.parameters, "{:,}"),
     }
-
-
-def break_even_table(report: Report) -> Table:
-    """Build what pretraining took, and after how many runs it has paid."""
-    goal = accuracy_label(report.primary.threshold)
-    return make_table(
-        "Price of pretraining",
-        [Entry(cells=_price_cells(price)) for price in report.break_even],
-        words=2,
-        note=f"What making the weights took, over what the arm saves of {report.primary.baseline}’s"
-        f" median FLOPs to {goal}: after so many trainings pretraining has paid. What is there "
-        "already costs its next user nothing.",
-    )
-
-
-def _price_cells(price: BreakEven) -> dict[str, str | None]:
-    flops = number(price.pretraining_flops, "{:,.4g}", scale=1e-15)
-    return {
-        "arm": price.arm,
-        "source": price.source,
-        "pretraining PFLOP": f"{flops} (estimate)" if price.estimate else flops,
-        "saved PFLOP a run": number(price.saved_flops, "{:,.4g}", scale=1e-15),
-        "pays after": _pays_after_cell(price),
-    }
-
-
-def _pays_after_cell(price: BreakEven) -> str:
-    if price.saved_flops is None:
-        return "not known: not all reached"
-    return number(price.runs, "{:,.1f} runs", missing="never")
 
 
 def rankings_table(report: Report) -> Table:

@@ -1,15 +1,16 @@
-"""How a report's numbers and words read: forms of numbers, labels, and the answer in a sentence."""
+"""How numbers and words read: forms of numbers, labels, the answer, and what a tuning found."""
 
 import json
 import re
 from collections.abc import Callable
 
-from pydantic import JsonValue
-
+from bench.judge.arm_records import Spread
 from bench.judge.pairs import tells_size
-from bench.judge.records import Comparison, Interval, Report, Spread
+from bench.judge.records import ArmTuning, Comparison, Interval, Report, TrialSummary, TuningSummary
+from bench.ledger.json_records import JsonValue
 
 NOTHING = "—"
+NOT_REACHED = "not reached"
 Form = Callable[[float], str]
 
 
@@ -162,17 +163,23 @@ def _bound_text(bound: Interval | None) -> str:
 def _ratio_answer(report: Report, comparison: Comparison, ratio: float) -> str:
     """Say the ratio with its interval; one below 1 is said the other way round."""
     interval = shown_interval(comparison)
-    low, high, direction = interval.low, interval.high, "sooner"
+    direction = "sooner"
     if ratio < 1:
-        ratio = 1 / ratio
         direction = "later"
-        if low is not None and high is not None:
-            low, high = 1 / high, 1 / low
+        ratio = 1 / ratio
+        interval = _inverse(interval)
     text = f"{comparison.arm} {ratio:.2f}x {direction} to {_goal(report)} "
     text += f"than {comparison.baseline} ({report.clock} clock; "
-    if low is not None:
-        text += f"{level_text(report)} % interval {low:.2f}x to {high:.2f}x, "
+    if interval.low is not None:
+        text += f"{level_text(report)} % interval {interval.low:.2f}x to {interval.high:.2f}x, "
     return text + _ending(report, comparison) + ")"
+
+
+def _inverse(interval: Interval) -> Interval:
+    """Return the ends of the inverse ratio's interval."""
+    if interval.low is None or interval.high is None:
+        return interval
+    return Interval(low=1 / interval.high, high=1 / interval.low)
 
 
 def _goal(report: Report) -> str:
@@ -191,3 +198,31 @@ def _ending(report: Report, comparison: Comparison) -> str:
     plural = "" if comparison.blocks == 1 else "s"
     sooner = f"sooner in {comparison.blocks_sooner} of {comparison.blocks} block{plural}"
     return f"{sooner}; verdict: {verdict_label(report)}"
+
+
+def tuning_text(summary: TuningSummary, clock: str, layer: str) -> str:
+    """Say what `bench tune` found, loudly where a best rate lies at the edge, and how to go on.
+
+    `layer` is the argument of `bench run` that brings in the best rates.
+    """
+    lines: list[str] = []
+    for arm, tuning in summary.arms.items():
+        lines += _arm_lines(arm, tuning, clock)
+    lines.append(f"next: run the experiment as it was tuned, with {layer}")
+    return "\n".join(lines)
+
+
+def _arm_lines(arm: str, tuning: ArmTuning, clock: str) -> list[str]:
+    headline = f"{arm}: best learning rate {number(tuning.best, '{:g}')}"
+    if tuning.at_edge:
+        headline += ", AT THE EDGE of those tried: a better one may lie beyond"
+    return [
+        headline,
+        *(_trial_line(trial) for trial in tuning.trials),
+        f"  tuning took {seconds(tuning.seconds)} s on the {clock} clock",
+    ]
+
+
+def _trial_line(trial: TrialSummary) -> str:
+    line = f"  {trial.lr:<10g} val {number(trial.score, '{:.4f}')}  {seconds(trial.seconds)} s"
+    return f"{line}  diverged" if trial.status == "diverged" else line

@@ -56,7 +56,7 @@ def test_both_parts_without_data(rehearse, tmp_path):
     assert "| no CIFAR-10: CIFAR10_DIR names no folder |" in text
     for heading in ("Throughput", "Rate of the study's network", "Profile"):
         assert f"## REHEARSAL on a CPU: {heading}" in text
-    assert "| small_cnn_32 | harness, dali | " in text
+    assert "| resized | harness, dali | " in text
     with tarfile.open(tmp_path / "out" / "results.tar.gz") as archive:
         names = archive.getnames()
     assert "logs/tiny_torch.txt" in names

@@ -1,4 +1,4 @@
-"""Names to things: every entry of the table exists, wrong names are told, and third parties can add their own."""
+"""Names to things: every entry exists, wrong names are refused, third parties add theirs."""
 
 import copy
 import sys
@@ -55,13 +55,12 @@ def test_every_entry_passes_its_check(kind, name):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unknown_name_lists_what_exists(kind):
-    known = registry.names(kind)
-    message = rf"^data\.x: no {kind} '{known[0]}_'; allowed: {', '.join(known)}; did you mean '{known[0]}'\?$"
+    names = registry.names(kind)
+    allowed = f"allowed: {', '.join(names)}"
+    message = rf"^data\.x: no {kind} '{names[0]}_'; {allowed}; did you mean '{names[0]}'\?$"
     with pytest.raises(ValueError, match=message):
-        registry.check(kind, known[0] + "_", "data.x")
-    with pytest.raises(
-        ValueError, match=rf"^{kind}: no {kind} 'quux'; allowed: {', '.join(known)}"
-    ):
+        registry.check(kind, f"{names[0]}_", "data.x")
+    with pytest.raises(ValueError, match=rf"^{kind}: no {kind} 'quux'; {allowed}"):
         registry.resolve(kind, "quux")
 
 

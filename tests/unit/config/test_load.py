@@ -43,10 +43,8 @@ def test_base_documents_every_key_that_has_a_default():
     }
     assert set(base) == set(section_keys()) - no_default
     for section in set(SECTIONS) - no_default:
-        own = {"arm", "threshold"} if section == "primary" else set()
-        assert (
-            set(base[section]) == {f.name for f in dataclasses.fields(SECTIONS[section])} - own
-        ), section
+        without_default = {"arm", "threshold"} if section == "primary" else set()
+        assert set(base[section]) == set(section_keys(section)) - without_default, section
 
 
 @pytest.mark.parametrize(
@@ -65,9 +63,9 @@ def test_base_documents_every_key_that_has_a_default():
     ],
 )
 def test_an_override_is_typed(tmp_path, override, key, value):
-    found = leaves(as_dict(load(write(tmp_path), [override])))[key]
-    assert found == value
-    assert type(found) is type(value)
+    read_value = leaves(as_dict(load(write(tmp_path), [override])))[key]
+    assert read_value == value
+    assert type(read_value) is type(value)
 
 
 def test_overrides_of_lists_and_of_whole_sections(tmp_path):
@@ -77,6 +75,13 @@ def test_overrides_of_lists_and_of_whole_sections(tmp_path):
         0.8,
         0.05,
     )
+
+
+def test_an_override_does_not_outlive_its_config(tmp_path):
+    path = write(tmp_path)
+    before = load(path)
+    assert load(path, ["--model.name=other", "--wandb.project=other"]) != before
+    assert load(path) == before
 
 
 def test_the_last_override_holds(tmp_path):
@@ -89,6 +94,13 @@ def test_an_arms_own_override_can_be_overridden_and_a_misspelt_arm_is_refused():
     assert config.arms["random"] == {"weights.tag": "x"}
     with pytest.raises(ValueError, match=r"no arm 'smal_cnn'.*did you mean 'small_cnn'"):
         load(EMBEDDED, ["--arms.smal_cnn.model.name=resnet34"])
+
+
+@pytest.mark.parametrize("arms", ["", "arms: null\n", "arms: 3\n"])
+def test_an_override_of_an_arm_is_refused_where_there_are_no_arms(tmp_path, arms):
+    path = tmp_path / "none.yaml"
+    path.write_text(f"name: none\n{arms}")
+    assert refusal(path, "--arms.slow.optim.lr=1") == "arms.slow.optim.lr: no arm 'slow'; allowed: "
 
 
 def test_a_bare_name_is_an_experiment_that_is_shipped():
@@ -230,23 +242,23 @@ def test_the_grid_that_a_refusal_names_is_the_nearest_and_is_accepted(
     tmp_path, batch, every, samples
 ):
     wanted = {"evaluation.every_samples": (every, batch), "train.samples": (samples, None)}
-    asked = {
+    grid = {
         "train.global_batch_size": batch,
         "evaluation.every_samples": every,
         "train.samples": samples,
     }
     for key, (value, unit) in wanted.items():
-        unit = unit or asked["evaluation.every_samples"]
+        unit = unit or grid["evaluation.every_samples"]
         if value % unit:
             message = refusal(
                 write(tmp_path, schedule={"lr_warmup_steps": 0}),
-                *(f"--{k}={v}" for k, v in asked.items()),
+                *(f"--{k}={v}" for k, v in grid.items()),
             )
             assert f"{key}: {value} is no multiple of " in message
-            asked[key] = int(re.findall(r"nearest: (\d+)$", message)[0])
+            grid[key] = int(re.findall(r"nearest: (\d+)$", message)[0])
             multiples = [unit * n for n in range(1, value // unit + 2)]
-            assert abs(asked[key] - value) == min(abs(multiple - value) for multiple in multiples)
-    load(write(tmp_path, schedule={"lr_warmup_steps": 0}), [f"--{k}={v}" for k, v in asked.items()])
+            assert abs(grid[key] - value) == min(abs(multiple - value) for multiple in multiples)
+    load(write(tmp_path, schedule={"lr_warmup_steps": 0}), [f"--{k}={v}" for k, v in grid.items()])
 
 
 @pytest.mark.parametrize(
@@ -321,14 +333,13 @@ def test_an_arm_is_the_shared_config_with_its_overrides_and_nothing_else():
     config = load(EMBEDDED)
     before = as_dict(config)
     for arm, overrides in config.arms.items():
-        own, shared = as_dict(arm_config(config, arm)), as_dict(config)
-        different = {
-            key: value for key, value in leaves(own).items() if value != leaves(shared)[key]
-        }
+        arm_tree = as_dict(arm_config(config, arm))
+        arm_leaves = leaves(arm_tree)
+        shared_leaves = leaves(before)
+        different = {key: value for key, value in arm_leaves.items() if value != shared_leaves[key]}
         assert different == overrides
-        assert {key: own[key] for key in own if key not in SECTIONS} == {
-            key: shared[key] for key in own if key not in SECTIONS
-        }
+        for key in set(before) - set(SECTIONS):
+            assert arm_tree[key] == before[key]
     assert as_dict(config) == before
 
 

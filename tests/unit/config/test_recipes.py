@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from bench.config.load import arm_config, load
-from bench.experiment.plan import recipe_run
+from bench.config.load import load
 from tests.unit.config.studies import refusal, write
 
 
@@ -36,10 +35,8 @@ def test_keys_that_contradict_each_other_are_refused(tmp_path, overrides, said):
 
 def test_a_layer_of_learning_rates_is_for_the_arms_that_there_are(tmp_path):
     """As `bench tune` writes it, under the experiment; references were stored of other rates."""
-    study, layer = (
-        write(tmp_path, reference={"slow": [1.0]}, arms={"slow": {}, "fast": {}}),
-        tmp_path / "tuned.yaml",
-    )
+    study = write(tmp_path, reference={"slow": [1.0]}, arms={"slow": {}, "fast": {}})
+    layer = tmp_path / "tuned.yaml"
     layer.write_text("arms:\n  fast: {optim.lr: 0.01}\n")
     config = load(study, [f"--layer={layer}"])
     assert (config.arms, config.reference) == ({"slow": {}, "fast": {"optim.lr": 0.01}}, {})
@@ -57,19 +54,19 @@ def test_a_layer_of_learning_rates_is_for_the_arms_that_there_are(tmp_path):
     assert load(study, [arms]).arms == {"slow": {}, "fast": {}}
 
 
-def test_weights_of_a_stock_stem_serve_a_3x3_one_that_says_how(tmp_path):
-    (tmp_path / "of_weights").mkdir()
-    recipe = write(tmp_path / "of_weights", model={"name": "resnet18"})
-    own = {
-        "weights.source": "self",
-        "weights.recipe": str(recipe),
-        "model.name": "resnet18",
-        "model.stem": "3x3",
-    }
-    arms = {"slow": {}, "fast": {**own, "weights.stem": "resample"}, "lost": own}
-    config = load(write(tmp_path, arms=arms, factors=["weights", "model", "optim.lr"]))
-    assert recipe_run(arm_config(config, "fast")).config.model.stem == "stock"
-    with pytest.raises(
-        ValueError, match=r"trains 'resnet18' \(stock stem\), the arm needs 'resnet18' \(3x3 stem\)"
-    ):
-        recipe_run(arm_config(config, "lost"))
+@pytest.mark.parametrize(
+    ("overrides", "reference"),
+    [
+        (["--optim.lr=0.5"], {}),
+        (["--confirm_looks=2"], {}),
+        (["--primary.threshold=0.3"], {}),
+        (["--primary.alpha=0.1"], {"slow": (1.0,)}),
+        (["--data.download=false"], {"slow": (1.0,)}),  # where files come from decides nothing
+        (["--blocks=2", "--output=elsewhere"], {"slow": (1.0,)}),
+        (["--optim.lr=0.5", "--reference={fast: [2]}"], {"fast": (2.0,)}),
+        (["--optim.lr=0.5", "--reference.fast=[2]"], {"slow": (1.0,), "fast": (2.0,)}),
+    ],
+)
+def test_a_reference_is_dropped_where_the_runs_become_others(tmp_path, overrides, reference):
+    study = write(tmp_path, reference={"slow": [1.0]})
+    assert load(study, overrides).reference == reference

@@ -11,9 +11,9 @@ from bench.config.load import arm_config, as_dict, load
 from bench.experiment import assemble
 from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs
-from bench.models.cnn import small_cnn
-from bench.models.weights import random_start
 from bench.judge.audit import check_declared
+from bench.models.cnn import small_cnn
+from bench.models.weights import random_weights
 from bench.training import optimizers
 from tests.commands import ROOT, TINY, bench, environment
 from tests.unit.training.factory import opened_world
@@ -41,7 +41,7 @@ def realities(world, before_other=lambda: None):
     for arm in config.arms:
         if arm == "other":
             before_other()
-        found[arm] = assembler.assemble(arm_config(config, arm), random_start()).reality
+        found[arm] = assembler.assemble(arm_config(config, arm), random_weights()).reality
     return as_dict(config), found
 
 
@@ -54,7 +54,7 @@ def test_arms_that_differ_in_what_they_declare_alone_pass(world):
 def test_arms_of_one_program_have_rates_of_their_own(world):
     config, assembler = load(ROOT / TINY), Assembler(world, Inputs())
     slow, fast = (
-        assembler.assemble(arm_config(config, arm), random_start()) for arm in ("slow", "fast")
+        assembler.assemble(arm_config(config, arm), random_weights()) for arm in ("slow", "fast")
     )
     assert slow.program is fast.program
     assert (slow.reality["schedule.rates"], fast.reality["schedule.rates"]) == (

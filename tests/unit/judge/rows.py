@@ -1,21 +1,17 @@
 """Rows of a report by their arm and threshold, for the tests of comparisons."""
 
-from typing import Any
+from bench.judge.arm_records import ThresholdSummary
+from bench.judge.records import Comparison, Report
 
 
-def comparison(
-    report: dict[str, Any], threshold: float = 0.9, arm: str = "pretrained"
-) -> dict[str, Any]:
-    """The row that compares an arm with the baseline at a threshold."""
-    rows = [row for row in report["comparisons"] if row["arm"] == arm]
-    return next(row for row in rows if row["threshold"] == threshold)
+def comparison(report: Report, threshold: float = 0.9, arm: str = "pretrained") -> Comparison:
+    """Return the row that compares an arm with the baseline at a threshold."""
+    row = report.comparison(arm, threshold)
+    assert row is not None
+    return row
 
 
-def arm_of(report: dict[str, Any], name: str) -> dict[str, Any]:
-    """What a report says of one arm."""
-    return next(arm for arm in report["arms"] if arm["name"] == name)
-
-
-def threshold_of(report: dict[str, Any], arm: str, threshold: float = 0.9) -> dict[str, Any]:
-    """The row of one arm at a threshold."""
-    return next(row for row in arm_of(report, arm)["thresholds"] if row["threshold"] == threshold)
+def threshold_of(report: Report, arm: str, threshold: float = 0.9) -> ThresholdSummary:
+    """Return the row of one arm at a threshold."""
+    (row,) = [row for row in report.arm(arm).thresholds if row.threshold == threshold]
+    return row

@@ -7,15 +7,8 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from bench.models.networks import (
-    build,
-    checkpoint_activations,
-    head_prefixes,
-    layer_scales,
-    set_batch_norm_momentum,
-    split_head,
-    wrap,
-)
+from bench.models.layers import layer_scales, set_batch_norm_momentum, split_head
+from bench.models.networks import build, checkpoint_activations, head_prefixes, wrap
 from tests.unit.models.factory import model_config
 
 SIZES = {

@@ -45,13 +45,15 @@ print(json.dumps({"told": told, "contacted": sorted(contacted)}))
 START = """
 import json, sys
 from bench.config.schema import ModelConfig, WeightsConfig
+from bench.ledger.json_records import to_json
 from bench.models.networks import build
-from bench.models.weights import start
+from bench.models.weights import initial_weights
 for argument in sys.argv[1:]:
     name, weights = json.loads(argument)
     config = ModelConfig(name=name, stem="stock", input_size=None, interpolation="bicubic", checkpoint_activations=False)
     try:
-        print(json.dumps(start(config, WeightsConfig(**weights), build(name, 10)).record))
+        facts = initial_weights(config, WeightsConfig(**weights), build(name, 10)).facts
+        print(json.dumps(to_json(facts)))
     except ValueError as error:
         print(json.dumps(str(error)))
 """

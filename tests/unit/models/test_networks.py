@@ -6,14 +6,13 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from bench.models.counting import IsoFlopSize, count, iso_flop_size, network_facts
 from bench.models.counts import Counts, counts_table, stored_counts
 from bench.models.networks import (
     Resized,
     build,
     check_network,
-    count,
     head_prefixes,
-    iso_flop_size,
     preprocessing,
     wrap,
 )
@@ -119,6 +118,14 @@ def test_resnet18s_parameters_and_multiplications(size, mmac):
     assert counts.forward_mmac == pytest.approx(mmac, rel=5e-4)
 
 
+def test_the_facts_of_a_network_are_its_counts():
+    facts = network_facts(model_config("resnet18", stem="3x3", input_size=48), 10, 16)
+    counts = COUNTS["resnet18", "3x3", 16]
+    assert (facts.name, facts.stem, facts.input_size) == ("resnet18", "3x3", 16)
+    assert (facts.parameters, facts.buffers) == (counts.parameters, counts.statistics)
+    assert facts.flops_per_image == counts.flops_per_image
+
+
 def test_a_multiply_accumulate_is_two_operations():
     assert Counts(parameters=1, statistics=1, forward_mmac=37.0165).flops_per_image == 74_033_000
 
@@ -201,20 +208,18 @@ def test_a_flop_matched_pair_is_within_a_tenth():
 @pytest.mark.parametrize(("size", "expected"), [(16, 128), (32, 128), (128, 128), (224, 128)])
 def test_resnet18_costs_at_128_px_what_its_3x3_stem_does_at_32(size, expected):
     small = count(model_config("resnet18", stem="3x3"), 10, 32).flops_per_image
-    found = iso_flop_size(model_config("resnet18"), 10, size, small)
-    assert found == {"input_size": expected, "flops_ratio": pytest.approx(592.188416 / 555.42272)}
+    nearest = iso_flop_size(model_config("resnet18"), 10, size, small)
+    assert nearest == IsoFlopSize(expected, pytest.approx(592.188416 / 555.42272))
     back = count(model_config("resnet18"), 10, 64).flops_per_image
-    assert iso_flop_size(model_config("resnet18", stem="3x3"), 10, 64, back)["input_size"] == 16
+    assert iso_flop_size(model_config("resnet18", stem="3x3"), 10, 64, back).input_size == 16
 
 
 @pytest.mark.parametrize(("name", "size"), [("small_cnn", 32), ("vit_tiny_patch16_224", 224)])
 def test_a_network_of_one_size_keeps_it_whatever_it_costs(name, size):
     for part in (0.1, 9.0):
         flops = round(count(model_config(name), 10, size).flops_per_image / part)
-        assert iso_flop_size(model_config(name), 10, size, flops) == {
-            "input_size": size,
-            "flops_ratio": pytest.approx(part),
-        }
+        nearest = iso_flop_size(model_config(name), 10, size, flops)
+        assert nearest == IsoFlopSize(size, pytest.approx(part))
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "vit_tiny_patch16_224", "resnet18d", "resnet10t"])

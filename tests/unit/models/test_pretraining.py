@@ -1,18 +1,13 @@
-"""What pretrained weights took to make: estimated by their tag, counted where the harness trained them, else not told."""
-
-from types import SimpleNamespace
+"""What pretrained weights took to make: estimated by their tag, else not told."""
 
 import pytest
 from safetensors.torch import save_file
 
-from bench.config.load import arm_config, load
-from bench.experiment.plan import recipe_run
-from bench.experiment.selftrain import _card, self_trained
+from bench.ledger.records import Pretraining
 from bench.models.networks import build
-from bench.models.weights import estimated_price, pretrainings, save_weights, start
-from bench.judge.arms import train_flops
+from bench.models.pretraining import estimated_price, pretrainings
+from bench.models.weights import initial_weights
 from tests.unit.models.factory import model_config, weights_config
-from tests.unit.results_factory import make_result
 
 # Epochs, images, and forward GMAC of an image with the classes of the pretraining, the latter by other people's counters.
 PUBLISHED = {
@@ -34,13 +29,11 @@ def test_every_estimate_is_what_others_count():
     for name, (epochs, images, forward_gmac) in PUBLISHED.items():
         network, _, tag = name.partition(".")
         price = estimated_price(model_config(network), tag)
-        assert price["flops"] == pytest.approx(
+        assert price.flops == pytest.approx(
             epochs * images * 3 * 2 * forward_gmac * 1e9, rel=2e-3
         ), name
-        assert price["estimate"] is True
-        assert price["source"].startswith(
-            f"{round(epochs)} epochs of {images:,} images at 224 px; "
-        )
+        assert price.estimate is True
+        assert price.source.startswith(f"{round(epochs)} epochs of {images:,} images at 224 px; ")
 
 
 def test_a_vision_transformers_count_is_that_of_its_formula():
@@ -52,16 +45,17 @@ def test_a_vision_transformers_count_is_that_of_its_formula():
         + width * classes
     )
     price = estimated_price(model_config("vit_huge_patch14_224"), "orig_in21k")
-    assert price["flops"] == pytest.approx(90 * 14_197_122 * 6 * macs, rel=1e-6)
+    assert price.flops == pytest.approx(90 * 14_197_122 * 6 * macs, rel=1e-6)
 
 
 def test_the_headline_weights_took_8367_pflop_whatever_stem_and_size_they_go_into():
     price = estimated_price(model_config("resnet18.a1_in1k", stem="3x3", input_size=32), "a1_in1k")
-    assert price == {
-        "source": "600 epochs of 1,281,167 images at 224 px; recipe A1 of Wightman et al. 2021, arXiv 2110.00476",
-        "flops": 600 * 1_281_167 * 6 * 1_814_073_344.0,
-        "estimate": True,
-    }
+    recipe = "recipe A1 of Wightman et al. 2021, arXiv 2110.00476"
+    assert price == Pretraining(
+        source=f"600 epochs of 1,281,167 images at 224 px; {recipe}",
+        flops=600 * 1_281_167 * 6 * 1_814_073_344.0,
+        estimate=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,42 +73,8 @@ def test_a_file_is_priced_by_its_tag_though_its_values_be_shuffled(tmp_path, tra
         file=str(tmp_path / "lite.safetensors"), tag="in1k", transform=transform
     )
     found, config = (
-        start(model_config("tf_efficientnet_lite0"), weights, lite),
+        initial_weights(model_config("tf_efficientnet_lite0"), weights, lite),
         model_config("tf_efficientnet_lite0"),
     )
-    assert found.record["pretraining"] == estimated_price(config, "in1k")
-    assert found.record["pretraining"]["flops"] / 1e15 == pytest.approx(1036, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("told", "price"),
-    [
-        (
-            {"train_flops": 5e15},
-            {"source": "resnet18_letters, counted", "flops": 5e15, "estimate": False},
-        ),
-        ({"train_flops": None}, None),
-        ({}, None),  # of a version that did not count
-    ],
-)
-def test_self_trained_weights_have_the_price_on_their_card(tmp_path, monkeypatch, told, price):
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    config = arm_config(load("embedded"), "pretrained")
-    save_weights(
-        tmp_path / "weights" / f"{recipe_run(config).run_id}-fp32.safetensors",
-        build("resnet18", 26).state_dict(),
-        told,
-    )
-    study = SimpleNamespace(
-        facts={"precision": {"name": "fp32"}}, world=SimpleNamespace(from_main=lambda value: value)
-    )
-    assert self_trained(config, study).record["pretraining"] == price
-
-
-@pytest.mark.parametrize(("source", "is_counted"), [("random", True), ("file", False)])
-def test_a_card_counts_the_flops_of_a_training_from_random_weights(source, is_counted):
-    run = make_result([0.5, 0.9], arm="random")
-    run.start["weights"]["source"] = source
-    counted = train_flops(run.start["network"], run.looks[-1].samples)
-    assert counted == 3 * 37_000_000 * 640
-    assert _card(run)["train_flops"] == (counted if is_counted else None)
+    assert found.facts.pretraining == estimated_price(config, "in1k")
+    assert found.facts.pretraining.flops / 1e15 == pytest.approx(1036, rel=1e-3)

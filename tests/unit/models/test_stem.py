@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from bench.models.networks import build
 from bench.models.stem import KEY, convert_stem
-from bench.models.weights import file_start, initial_state
+from bench.models.weights import file_weights, initial_state
 from tests.unit.models.factory import model_config, weights_config
 
 SEEDS = range(8)
@@ -30,7 +30,7 @@ def path(tmp_path_factory, trained):
 
 
 def start_from(path, stem, how, **weights):
-    return file_start(
+    return file_weights(
         path, build("resnet18", 10, stem), weights_config(stem=how, **weights), tag=None
     )
 
@@ -40,7 +40,7 @@ def test_a_7x7_stem_becomes_a_3x3_one_and_nothing_else_changes(path, trained, ho
     start = start_from(path, "3x3", how)
     assert start.tensors[KEY].shape == (64, 3, 3, 3)
     assert start.tensors[KEY].is_contiguous()
-    assert start.record["stem"] == how
+    assert start.facts.stem == how
     others = start.tensors.keys() - {KEY}
     assert others == trained.keys() - {KEY, "fc.weight", "fc.bias"}
     assert all(torch.equal(start.tensors[key], trained[key]) for key in others)
@@ -56,7 +56,7 @@ def test_a_crop_is_the_centre(path, trained):
 def test_a_random_stem_is_the_runs_own(path):
     start = start_from(path, "3x3", "random")
     assert KEY not in start.tensors
-    assert (start.record["stem"], start.record["loaded"]) == ("random", len(start.tensors))
+    assert (start.facts.stem, start.facts.loaded) == ("random", len(start.tensors))
     first, other, again = (
         initial_state(model_config("resnet18", stem="3x3"), 10, seed, start)[KEY]
         for seed in (0, 1, 0)

@@ -1,12 +1,20 @@
 """Pretrained values taken apart, in each run anew: their order gone, or all but their mean and variance."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.models.networks import build
-from bench.models.weights import Start, file_start, initial_state, random_start, start
+from bench.models.weights import (
+    InitialWeights,
+    file_weights,
+    initial_state,
+    initial_weights,
+    random_weights,
+)
 from bench.runtime.streams import Stream, derive_seed
 from tests.unit.models.factory import model_config, weights_config
 
@@ -15,7 +23,7 @@ HEAD = {"head.weight", "head.bias"}
 TRANSFORMS = ["shuffled", "random_matched"]
 
 
-def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> Start:
+def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> InitialWeights:
     """Of a trained-looking small CNN: every tensor has its own mean and spread, and no variance is negative."""
     if tensors is None:
         generator = torch.Generator().manual_seed(9)
@@ -25,7 +33,8 @@ def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> Start:
                 drawn = torch.rand(value.shape, generator=generator) ** 3 * (place + 1) / 10
                 tensors[key] = drawn if key.endswith("running_var") else drawn - place / 40
                 tensors[key] = tensors[key] if value.is_floating_point() else value + 77
-    return Start(tensors=tensors, record={"transform": how})
+    facts = replace(random_weights().facts, source="file", transform=how)
+    return InitialWeights(tensors=tensors, facts=facts)
 
 
 def state_of(how: str, seed: int, tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -140,7 +149,7 @@ def test_the_draw_is_not_that_of_the_random_weights():
 def test_the_head_is_the_random_one(how):
     for seed in SEEDS:
         scratch, state = (
-            initial_state(model_config(), 10, seed, random_start()),
+            initial_state(model_config(), 10, seed, random_weights()),
             state_of(how, seed),
         )
         assert all(torch.equal(scratch[key], state[key]) for key in HEAD)
@@ -150,11 +159,11 @@ def test_the_head_is_the_random_one(how):
 def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, how):
     network, path = build("small_cnn", 10), tmp_path / "w.safetensors"
     save_file(given_start(how).tensors, path)
-    found = start(model_config(), weights_config(file=str(path), transform=how), network)
-    assert (found.record["transform"], found.record["stem"]) == (how, None)
+    found = initial_weights(model_config(), weights_config(file=str(path), transform=how), network)
+    assert (found.facts.transform, found.facts.stem) == (how, None)
     state = initial_state(model_config(), 10, 2, found)
     assert all(torch.equal(state[key], value) for key, value in state_of(how, 2).items())
-    assert file_start(path, network, weights_config(), tag=None).record["transform"] is None
+    assert file_weights(path, network, weights_config(), tag=None).facts.transform is None
 
 
 @pytest.mark.parametrize(
@@ -165,4 +174,6 @@ def test_random_weights_have_nothing_to_transform(key, value):
         ValueError,
         match=rf"weights.{key}: '{value}' needs pretrained values; weights.source is 'random'",
     ):
-        start(model_config(), weights_config("random", **{key: value}), build("small_cnn", 10))
+        initial_weights(
+            model_config(), weights_config("random", **{key: value}), build("small_cnn", 10)
+        )

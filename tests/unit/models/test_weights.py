@@ -11,16 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from bench.ledger.json_records import to_json
+from bench.ledger.records import WeightsFacts
 from bench.models import weights
 from bench.models.networks import build
 from bench.models.weights import (
-    Start,
-    file_start,
+    InitialWeights,
+    file_weights,
     find_file,
     initial_state,
-    random_start,
+    initial_weights,
+    random_weights,
     save_weights,
-    start,
 )
 from tests.unit.models.factory import model_config, weights_config
 
@@ -46,8 +48,8 @@ def write(folder: Path, state: dict[str, torch.Tensor]) -> Path:
     return path
 
 
-def start_from(path: Path, network: nn.Module, **weights) -> Start:
-    return file_start(path, network, weights_config(**weights), tag="in1k")
+def start_from(path: Path, network: nn.Module, **weights) -> InitialWeights:
+    return file_weights(path, network, weights_config(**weights), tag="in1k")
 
 
 def without(state: dict, *keys: str) -> dict:
@@ -59,40 +61,44 @@ def test_a_file_gives_all_but_the_head(tmp_path, network, given):
     start = start_from(path, network)
     assert start.tensors.keys() == network.state_dict().keys() - HEAD
     assert all(torch.equal(start.tensors[key], given[key]) for key in start.tensors)
-    assert set(start.record.pop("skipped")) == HEAD
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    none = dict.fromkeys(("license", "stem", "transform", "pretraining"))
-    assert start.record == {
-        "source": "file",
-        "tag": "in1k",
-        "sha256": sha256,
-        "loaded": len(given) - 2,
-        **none,
-    }
+    assert start.facts == WeightsFacts(
+        source="file",
+        tag="in1k",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        stem=None,
+        transform=None,
+        pretraining=None,
+        loaded=len(given) - 2,
+        skipped=start.facts.skipped,
+    )
+    assert set(start.facts.skipped) == HEAD
 
 
 def test_a_config_gives_its_start(tmp_path, network, given):
     model, config = model_config(), weights_config
     path = write(tmp_path, given)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    found = start(model, config(source="file", file=str(path), tag="in1k", sha256=sha256), network)
-    assert found.record == start_from(path, network).record
+    found = initial_weights(
+        model, config(source="file", file=str(path), tag="in1k", sha256=sha256), network
+    )
+    assert found.facts == start_from(path, network).facts
     assert found.tensors.keys() == network.state_dict().keys() - HEAD
-    assert start(model, config(source="random"), network) == random_start()
-    assert start(model, config(source="random"), network).record.keys() == found.record.keys()
+    assert initial_weights(model, config(source="random"), network) == random_weights()
     with pytest.raises(ValueError, match="HEADSTART_WEIGHTS_DIR"):
-        start(model, config(source="file", file="none.safetensors"), network)
+        initial_weights(model, config(source="file", file="none.safetensors"), network)
     with pytest.raises(ValueError, match=f"has the sha256 {sha256}"):
-        start(model, config(source="file", file=str(path), sha256="0" * 64), network)
+        initial_weights(model, config(source="file", file=str(path), sha256="0" * 64), network)
     with pytest.raises(ValueError, match="the hub has no weights of small_cnn"):
-        start(model, config(source="hub"), network)
+        initial_weights(model, config(source="hub"), network)
 
 
 def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network, given):
     path = write(tmp_path, given)
     sha256, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
-    pinned = file_start(path, network, weights_config("self", sha256=sha256), tag=None, terms="mit")
-    assert (pinned.record["sha256"], pinned.record["license"]) == (sha256, "mit")
+    pinned = file_weights(
+        path, network, weights_config("self", sha256=sha256), tag=None, terms="mit"
+    )
+    assert (pinned.facts.sha256, pinned.facts.license) == (sha256, "mit")
     with pytest.raises(
         ValueError,
         match=rf"weights.source self: .*some.safetensors' has the sha256 {sha256}, not .* {other}",
@@ -103,7 +109,7 @@ def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network
 def test_a_file_without_head_or_counters_is_enough(tmp_path, network, given):
     counters = [key for key in given if key.endswith("num_batches_tracked")]
     start = start_from(write(tmp_path, without(given, *HEAD, *counters)), network)
-    assert (start.record["skipped"], start.record["loaded"]) == ([], len(given) - 2 - len(counters))
+    assert (start.facts.skipped, start.facts.loaded) == ((), len(given) - 2 - len(counters))
     assert initial_state(model_config(), 10, 0, start)[counters[0]] == 0
 
 
@@ -211,11 +217,11 @@ def equal(a: dict, b: dict) -> dict[str, bool]:
 def test_a_start_is_a_function_of_the_seed_alone():
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = initial_state(model_config(), 10, 3, random_start())
+    first = initial_state(model_config(), 10, 3, random_weights())
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(5)
-    assert all(equal(first, initial_state(model_config(), 10, 3, random_start())).values())
-    same = equal(first, initial_state(model_config(), 10, 4, random_start()))
+    assert all(equal(first, initial_state(model_config(), 10, 3, random_weights())).values())
+    same = equal(first, initial_state(model_config(), 10, 4, random_weights()))
     drawn = [key for key, value in first.items() if value.unique().numel() > 1]
     assert len(drawn) == 16  # kernel and bias of six convolutions and two dense layers
     assert not any(same[key] for key in drawn)
@@ -223,7 +229,7 @@ def test_a_start_is_a_function_of_the_seed_alone():
 
 def test_a_start_has_the_arms_stem():
     stock, small = (
-        initial_state(model_config("resnet18", stem=stem), 10, 0, random_start())
+        initial_state(model_config("resnet18", stem=stem), 10, 0, random_weights())
         for stem in ("stock", "3x3")
     )
     assert (stock["conv1.weight"].shape, small["conv1.weight"].shape) == (
@@ -239,7 +245,7 @@ def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, n
     assert {key for key, same in equal(*states).items() if not same} == HEAD
     assert all(torch.equal(states[0][key], given[key]) for key in start.tensors)
     assert states[0]["head.weight"].shape == (10, 128)
-    scratch = initial_state(model_config(), 10, 0, random_start())
+    scratch = initial_state(model_config(), 10, 0, random_weights())
     assert all(
         torch.equal(states[0][key], scratch[key]) for key in HEAD
     )  # the arms of a block share the head's draw
@@ -247,8 +253,9 @@ def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, n
 
 def test_random_weights_are_recorded_as_such():
     none = dict.fromkeys(("tag", "license", "sha256", "stem", "transform", "pretraining"))
-    assert random_start().record == {"source": "random", **none, "loaded": 0, "skipped": []}
-    assert not random_start().tensors
+    facts = to_json(random_weights().facts)
+    assert facts == {"source": "random", **none, "loaded": 0, "skipped": []}
+    assert not random_weights().tensors
 
 
 def test_saved_weights_come_back_with_their_card(tmp_path, network, given):
@@ -268,7 +275,7 @@ def test_saved_weights_come_back_with_their_card(tmp_path, network, given):
         "sha256": sha256,
     }
     assert sorted(file.name for file in path.parent.iterdir()) == ["w.json", "w.safetensors"]
-    assert start_from(path, network).record["sha256"] == sha256
+    assert start_from(path, network).facts.sha256 == sha256
 
 
 @pytest.mark.parametrize("breaks", ["save_file", "sha256_of"])
@@ -309,9 +316,9 @@ def test_real_weights_load_but_for_their_head():
     lite = build("tf_efficientnet_lite0", 10)
     path = find_file(LITE)
     start = start_from(path, lite)
-    assert start.record["loaded"] == len(lite.state_dict()) - 2 == len(load_file(path)) - 2 == 294
-    assert sorted(start.record["skipped"]) == ["classifier.bias", "classifier.weight"]
-    assert start.record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert start.facts.loaded == len(lite.state_dict()) - 2 == len(load_file(path)) - 2 == 294
+    assert sorted(start.facts.skipped) == ["classifier.bias", "classifier.weight"]
+    assert start.facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     states = [
         initial_state(model_config("tf_efficientnet_lite0"), 10, seed, start) for seed in (0, 1)
     ]

@@ -6,6 +6,8 @@ import threading
 import pytest
 from rich.console import Console
 
+from bench.ledger.events import CheckpointSaved, EpochStopped
+from bench.ledger.records import SavedCheckpoint, WeightsFacts
 from bench.trackers.console import ConsoleTracker
 from tests.unit.results_factory import (
     make_config,
@@ -14,6 +16,10 @@ from tests.unit.results_factory import (
     make_looks,
     make_result,
     make_run_start,
+)
+
+FILE_WEIGHTS = WeightsFacts(
+    source="file", tag="in1k", sha256="0", stem=None, transform=None, pretraining=None
 )
 
 
@@ -38,6 +44,11 @@ def play(
     tracker.finish(make_result(accuracies, arm, seed=block, block=block, **result))
 
 
+def table_cells(line: str) -> list[str]:
+    """The cells of a table's row."""
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
 def test_off_a_terminal_each_look_is_one_plain_line(capsys):
     tracker = ConsoleTracker(make_config())
     tracker.start(make_run_start())
@@ -45,15 +56,14 @@ def test_off_a_terminal_each_look_is_one_plain_line(capsys):
     out = capsys.readouterr().out.splitlines()
     assert out == [
         "block 1/7  pretrained seed 0  resnet18  11,181,642 parameters  weights file",
-        "block 1/7  pretrained seed 0  look 3  epoch 0.80  960 images  val 0.9133  train 4.1 s  234 images/s",
+        "block 1/7  pretrained seed 0  look 3  epoch 0.80  960 images  val 0.9133  train 4.1 s  "
+        "234 images/s",
     ]
 
 
 def test_a_resumed_run_says_so_and_counts_its_looks_on(capsys):
     tracker = ConsoleTracker(make_config())
-    tracker.start(
-        make_run_start(resumed_step=20, weights={"source": "file", "tag": "in1k", "sha256": "0"})
-    )
+    tracker.start(make_run_start(resumed_step=20, weights=FILE_WEIGHTS))
     tracker.event(make_look(5, 0.8))
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("weights file in1k  resumed at step 20")
@@ -96,8 +106,8 @@ def test_only_looks_on_val_are_told(capsys):
     capsys.readouterr()
     for event in (
         make_look(1, 0.5, split="test"),
-        make_event("epoch_stop"),
-        make_event("checkpoint", path="x"),
+        make_event(EpochStopped),
+        make_event(CheckpointSaved, SavedCheckpoint(path="x")),
     ):
         tracker.event(event)
     tracker.close()
@@ -108,11 +118,8 @@ def test_a_look_before_any_training_has_no_rate(capsys):
     tracker = ConsoleTracker(make_config())
     tracker.start(make_run_start())
     tracker.event(make_look(0, 0.1, segments_s={}))
-    assert (
-        capsys.readouterr()
-        .out.splitlines()[-1]
-        .endswith("look 0  epoch 0.00  0 images  val 0.1000  train 0.0 s  - images/s")
-    )
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line.endswith("look 0  epoch 0.00  0 images  val 0.1000  train 0.0 s  - images/s")
 
 
 def test_plain_lines_are_flushed_at_once(monkeypatch):
@@ -139,16 +146,14 @@ def test_on_a_terminal_the_table_holds_a_row_an_arm():
     tracker.start(make_run_start("random", seed=2, block=2))
     tracker.event(make_look(1, 0.25))
     last = console.file.getvalue().rpartition("probe")[2]
-    rows = {line.split()[1]: line for line in last.splitlines() if "│" in line}
-    cells = [cell.strip() for cell in rows["pretrained"].strip("│").split("│")]
-    assert cells[:2] == ["pretrained", "2.0 s (2/3 runs)"]
-    assert cells[2].startswith("block 4/7  seed 3  failed  0.90 after 1.0 s")
-    cells = [cell.strip() for cell in rows["random"].strip("│").split("│")]
-    assert cells[:2] == ["random", "-"]
-    assert (
-        cells[2]
-        == "block 3/7  seed 2  look 1  epoch 0.27  320 images  val 0.2500  train 1.0 s  320 images/s"
-    )
+    pretrained, random = [table_cells(line) for line in last.splitlines() if "│" in line]
+    assert pretrained[:2] == ["pretrained", "2.0 s (2/3 runs)"]
+    assert pretrained[2].startswith("block 4/7  seed 3  failed  0.90 after 1.0 s")
+    assert random == [
+        "random",
+        "-",
+        "block 3/7  seed 2  look 1  epoch 0.27  320 images  val 0.2500  train 1.0 s  320 images/s",
+    ]
 
 
 def test_the_table_is_drawn_by_events_alone():
@@ -158,7 +163,7 @@ def test_the_table_is_drawn_by_events_alone():
     tracker.start(make_run_start())
     drawn = console.file.getvalue()
     assert threading.active_count() == threads
-    tracker.event(make_event("epoch_stop"))
+    tracker.event(make_event(EpochStopped))
     assert console.file.getvalue() == drawn
     tracker.close()
 

@@ -11,7 +11,8 @@ class Recording:
 
     def __init__(self, raises_in: str = "", error: BaseException | None = None) -> None:
         self.calls: list[str] = []
-        self._raises_in, self._error = raises_in, error or RuntimeError("no\n space")
+        self._raises_in = raises_in
+        self._error = error or RuntimeError("no\n space")
 
     def _called(self, name: str) -> None:
         self.calls.append(name)

@@ -27,7 +27,7 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
     ],
 )
 def test_config_beats_the_environment_beats_the_key(configured, environ, key_present, mode):
-    assert resolve_mode(configured, environ, key_present)[0] == mode
+    assert resolve_mode(configured, environ, key_present).name == mode
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_config_beats_the_environment_beats_the_key(configured, environ, key_pre
     ],
 )
 def test_the_reason_names_what_decided(configured, environ, key_present, reason):
-    assert resolve_mode(configured, environ, key_present)[1] == reason
+    assert resolve_mode(configured, environ, key_present).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,8 @@ def home(tmp_path, monkeypatch):
     """A machine that nobody logged in on."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(
-        "WANDB_ERROR_REPORTING", "false"
-    )  # the tracker sets it; so it is taken back afterwards
+    # The tracker sets it; so it is taken back afterwards.
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
@@ -98,12 +97,12 @@ def test_a_key_is_found_in_the_environment_and_not_told(home, monkeypatch, capfd
 
 
 @pytest.mark.parametrize(
-    ("host", "found"), [("wandb.example:8443", True), ("elsewhere.example", False)]
+    ("host", "is_found"), [("wandb.example:8443", True), ("elsewhere.example", False)]
 )
-def test_a_key_is_found_in_netrc_for_the_server_in_use_only(home, monkeypatch, host, found):
+def test_a_key_is_found_in_netrc_for_the_server_in_use_only(home, monkeypatch, host, is_found):
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example:8443")
     (home / "netrc").write_text(f"machine {host}\n  login user\n  password {KEY}\n")
-    assert find_key() is found
+    assert find_key() is is_found
 
 
 def test_a_malformed_key_counts_as_one_so_that_going_online_tells(home, monkeypatch):

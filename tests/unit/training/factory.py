@@ -12,7 +12,7 @@ from bench.config.load import BASE, load
 from bench.config.schema import ExperimentConfig
 from bench.data.batches import Batch, EvaluationBatch
 from bench.models.networks import build
-from bench.models.weights import initial_state, random_start
+from bench.models.weights import initial_state, random_weights
 from bench.runtime.distributed import World
 from bench.training.program import Program
 
@@ -87,7 +87,7 @@ def make_program(world: World, **changes: object) -> Program:
 
 def start_of(seed: int) -> dict[str, Tensor]:
     """Draw the small CNN's full state at the start of a run."""
-    return initial_state(make_config().model, CLASSES, seed, random_start())
+    return initial_state(make_config().model, CLASSES, seed, random_weights())
 
 
 def make_batch(number: int, size: int = BATCH) -> Batch:

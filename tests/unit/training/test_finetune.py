@@ -13,7 +13,8 @@ from bench.config.schema import ExperimentConfig
 from bench.data.batches import EvaluationSet, LoaderSpec
 from bench.data.order import Augmentation, Order
 from bench.data.source import Split
-from bench.models.networks import build, split_head
+from bench.models.layers import split_head
+from bench.models.networks import build
 from bench.runtime.compute import no_recompile
 from bench.runtime.distributed import World
 from bench.training.features import Features, are_fixed, body_call

@@ -11,7 +11,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from bench.data.batches import EvaluationSet, LoaderSpec
 from bench.data.order import Augmentation, Order
 from bench.data.source import Split
-from bench.models.networks import build, split_head
+from bench.models.layers import split_head
+from bench.models.networks import build
 from bench.training.features import Features, body_call
 from bench.training.program import Objective, Program
 from tests.unit.training.factory import (

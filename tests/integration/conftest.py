@@ -1,0 +1,25 @@
+"""What tests of the command line share."""
+
+import pytest
+
+from bench.cli import main
+from tests.commands import ROOT
+
+
+@pytest.fixture
+def verb(monkeypatch, capsys):
+    """Runs a verb in this process: (exit code, stdout, stderr).
+
+    For verbs whose start-up is not looked at.
+    """
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for variable in ("RANK", "CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
