@@ -1,0 +1,226 @@
+"""What a study is refused for before any work, and which of its runs are done already."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bench.config.load import arm_config, load
+from bench.experiment import blocks
+from bench.experiment.blocks import BlockRunner
+from bench.experiment.inputs import ArmInputs
+from bench.experiment.plan import plan, run_ids
+from bench.ledger.records import PrecisionFacts
+from bench.ledger.result import RunResult
+from bench.ledger.store import RunStore
+from bench.trackers import Guarded
+from tests.commands import ROOT, TINY
+from tests.unit.results_factory import make_result, with_fact, with_start
+
+CPU = torch.device("cpu")
+
+
+def same(value):
+    return value
+
+
+def make_world(**changes) -> SimpleNamespace:
+    """One CPU rank, whose collectives give back what they are given."""
+    rank = {
+        "device": CPU,
+        "rank": 0,
+        "size": 1,
+        "is_main": True,
+        "startup_s": 0.0,
+        "from_main": same,
+        "sums": same,
+        "set_precision": lambda name: None,
+    }
+    return SimpleNamespace(**{**rank, **changes})
+
+
+def make_runner(folder, world: SimpleNamespace, *overrides: str) -> BlockRunner:
+    config = load(ROOT / TINY, [f"--output={folder}/runs", *overrides])
+    arms = {arm: arm_config(config, arm) for arm in config.arms}
+    return BlockRunner(
+        config, arms, world, RunStore(folder / "runs" / "tiny"), plan_sha256="p" * 64
+    )
+
+
+def red_check(device: torch.device):
+    raise RuntimeError(f"self-check of {device}")
+
+
+def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_path):
+    monkeypatch.setattr(blocks, "self_check", red_check)
+    with pytest.raises(RuntimeError, match="self-check of cuda"):
+        make_runner(tmp_path, make_world(device=torch.device("cuda"))).check()
+
+
+def test_a_cpu_needs_no_self_check(monkeypatch, tmp_path):
+    monkeypatch.setattr(blocks, "self_check", red_check)
+    make_runner(tmp_path, make_world()).check()
+
+
+def check_beside_rank_0(monkeypatch, folder, inputs: ArmInputs) -> None:
+    """Check a rank that has such inputs, where rank 0 has others or the same."""
+    rank_0_inputs = {"slow": ArmInputs("same", None)}
+    world = make_world(rank=1, is_main=False, from_main=lambda value: rank_0_inputs)
+    runner = make_runner(folder, world)
+    monkeypatch.setattr(runner._inputs, "check", lambda config, world_size: {"slow": inputs})
+    runner.check()
+
+
+def test_machines_with_the_same_images_and_weights_train_together(monkeypatch, tmp_path):
+    check_beside_rank_0(monkeypatch, tmp_path, ArmInputs("same", None))
+
+
+@pytest.mark.parametrize("inputs", [ArmInputs("other", None), ArmInputs("same", "other")])
+def test_machines_with_other_images_or_weights_do_not(monkeypatch, tmp_path, inputs):
+    with pytest.raises(ValueError, match=r"other.*on the first.*same"):
+        check_beside_rank_0(monkeypatch, tmp_path, inputs)
+
+
+def test_every_rank_hears_of_another_rank_with_other_images(monkeypatch, tmp_path):
+    """Rank 0 has what it has itself; the sum over ranks tells it of the other one."""
+    runner = make_runner(tmp_path, make_world(sums=lambda counts: [counts[0] + 1]))
+    with pytest.raises(ValueError, match="images or weights differ between the machines"):
+        runner.check()
+
+
+def test_the_wall_clock_is_refused_where_a_process_makes_several_runs(monkeypatch, tmp_path):
+    runner = make_runner(tmp_path, make_world(), "--clock=wall")
+    monkeypatch.setattr(runner, "_prepare", lambda arms, context: pytest.fail("work was begun"))
+    blocks_of_runs = plan(load(ROOT / TINY))
+    with pytest.raises(
+        ValueError, match="'wall' needs a process for each run, and this one has 4 to make"
+    ):
+        runner.complete(blocks_of_runs, set(), Guarded({}))
+
+
+IDS = run_ids(plan(load(ROOT / TINY)))
+INPUTS = {"slow": ArmInputs("images", None), "fast": ArmInputs("images", "weights")}
+
+
+def make_run(arm: str = "fast", **changes) -> RunResult:
+    run = make_result([0.5], arm)
+    run = with_fact(run, "dataset", sha256="images")
+    run = with_fact(run, "weights", sha256="weights")
+    return dataclasses.replace(run, **changes)
+
+
+@pytest.fixture
+def finished_runs(monkeypatch, tmp_path):
+    """Say which of some stored runs are done, where today's inputs are INPUTS, on a CPU."""
+
+    def ask(*runs: RunResult, **world) -> set[str]:
+        runner = make_runner(tmp_path, make_world(**world))
+        monkeypatch.setattr(runner, "_arm_inputs", INPUTS)
+        monkeypatch.setattr(runner._store, "results", lambda run_ids: list(runs))
+        return runner.finished_run_ids([run.run_id for run in runs])
+
+    return ask
+
+
+def test_runs_that_completed_or_diverged_are_done(finished_runs):
+    runs = [
+        make_run(run_id="a", status="completed"),
+        make_run(run_id="b", status="diverged"),
+        make_run(run_id="c", status="failed"),
+        make_run(run_id="d", status="interrupted"),
+    ]
+    assert finished_runs(*runs) == {"a", "b"}
+
+
+def test_a_result_that_is_missing_is_written_and_one_that_is_there_is_left(finished_runs, tmp_path):
+    store = RunStore(tmp_path / "runs" / "tiny")
+    store.write_result(make_run(run_id="there"))
+    there = store.run_dir("there") / "result.json"
+    there.write_text("as it was")
+    assert finished_runs(make_run(run_id="there"), make_run(run_id="missing")) == {
+        "there",
+        "missing",
+    }
+    assert there.read_text() == "as it was"
+    assert (store.run_dir("missing") / "result.json").is_file()
+
+
+OTHERS = {
+    "with other images": with_fact(make_run(), "dataset", sha256="others"),
+    "with other weights": with_fact(make_run(), "weights", sha256="others"),
+    "by 2 processes on a CPU, now it is 1 on a CPU": with_start(make_run(), world_size=2),
+    "by 1 processes on H200, now it is 1 on a CPU": with_start(
+        make_run(), environment={"device": "cuda", "gpu": "H200"}
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", OTHERS)
+def test_a_run_made_otherwise_is_not_mixed_with_todays(finished_runs, reason):
+    with pytest.raises(ValueError, match=rf"run fast-s0-\w+ was made {reason}.*give another --out"):
+        finished_runs(OTHERS[reason])
+
+
+def test_weights_that_an_arm_trains_itself_are_not_compared(finished_runs):
+    run = with_fact(make_run("slow"), "weights", sha256="others")
+    assert finished_runs(run) == {run.run_id}
+
+
+def test_a_study_that_goes_on_computes_as_its_first_run_did(monkeypatch, tmp_path):
+    precisions = []
+    runner = make_runner(tmp_path, make_world(set_precision=precisions.append))
+    first = with_start(make_run(), precision=PrecisionFacts(name="bf16", reason="stored"))
+    monkeypatch.setattr(runner._store, "results", lambda run_ids: [first])
+    monkeypatch.setattr(runner, "_prepare", lambda arms, context: {})
+    runner.complete(plan(load(ROOT / TINY)), set(IDS), Guarded({}))
+    assert precisions == ["bf16"]
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """Complete a study without training; return the runs that it made."""
+
+    def complete(finished: set[str], after_block=lambda: False, **world) -> list[str]:
+        runner = make_runner(tmp_path, make_world(**world))
+        executed: list[str] = []
+        monkeypatch.setattr(runner, "_prepare", lambda arms, context: {arm: None for arm in arms})
+        monkeypatch.setattr(
+            runner, "_execute", lambda run, weights, context: executed.append(run.run_id)
+        )
+        runner.complete(plan(load(ROOT / TINY)), finished, Guarded({}), after_block=after_block)
+        return executed
+
+    return complete
+
+
+def test_runs_are_made_in_their_order_without_those_that_are_done(made):
+    assert made(set()) == IDS
+    assert made({IDS[1]}) == [IDS[0], *IDS[2:]]
+
+
+def test_after_each_block_with_a_run_it_is_asked_whether_to_go_on(made):
+    answers = []
+
+    def go_on() -> bool:
+        answers.append("go on")
+        return False
+
+    made(set(IDS[:2]), go_on)
+    assert answers == ["go on"]
+
+
+def test_no_block_is_begun_after_it_is_enough(made):
+    assert made(set(), lambda: True) == IDS[:2]
+
+
+@pytest.mark.parametrize(("enough", "expected"), [(True, IDS[1:2]), (False, IDS[1:])])
+def test_another_rank_makes_what_rank_0_misses_and_stops_with_it(made, enough, expected):
+    values_of_rank_0 = iter([{IDS[0]}, PrecisionFacts(name="fp32"), enough, False])
+    executed = made(
+        None,
+        lambda: pytest.fail("asked on another rank"),
+        is_main=False,
+        from_main=lambda value: next(values_of_rank_0),
+    )
+    assert executed == expected

@@ -1,0 +1,212 @@
+"""One run on this CPU, from its spec to its stored result, and where it goes on."""
+
+import math
+import shutil
+import time
+
+import pytest
+import torch
+
+from bench.config.load import arm_config, load
+from bench.experiment import execute as execute_module
+from bench.experiment.assemble import Assembler
+from bench.experiment.context import RunContext
+from bench.experiment.execute import execute
+from bench.experiment.inputs import Inputs
+from bench.experiment.plan import RunSpec
+from bench.ledger.events import Event, read_events
+from bench.ledger.fold import segment_gaps
+from bench.ledger.json_records import parse, to_json
+from bench.ledger.records import PrecisionFacts
+from bench.ledger.result import RunResult
+from bench.ledger.store import RunStore
+from bench.models.weights import random_weights
+from bench.trackers import Guarded
+from bench.training import checkpoint
+from bench.training.program import Program
+from tests.commands import ROOT, TINY
+from tests.unit.training.factory import opened_world
+
+RUN = "slow-s3-1a2b3c4d"
+CHECKPOINTS = "--train.checkpoint_every_looks=2"
+# A few seconds on one busy core: 32 steps, four of them between evaluations.
+SMALL = (
+    "--data.train_samples=128",
+    "--data.val_samples=20",
+    "--data.test_samples=20",
+    "--train.global_batch_size=8",
+    "--train.samples=256",
+    "--evaluation.every_samples=32",
+)
+STOPPING = ("--train.stop_patience=1", "--train.restore_best=true")
+
+
+@pytest.fixture(scope="module")
+def world():
+    with opened_world() as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def assembler(world) -> Assembler:
+    return Assembler(world, Inputs())
+
+
+@pytest.fixture
+def run(world, assembler, tmp_path):
+    """Make a run of a small study in this test's store."""
+
+    def make(*overrides: str, process_runs: int = 2) -> RunResult:
+        config = arm_config(load(ROOT / TINY, [*SMALL, *overrides]), "slow")
+        spec = RunSpec(run_id=RUN, arm="slow", seed=3, block=3, config=config)
+        context = RunContext(
+            world=world,
+            store=RunStore(tmp_path),
+            trackers=Guarded({}),
+            precision=PrecisionFacts(name="fp32", reason="asked for"),
+            self_check="green",
+            plan_sha256="p" * 64,
+            process_runs=process_runs,
+            once_s={"startup": 1.5, "data_setup": 0.5},
+        )
+        assembly = assembler.assemble(config, random_weights())
+        result = execute(spec, assembly, assembler.compile(config), context)
+        assert result is not None
+        return result
+
+    return make
+
+
+def events_in(folder) -> list[Event]:
+    return read_events(folder / RUN / "events.rank0.jsonl")
+
+
+def test_a_run_is_stored_as_it_was_asked_for(run, tmp_path):
+    result = run()
+    stored = (tmp_path / RUN / "result.json").read_bytes()
+    assert to_json(parse(RunResult, stored)) == to_json(result)
+    assert RunStore(tmp_path).result(RUN) == result
+    assert load(tmp_path / RUN / "config.yaml").train.samples == 256
+    start = result.start
+    assert (start.run_id, start.arm, start.seed, start.block) == (RUN, "slow", 3, 3)
+    assert (start.self_check, start.plan_sha256, start.process_runs) == ("green", "p" * 64, 2)
+    assert (start.experiment, start.world_size, start.resumed_step) == ("tiny", 1, 0)
+    assert (start.dataset.train, start.dataset.val, start.dataset.test) == (128, 20, 20)
+    assert sum(start.dataset.val_by_class) == 20
+    assert (start.weights.source, start.precision.name) == ("random", "fp32")
+    assert result.status == "completed"
+    assert [look.samples for look in result.evaluations] == list(range(32, 257, 32))
+
+
+def test_costs_of_the_process_are_counted_in_full_to_each_run(run):
+    for _ in range(2):
+        segments_s = run().start.segments_s
+        assert (segments_s["startup"], segments_s["data_setup"]) == (1.5, 0.5)
+        assert segments_s["idle"] == 0.0
+
+
+def test_a_lone_run_has_the_age_of_its_process(run, monkeypatch):
+    monkeypatch.setattr(execute_module, "process_age_s", lambda: 100.0)
+    result = run(process_runs=1)
+    start_s = result.start.segments_s
+    before_the_run_s = sum(start_s[name] for name in ("startup", "data_setup", "compile", "idle"))
+    assert before_the_run_s == pytest.approx(100.0)
+    assert start_s["idle"] > 90
+
+
+def test_segments_are_whole_though_facts_about_the_machine_take_their_time(
+    run, tmp_path, monkeypatch
+):
+    true_facts = execute_module.environment_facts
+
+    def slow_facts(device: torch.device, world_size: int):
+        time.sleep(0.3)
+        return true_facts(device, world_size)
+
+    monkeypatch.setattr(execute_module, "environment_facts", slow_facts)
+    assert run().start.segments_s["log"] >= 0.3
+    assert segment_gaps(events_in(tmp_path)) == []
+
+
+class Killed(BaseException):
+    """What ends a process, which no run may catch."""
+
+
+def kill(run, killing_step: int, *overrides: str) -> None:
+    """Have the process of a run die at a step that is about to be trained."""
+    true_step = Program.step
+
+    def train_or_die(self, batch, step: int):
+        if step == killing_step:
+            raise Killed
+        return true_step(self, batch, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "step", train_or_die)
+        with pytest.raises(Killed):
+            run(*overrides)
+
+
+def losses(result: RunResult) -> list[float | None]:
+    return [evaluation.loss for evaluation in result.evaluations]
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_with_the_same_numbers(run, tmp_path):
+    straight = run(CHECKPOINTS)
+    shutil.rmtree(tmp_path / RUN)
+    kill(run, 21, CHECKPOINTS)
+    assert RunStore(tmp_path).result(RUN).status == "interrupted"
+    resumed = run(CHECKPOINTS)
+    assert (resumed.attempts, resumed.resumed, resumed.start.resumed_step) == (2, True, 16)
+    assert losses(resumed) == losses(straight)
+    assert resumed.confusion == straight.confusion
+    assert resumed.start.segments_s["train"] > 0
+
+
+def test_without_checkpoints_a_killed_run_begins_again(run):
+    kill(run, 21)
+    again = run()
+    assert (again.attempts, again.resumed, again.start.resumed_step) == (2, False, 0)
+    assert again.start.segments_s["train"] == 0.0
+    assert len(again.evaluations) == 8
+
+
+def test_a_run_that_dies_after_its_own_stop_ends_there_when_it_goes_on(run, tmp_path):
+    """What is scored on test, and where the run stopped, is as if it had not died."""
+    overrides = (*STOPPING, "--train.checkpoint_every_looks=1", "--optim.lr=3.0")
+    straight = run(*overrides)
+    assert straight.stopped_step is not None
+    assert straight.stopped_step < 32
+    (tmp_path / RUN / "events.rank0.jsonl").unlink()
+    resumed = run(*overrides)
+    assert resumed.start.resumed_step == straight.stopped_step
+    assert (resumed.stopped_step, resumed.best_step) == (straight.stopped_step, straight.best_step)
+    assert (resumed.confusion, resumed.test_loss) == (straight.confusion, straight.test_loss)
+
+
+def test_an_infinite_loss_on_val_is_no_reason_to_fail_at_a_checkpoint(run, tmp_path, monkeypatch):
+    true_evaluate = Program.evaluate
+
+    def evaluate_infinitely(self, batches):
+        return true_evaluate(self, batches)._replace(loss=math.inf)
+
+    monkeypatch.setattr(Program, "evaluate", evaluate_infinitely)
+    result = run(CHECKPOINTS)
+    assert result.status == "completed"
+    assert losses(result) == [None] * 8
+    saved = checkpoint.load_newest(tmp_path / RUN / "checkpoints", RUN)
+    assert saved.state.val_losses == [math.inf] * 8
+
+
+def test_an_error_is_stored_as_the_runs_result_and_raised_on(run, tmp_path, monkeypatch):
+    def fail(self, batch, step: int):
+        raise RuntimeError("CUDA\nis  gone " + "x" * 600)
+
+    monkeypatch.setattr(Program, "step", fail)
+    with pytest.raises(RuntimeError, match="gone"):
+        run()
+    result = RunStore(tmp_path).result(RUN)
+    assert (result.status, result.stopped_step, result.best_step) == ("failed", None, None)
+    assert result.error.startswith("RuntimeError: CUDA is gone xxx")
+    assert len(result.error) == 500
+    assert (tmp_path / RUN / "result.json").is_file()
