@@ -41,6 +41,7 @@ EXEMPTIONS = [
     Exemption(_KEYS, "bench/ledger/*", "*segments_s", "segments are data: a name to its seconds"),
     Exemption(_KEYS, "bench/ledger/result.py", "self.start.config", "a config as it was stored"),
     Exemption(_KEYS, "bench/ledger/result.py", "train", "a config as it was stored"),
+    Exemption(_KEYS, "bench/judge/records.py", "self.primary", "a plan as it was stored"),
     Exemption(_KEYS, "bench/runtime/compute.py", "counters*", "torch._dynamo's counters"),
     Exemption(_KEYS, "bench/runtime/compute.py", "inductor", "torch._dynamo's counters"),
     Exemption(_KEYS, "bench/training/checkpoint.py", "*state_dict()", "torch's state"),
