@@ -1,4 +1,6 @@
-"""What a step costs: a timed loop's arithmetic, a small arm from end to end, faults beside figures."""
+"""What a step costs: a timed loop's arithmetic, a small arm from end to end, faults beside
+figures.
+"""
 
 import json
 from itertools import repeat
@@ -20,9 +22,9 @@ from bench.runtime.distributed import World
 CPU = torch.device("cpu")
 SMALL = (
     "--precision=fp32", "--compile.enabled=false", "--hardware.cpu_threads=1",
-    "--train.samples=160", "--data.train_samples=64", "--data.val_samples=16", "--data.test_samples=16",
-    "--train.global_batch_size=8", "--evaluation.every_samples=80", "--evaluation.batch_size=8",
-    "--hardware.loader_threads=1",
+    "--train.samples=160", "--data.train_samples=64", "--data.val_samples=16",
+    "--data.test_samples=16", "--train.global_batch_size=8", "--evaluation.every_samples=80",
+    "--evaluation.batch_size=8", "--hardware.loader_threads=1",
 )  # fmt: skip
 
 
