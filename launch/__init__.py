@@ -1,1 +1,4 @@
-"""What starts headstart: accelerate's files, the scripts behind make's verbs. Holds no hyper-parameters."""
+"""What starts headstart: accelerate's files, and the scripts behind make's verbs.
+
+Holds no hyper-parameters.
+"""

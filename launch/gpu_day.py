@@ -1,14 +1,15 @@
-"""A first day on a GPU: looks, tests, measures and runs a short study, and keeps what it has at any moment.
+"""A first day on a GPU: looks, tests, measures, runs a short study, and keeps what it has so far.
 
 `make gpu-day` calls it; it needs the standard library alone. gpu_day_steps.py says what is run,
-gpu_day_summary.py how it is told. Environment:
-
-    PART=1 | 2     one half: 1 machine, tests, tiny studies, throughput, kernels; 2 a short study
-    OUT            where results go (runs/gpu-day)
-    WORK           caches, and what part 2 asks of part 1 (runs/gpu-day-work)
-    KIT            a folder with site/ (packages) and data/ (images, weights)
-    CIFAR10_DIR, HEADSTART_WEIGHTS_DIR    images and weights, where there is no KIT
+gpu_day_summary.py how it is told.
 """
+
+# The environment's variables:
+#   PART=1 | 2     one half: 1 machine, tests, tiny studies, throughput, kernels; 2 a short study
+#   OUT            where results go (runs/gpu-day)
+#   WORK           caches, and what part 2 asks of part 1 (runs/gpu-day-work)
+#   KIT            a folder with site/ (packages) and data/ (images, weights)
+#   CIFAR10_DIR, HEADSTART_WEIGHTS_DIR    images and weights, where there is no KIT
 
 import datetime
 import json
@@ -19,11 +20,12 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from bench.experiment.machine_record import CARD_NAME, MachineFacts
+from launch.gpu_day_files import DaySummary, read_machine, read_part
 from launch.gpu_day_run import LEAST_S, Outcome, Step, end_group, limit_of, run_step
 from launch.gpu_day_steps import (
     Day,
@@ -43,31 +45,37 @@ STAGES: dict[str, tuple[Stage, ...]] = {"1": (part_1_steps,), "2": (rate_steps, 
 LEFT_OUT = (".safetensors", ".pt", ".tar.gz", ".part")  # of results.tar.gz
 
 
-@dataclass(kw_only=True)
 class Diary:
-    """What is written of the day: its head, and the outcomes so far."""
+    """What is written of the day, anew after each step."""
 
-    out: Path
-    head: dict[str, Any]
-    outcomes: list[Outcome]
-    tails: dict[str, int]
+    def __init__(self, out: Path, summary: DaySummary) -> None:
+        self.out = out
+        self.summary = summary
+        self._tails: dict[str, int] = {}  # lines of its log that are shown, by step
 
     def add(self, step: Step, outcome: Outcome) -> None:
         """Note a step's outcome, say it, and write everything anew."""
-        self.outcomes.append(outcome)
-        self.tails[step.name] = step.tail_lines
+        self._tails[step.name] = step.tail_lines
         print(
-            f"{self.head['label']}: {outcome.name:16} {outcome.status:8}"
+            f"{self.summary.label}: {outcome.name:16} {outcome.status:8}"
             f" {outcome.seconds:6.1f} s of {outcome.limit_s:.0f}  {outcome.reason}",
             flush=True,
         )
-        self.write()
+        self.change(replace(self.summary, steps=(*self.summary.steps, outcome)))
 
-    def write(self) -> None:
-        """Write summary.json, summary.md and results.tar.gz, each whole."""
-        summary = {**self.head, "steps": [asdict(outcome) for outcome in self.outcomes]}
-        replace_text(self.out / "summary.json", json.dumps(summary, indent=1) + "\n")
-        replace_text(self.out / "summary.md", markdown(summary, self.out, self.tails))
+    def note(self, text: str) -> None:
+        """Add a note to the summary."""
+        self.change(replace(self.summary, notes=(*self.summary.notes, text)))
+
+    def interrupt(self) -> None:
+        """Say that the day was interrupted."""
+        self.change(replace(self.summary, interrupted=True))
+
+    def change(self, summary: DaySummary) -> None:
+        """Take a new summary; write summary.json, summary.md and results.tar.gz, each complete."""
+        self.summary = summary
+        replace_text(self.out / "summary.json", json.dumps(asdict(summary), indent=1) + "\n")
+        replace_text(self.out / "summary.md", markdown(summary, self.out, self._tails))
         pack(self.out)
 
 
@@ -83,45 +91,39 @@ def main(environment: Mapping[str, str]) -> int:
     (out / "logs").mkdir(parents=True)
     work_folder(environment).mkdir(parents=True, exist_ok=True)
     sampler = sample_clocks(out / "logs" / "clocks.csv")
-    diary = Diary(out=out, head=first_head(part), outcomes=[], tails={})
+    diary = Diary(out, first_summary(part))
+    parts = [part] if part else list(BUDGET_S)
     try:
-        for number in [part] if part else list(BUDGET_S):
+        for number in parts:
             run_part(number, diary, environment)
     except KeyboardInterrupt:
-        diary.head["interrupted"] = True
-        diary.write()
+        diary.interrupt()
         return 130
     finally:
         if sampler is not None:
             end_group(sampler)
-    print(f"{diary.head['label']}: results in {out}", flush=True)
-    bad = [outcome for outcome in diary.outcomes if outcome.status in ("red", "killed")]
+    print(f"{diary.summary.label}: results in {out}", flush=True)
+    bad = [step for step in diary.summary.steps if step.status in ("red", "killed")]
     return 1 if bad else 0
 
 
 def work_folder(environment: Mapping[str, str]) -> Path:
-    """Where the caches lie, which the results do not hold."""
+    """Return where the caches lie, which the results do not hold."""
     return Path(environment.get("WORK") or ROOT / "runs" / "gpu-day-work").absolute()
 
 
 def put_aside(out: Path) -> None:
     """Rename the folder of an earlier day: its studies must not be gone on with, nor be lost."""
-    earlier = out / "summary.json"
-    if earlier.is_file():
-        date = json.loads(earlier.read_text())["date"].replace(":", "")
+    earlier = read_part(out / "summary.json")
+    if earlier is not None:
+        date = earlier.date.replace(":", "")
         out.rename(out.with_name(f"{out.name}-{date}"))
 
 
-def first_head(part: str) -> dict[str, Any]:
-    """What a summary says before the machine has been looked at."""
-    return {
-        "label": "gpu-day",
-        "part": part or "1 and 2",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "rehearsal": None,
-        "machine": {},
-        "notes": [],
-    }
+def first_summary(part: str) -> DaySummary:
+    """Begin a summary, before the machine has been looked at."""
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return DaySummary(label="gpu-day", part=part or "1 and 2", date=date)
 
 
 def run_part(part: str, diary: Diary, environment: Mapping[str, str]) -> None:
@@ -129,14 +131,14 @@ def run_part(part: str, diary: Diary, environment: Mapping[str, str]) -> None:
     start_s = time.monotonic()
     variables = step_environment(environment)
     day = look(diary, variables, work_folder(environment), start_s + BUDGET_S[part])
-    if not diary.head["machine"]:
-        diary.head |= described(day)
+    if diary.summary.machine is None:
+        diary.change(described(diary.summary, day))
     deadline_s = start_s + BUDGET_S[part]
     if day.rehearsal:
         deadline_s = start_s + REHEARSAL_PATIENCE * BUDGET_S[part]
     if part == "2":
         loader, reason = study_loader(day)
-        diary.head["notes"].append(f"loader of the study: {loader} ({reason})")
+        diary.note(f"loader of the study: {loader} ({reason})")
     for stage in STAGES[part]:
         run_steps(patient(stage(day), day), day, diary, deadline_s)
     if part == "1":
@@ -160,37 +162,38 @@ def look(diary: Diary, variables: Mapping[str, str], work: Path, deadline_s: flo
         work=work,
         cores=len(os.sched_getaffinity(0)),
         environment=variables,
-        machine={},
+        machine=MachineFacts(),
         rehearsal=True,
     )
-    if "machine" not in diary.tails:
+    if not diary.summary.steps:
         file.unlink(missing_ok=True)
         run_steps(machine_steps(blank), blank, diary, deadline_s)
-    machine = json.loads(file.read_text()) if file.is_file() else {}
-    return Day(**(vars(blank) | {"machine": machine, "rehearsal": not machine.get("gpu")}))
+    machine = read_machine(file)
+    return replace(blank, machine=machine, rehearsal=machine.gpu is None)
 
 
-def described(day: Day) -> dict[str, Any]:
-    """The head of a summary once the machine is known: label, machine and notes."""
+def described(summary: DaySummary, day: Day) -> DaySummary:
+    """Add what is known of the machine to a summary: label, machine and notes."""
     notes = []
     if not day.imports("wandb"):
         notes.append("wandb cannot be imported: studies report to the console alone")
-    card = day.machine.get("nvidia_smi", {}).get("name")
+    card = day.machine.nvidia_smi.get(CARD_NAME)
     if day.rehearsal and card:
         notes.append(f"nvidia-smi shows {card}, but torch sees no GPU: see machine.json")
-    return {
-        "label": "REHEARSAL on a CPU" if day.rehearsal else "gpu-day",
-        "rehearsal": day.rehearsal,
-        "machine": dict(day.machine),
-        "notes": notes,
-    }
+    return replace(
+        summary,
+        label="REHEARSAL on a CPU" if day.rehearsal else "gpu-day",
+        rehearsal=day.rehearsal,
+        machine=day.machine,
+        notes=tuple(notes),
+    )
 
 
 def run_steps(steps: list[Step], day: Day, diary: Diary, deadline_s: float) -> None:
     """Run steps one after the other; none of them ends the rest."""
     for place, step in enumerate(steps):
         limit_s = limit_of(step, steps[place + 1 :], deadline_s - time.monotonic())
-        skip = reason_to_skip(step, diary.outcomes, limit_s)
+        skip = reason_to_skip(step, diary.summary.steps, limit_s)
         if skip:
             diary.add(step, skipped(step, limit_s, skip))
             continue
@@ -200,8 +203,8 @@ def run_steps(steps: list[Step], day: Day, diary: Diary, deadline_s: float) -> N
         diary.add(step, outcome)
 
 
-def reason_to_skip(step: Step, outcomes: list[Outcome], limit_s: float) -> str:
-    """Why a step is not run; empty where it is."""
+def reason_to_skip(step: Step, outcomes: Sequence[Outcome], limit_s: float) -> str:
+    """Say why a step is not run; empty where it is."""
     if step.skip:
         return step.skip
     if step.needs:
@@ -214,7 +217,7 @@ def reason_to_skip(step: Step, outcomes: list[Outcome], limit_s: float) -> str:
 
 
 def skipped(step: Step, limit_s: float, reason: str) -> Outcome:
-    """The outcome of a step that is not run."""
+    """Make the outcome of a step that is not run."""
     return Outcome(
         name=step.name,
         status="skipped",
@@ -226,7 +229,7 @@ def skipped(step: Step, limit_s: float, reason: str) -> Outcome:
 
 
 def step_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of every step: a kit's packages and data where there is one, caches in WORK."""
+    """Return the variables of every step: a kit's packages and data, if any, and caches in WORK."""
     work = work_folder(environment)
     cores = len(os.sched_getaffinity(0))
     defaults = {
@@ -251,18 +254,21 @@ def step_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def kit_environment(kit: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """A kit's packages before others, and its data; an empty value for what it does not hold."""
+    """Put a kit's packages before others, and name its data; empty for what it does not hold."""
     paths = [str(kit / "site")]
     if environment.get("PYTHONPATH"):
         paths.append(environment["PYTHONPATH"])
     data = kit / "data"
-    has_images = any(data.glob("*.parquet"))
-    has_weights = any(data.glob("*.safetensors"))
-    return {
+    variables = {
         "PYTHONPATH": os.pathsep.join(paths),
-        "CIFAR10_DIR": str(data) if has_images else "",
-        "HEADSTART_WEIGHTS_DIR": str(data) if has_weights else "",
+        "CIFAR10_DIR": "",
+        "HEADSTART_WEIGHTS_DIR": "",
     }
+    if any(data.glob("*.parquet")):
+        variables |= {"CIFAR10_DIR": str(data)}
+    if any(data.glob("*.safetensors")):
+        variables |= {"HEADSTART_WEIGHTS_DIR": str(data)}
+    return variables
 
 
 def sample_clocks(file: Path) -> subprocess.Popen[bytes] | None:

@@ -1,4 +1,7 @@
-"""Runs one step of a first day on a GPU: a subprocess with a limit, killed with all that it started."""
+"""Runs one step of a first day on a GPU: a subprocess with a limit.
+
+It is killed with all that it started.
+"""
 
 import os
 import signal
@@ -32,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Say how a step ended: ok, red (its exit code), killed (over its limit) or skipped; and why."""
+    """Say how a step ended and why: ok, red (its exit code), killed (over its limit), skipped."""
 
     name: str
     status: str
@@ -43,7 +46,7 @@ class Outcome:
 
 
 def limit_of(step: Step, later_steps: list[Step], left_s: float) -> float:
-    """Seconds that a step may take of those left, which keeps free what later steps must have."""
+    """Say how many of the seconds left a step may take; later ones keep what they must have."""
     kept_free_s = sum(later.least_s for later in later_steps if not later.skip)
     return min(step.limit_s, max(left_s - kept_free_s, min(step.least_s, left_s)))
 
@@ -76,7 +79,7 @@ def run_step(
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> tuple[str, str]:
-    """Status and reason of a process that leads its own group; nothing of the group is left after."""
+    """Wait for a process that leads a group, of which nothing is left: its status and reason."""
     try:
         code = process.wait(limit_s)
     except subprocess.TimeoutExpired:

@@ -1,17 +1,19 @@
-"""The steps of a first day on a GPU, by part: commands, limits, and why a step cannot be run here."""
+"""The steps of a first day on a GPU, by part: commands, limits, and why one cannot be run here."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from bench.experiment.machine_record import MachineFacts
+from launch.gpu_day_files import read_part, read_throughput
 from launch.gpu_day_run import Step
 
 LOADERS = ("dali", "resident", "torch")
 DALI = "nvidia.dali.plugin.pytorch"
+TINY_DALI = "tiny_dali"  # the step, as tiny_steps names it
 WEIGHTS = "resnet18_imagenet.safetensors"
 STUDY = "resnet18_gpu"
+RATE_ARM = "random"  # by whose rate the study's runs are sized
 RUN_S = 5.5  # the train segment of a run of the study
 LOOK_IMAGES = 2560  # the study's evaluation.every_samples, of which a run is a multiple
 LEAST_IMAGES = 25_600
@@ -52,9 +54,10 @@ SMALL_RUN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """Say where the day runs and what is there. `out` gets the results, `work` is kept between parts.
+    """Say where the day runs and what is there.
 
-    `machine` is what bench.experiment.machine wrote, empty where it wrote nothing.
+    `out` gets the results, `work` is kept between parts. `machine` is what
+    bench.experiment.machine wrote, blank where it wrote nothing.
     """
 
     python: str
@@ -63,13 +66,13 @@ class Day:
     work: Path
     cores: int
     environment: Mapping[str, str]
-    machine: Mapping[str, Any]
+    machine: MachineFacts
     rehearsal: bool
 
     def imports(self, module: str) -> bool:
         """Whether the machine step imported a module without an error."""
-        check = self.machine.get("imports", {}).get(module)
-        return check is not None and check["error"] is None
+        check = self.machine.imports.get(module)
+        return check is not None and check.error is None
 
 
 def machine_steps(day: Day) -> list[Step]:
@@ -79,7 +82,7 @@ def machine_steps(day: Day) -> list[Step]:
 
 
 def part_1_steps(day: Day) -> list[Step]:
-    """Tests of the GPU, self-check and tiny studies, throughput with a profile, kernels, doctor."""
+    """List tests, self-check and tiny studies, throughput with a profile, kernels, doctor."""
     steps = [tests_step(day)]
     for loader in LOADERS:
         steps += tiny_steps(day, loader)
@@ -88,7 +91,7 @@ def part_1_steps(day: Day) -> list[Step]:
 
 
 def tests_step(day: Day) -> Step:
-    """The tests marked gpu, of the files that have some; a rehearsal only collects them."""
+    """Run the tests marked gpu, of the files that have some; a rehearsal only collects them."""
     marked = []
     for path in sorted((day.root / "tests").rglob("test_*.py")):
         if "mark.gpu" in path.read_text():
@@ -102,7 +105,7 @@ def tests_step(day: Day) -> Step:
 
 
 def tiny_steps(day: Day, loader: str) -> list[Step]:
-    """One tiny study through accelerate's launcher, self-check first, and its verification."""
+    """List one tiny study behind accelerate's launcher, self-check first, and its verification."""
     name = f"tiny_{loader}"
     output = day.out / name
     arguments = ["--blocks=1", f"--data.loader={loader}", f"--output={output}", *trackers(day)]
@@ -120,13 +123,13 @@ def tiny_steps(day: Day, loader: str) -> list[Step]:
 
 
 def verify_step(day: Day, study: str, folder: Path) -> Step:
-    """Every published number of a study, made again from its ledgers."""
+    """Make every published number of a study again from its ledgers."""
     command = (day.python, "-m", "bench", "verify", str(folder))
     return Step(name=f"verify_{study}", command=command, limit_s=30, needs=study)
 
 
 def throughput_step(day: Day) -> Step:
-    """Images a second of each arm, by loader and beside a bare loop, and a profile of one."""
+    """Measure each arm by loader and beside a bare loop, and profile one."""
     command = (*throughput(day, "gpu_throughput", "throughput"), "--profile")
     if day.rehearsal:
         command = (*command, "plain", "--seconds=0.05", *SMALL, *SMALL_ARMS)
@@ -136,7 +139,7 @@ def throughput_step(day: Day) -> Step:
 
 
 def throughput(day: Day, experiment: str, name: str) -> tuple[str, ...]:
-    """The command that measures an experiment's arms into NAME/throughput.json."""
+    """Return the command that measures an experiment's arms into NAME/throughput.json."""
     figures = day.out / name / "throughput.json"
     loaders = "dali,resident" if day.imports(DALI) else "resident"
     module = (day.python, "-m", "bench.experiment.throughput", experiment)
@@ -144,7 +147,7 @@ def throughput(day: Day, experiment: str, name: str) -> tuple[str, ...]:
 
 
 def kernels_step(day: Day) -> Step:
-    """The kernels beside plain torch and a copy of the same bytes; a rehearsal only collects."""
+    """Time kernels beside plain torch and a copy of the same bytes; a rehearsal only collects."""
     cases = "32px-fp16 or 64px-fp16-cutout0"
     collected = ("--collect-only",) if day.rehearsal else ()
     command = (
@@ -157,8 +160,9 @@ def kernels_step(day: Day) -> Step:
 
 
 def rate_steps(day: Day) -> list[Step]:
-    """The rate of the study's own network and batch, by which its runs are sized."""
-    command = (*throughput(day, STUDY, "rate"), "--only=random", "--no-bare", "--evaluate")
+    """Measure the rate of the study's own network and batch, by which its runs are sized."""
+    command = (*throughput(day, STUDY, "rate"), f"--only={RATE_ARM}")
+    command = (*command, "--no-bare", "--evaluate")
     if day.rehearsal:
         sizes = ("--train.samples=512", "--evaluation.every_samples=256", "--model.input_size=32")
         command = (*command, "--data.source=synthetic", "--seconds=0.05", *SMALL, *sizes)
@@ -168,7 +172,7 @@ def rate_steps(day: Day) -> list[Step]:
 
 
 def study_steps(day: Day) -> list[Step]:
-    """The study of seven blocks, its report and its verification."""
+    """List the study of seven blocks, its report and its verification."""
     skip = missing_data(day) or missing_weights(day)
     steps = study_with(day, "study", (), skip)
     if missing_weights(day) and not missing_data(day) and not day.rehearsal:
@@ -182,7 +186,7 @@ def study_steps(day: Day) -> list[Step]:
 
 
 def study_with(day: Day, name: str, others: tuple[str, ...], skip: str) -> list[Step]:
-    """A study with these overrides into NAME, and what follows it."""
+    """List a study with these overrides, into NAME, and what follows it."""
     loader, _ = study_loader(day)
     arguments = [f"--output={day.out / name}", f"--data.loader={loader}", *trackers(day), *others]
     if day.rehearsal:
@@ -204,37 +208,34 @@ def study_with(day: Day, name: str, others: tuple[str, ...], skip: str) -> list[
 
 
 def study_loader(day: Day) -> tuple[str, str]:
-    """The loader of part 2, and why."""
+    """Choose the loader of part 2, and say why."""
     if not day.imports(DALI):
         return "resident", f"{DALI} cannot be imported"
-    batch = day.machine.get("dali_batch", {})
-    if "error" in batch:
-        return "resident", f"DALI made no batch: {batch['error']}"
-    earlier = day.work / "part_1.json"
-    if earlier.is_file():
-        part_1 = json.loads(earlier.read_text())
-        for step in part_1["steps"]:
-            if step["name"] == "tiny_dali" and step["status"] in ("red", "killed"):
-                return "resident", f"tiny_dali was {step['status']} in part 1 of {part_1['date']}"
+    dali = day.machine.dali_batch
+    if dali is not None and dali.error is not None:
+        return "resident", f"DALI made no batch: {dali.error}"
+    part_1 = read_part(day.work / "part_1.json")
+    if part_1 is not None:
+        status = part_1.statuses.get(TINY_DALI)
+        if status in ("red", "killed"):
+            return "resident", f"{TINY_DALI} was {status} in part 1 of {part_1.date}"
     return "dali", "the default"
 
 
 def images_of_a_run(day: Day) -> int:
-    """As many images as take RUN_S at the measured rate, within the study's bounds."""
-    figures = day.out / "rate" / "throughput.json"
-    if not figures.is_file():
+    """Return as many images as take RUN_S at the measured rate, within the study's bounds."""
+    figures = read_throughput(day.out / "rate" / "throughput.json")
+    if figures is None or RATE_ARM not in figures.arms:
         return LEAST_IMAGES
-    arm = json.loads(figures.read_text())["arms"].get("random")
-    if arm is None:
-        return LEAST_IMAGES
+    arm = figures.arms[RATE_ARM]
     loader, _ = study_loader(day)
-    timing = arm["loaders"].get(loader) or arm["harness"]
-    images = round(RUN_S * timing["images_per_s"] / LOOK_IMAGES) * LOOK_IMAGES
+    timing = arm.loaders.get(loader, arm.harness)
+    images = round(RUN_S * timing.images_per_s / LOOK_IMAGES) * LOOK_IMAGES
     return min(MOST_IMAGES, max(LEAST_IMAGES, images))
 
 
 def missing_data(day: Day) -> str:
-    """Why there is no CIFAR-10 here; empty where there is."""
+    """Say why there is no CIFAR-10 here; empty where there is."""
     folder = day.environment.get("CIFAR10_DIR")
     if not folder:
         return "no CIFAR-10: CIFAR10_DIR names no folder"
@@ -244,7 +245,7 @@ def missing_data(day: Day) -> str:
 
 
 def missing_weights(day: Day) -> str:
-    """Why there are no ImageNet weights here; empty where there are."""
+    """Say why there are no ImageNet weights here; empty where there are."""
     folder = day.environment.get("HEADSTART_WEIGHTS_DIR", "")
     if folder and Path(folder, WEIGHTS).is_file():
         return ""
@@ -252,14 +253,14 @@ def missing_weights(day: Day) -> str:
 
 
 def trackers(day: Day) -> list[str]:
-    """W&B offline where it is there, else the console alone."""
+    """Choose W&B offline where it is there, else the console alone."""
     if day.imports("wandb"):
         return ["--trackers=[console,wandb]", "--wandb.mode=offline"]
     return ["--trackers=[console]"]
 
 
 def launched(day: Day, experiment: str, *arguments: str) -> tuple[str, ...]:
-    """`bench run` behind accelerate's launcher, on one GPU or, in a rehearsal, on the CPU."""
+    """Put `bench run` behind accelerate's launcher, on one GPU or, in a rehearsal, on the CPU."""
     file = "cpu" if day.rehearsal else "single_gpu"
     return (
         *(day.python, "-m", "accelerate.commands.launch", "--quiet"),

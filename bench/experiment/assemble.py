@@ -37,11 +37,12 @@ class Assembly:
     """One arm, ready to run: everything that depends on neither the seed nor the budget.
 
     `features` are there where a frozen body's are computed once a run; loader, val and test are
-    then theirs.
+    then theirs. `loader_spec` is how any loader would make this arm's images.
     """
 
     dataset: Dataset
     program: Program
+    loader_spec: LoaderSpec
     loader: Loader
     val: Iterable[EvaluationBatch]
     test: Iterable[EvaluationBatch]
@@ -134,6 +135,7 @@ class Assembler:
         return Assembly(
             dataset=dataset,
             program=program,
+            loader_spec=spec,
             loader=images.loader,
             val=images.val,
             test=images.test,

@@ -1,7 +1,8 @@
-"""What a machine is and whether all that headstart imports works there; torch itself may be
-missing.
+"""Looks at a machine: what it is, and whether all that headstart imports works there.
 
-python -m bench.experiment.machine --json FILE
+torch itself may be missing. machine_record.py says what is written.
+
+    python -m bench.experiment.machine --json FILE
 """
 
 import argparse
@@ -11,12 +12,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from bench.results.store import write_json
+from bench.experiment.machine_record import (
+    GPU_FIELDS,
+    DaliCheck,
+    ImportCheck,
+    MachineFacts,
+    TorchFacts,
+)
+from bench.files import write_json
+
+ERROR_LENGTH = 500
+SUITE = "bench.experiment.suite"
 
 # What decides the rest of a day first: where this is cut short, what was found so far is kept.
 MODULES = (
@@ -30,27 +40,8 @@ MODULES = (
     "xdist",
     "kernels.augment.op",
     "bench.data.dali",
-    "bench.experiment.suite",
+    SUITE,
 )
-GPU_FIELDS = (
-    "name",
-    "driver_version",
-    "clocks.sm",
-    "clocks.max.sm",
-    "clocks.mem",
-    "clocks.max.mem",
-    "power.limit",
-    "memory.total",
-    "temperature.gpu",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportCheck:
-    """Say how long a module took to import, and what was raised, if anything."""
-
-    seconds: float
-    error: str | None
 
 
 def check_import(name: str) -> ImportCheck:
@@ -65,8 +56,9 @@ def check_import(name: str) -> ImportCheck:
 
 
 def gpu_fields() -> dict[str, str]:
-    """Read the first GPU's clocks, power limit and driver from nvidia-smi; nothing where it is
-    not.
+    """Read the first GPU's clocks, power limit and driver from nvidia-smi.
+
+    Empty where there is none; its message as `error` where it fails.
     """
     if shutil.which("nvidia-smi") is None:
         return {}
@@ -78,9 +70,10 @@ def gpu_fields() -> dict[str, str]:
     return dict(zip(GPU_FIELDS, lines[0].split(", "), strict=True))
 
 
-def dali_batch() -> dict[str, str]:
-    """Make one batch of white images by the `dali` loader on this machine's device; say what it
-    is.
+def dali_batch() -> str:
+    """Make one batch of white images by the `dali` loader, and say what it is.
+
+    It is made on this machine's device. Raises RuntimeError where white does not come out as 1.
     """
     import numpy as np
     import torch
@@ -90,10 +83,14 @@ def dali_batch() -> dict[str, str]:
     from bench.data.order import Augmentation, Order
     from bench.data.source import Split
 
-    is_cuda = torch.cuda.is_available()
+    device = torch.device("cpu")
+    dtype = torch.float32
+    if torch.cuda.is_available():
+        device = torch.device("cuda")
+        dtype = torch.float16
     spec = LoaderSpec(
-        device=torch.device("cuda" if is_cuda else "cpu"),
-        dtype=torch.float16 if is_cuda else torch.float32,
+        device=device,
+        dtype=dtype,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         augmentation=Augmentation(pad=2, pad_mode="reflect", flip="random", cutout=0),
@@ -106,48 +103,53 @@ def dali_batch() -> dict[str, str]:
     pixel = images[0, :, 0, 0].tolist()
     if pixel != [1.0, 1.0, 1.0]:
         raise RuntimeError(f"a white pixel came out as {pixel}, not as 1 in each channel")
-    return {"batch": f"{tuple(images.shape)} {images.dtype} on {images.device}"}
+    return f"{tuple(images.shape)} {images.dtype} on {images.device}"
 
 
-def torch_facts() -> dict[str, Any]:
-    """Record the environment facts, and the GPU as torch sees it (null: none)."""
-    import torch
+def check_dali() -> DaliCheck:
+    """Make a batch by DALI; whatever it raises is recorded."""
+    try:
+        return DaliCheck(batch=dali_batch())
+    except Exception as error:
+        return DaliCheck(error=_text(error))
 
-    from bench.runtime.environment import environment_facts
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return {
-        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
-        "cudnn": torch.backends.cudnn.version(),
-        "environment": environment_facts(device, 1),
-    }
+def torch_facts() -> TorchFacts:
+    """Record what torch sees; whatever it raises, an import's error too, is recorded."""
+    try:
+        import torch
+
+        from bench.runtime.environment import environment_facts
+
+        is_cuda = torch.cuda.is_available()
+        device = torch.device("cuda" if is_cuda else "cpu")
+        return TorchFacts(
+            gpu=torch.cuda.get_device_name() if is_cuda else None,
+            cudnn=torch.backends.cudnn.version(),
+            environment=environment_facts(device, 1),
+        )
+    except Exception as error:
+        return TorchFacts(error=_text(error))
 
 
 def look(path: Path) -> bool:
     """Write all facts to a JSON file, anew after each; whether torch and our own modules work."""
-    content: dict[str, Any] = {"gpu": None, "nvidia_smi": gpu_fields(), "imports": {}}
-    content["torch"] = _recorded(torch_facts)
-    content["gpu"] = content["torch"].get("gpu")
+    facts = torch_facts()
+    machine = MachineFacts(gpu=facts.gpu, nvidia_smi=gpu_fields(), torch=facts)
     for name in MODULES:
-        content["imports"][name] = asdict(check_import(name))
-        write_json(path, content)
-    content["dali_batch"] = _recorded(dali_batch)
-    write_json(path, content)
-    print(json.dumps(content, indent=1), flush=True)
-    suite = content["imports"]["bench.experiment.suite"]
-    return suite["error"] is None and "error" not in {**content["torch"], **content["dali_batch"]}
-
-
-def _recorded(facts: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Facts, or as their only one the error that was raised."""
-    try:
-        return facts()
-    except Exception as error:
-        return {"error": _text(error)}
+        imports = {**machine.imports, name: check_import(name)}
+        machine = replace(machine, imports=imports)
+        write_json(path, asdict(machine))
+    dali = check_dali()
+    machine = replace(machine, dali_batch=dali)
+    write_json(path, asdict(machine))
+    print(json.dumps(asdict(machine), indent=1), flush=True)
+    errors = [machine.imports[SUITE].error, facts.error, dali.error]
+    return errors == [None, None, None]
 
 
 def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:ERROR_LENGTH]
 
 
 def main(arguments: Sequence[str]) -> int:

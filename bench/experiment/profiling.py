@@ -1,19 +1,24 @@
-"""A look into a few training steps by torch's profiler: kernels, the host's time, and how long
-the GPU had nothing to do.
+"""A look into a few training steps by torch's profiler.
+
+It says which kernels they run, where the host's time goes, and how long the GPU had nothing to do.
 """
 
 import gzip
-import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
+from bench.experiment.throughput_records import StepProfile, TimeOf
+from bench.ledger.json_records import parse, stored_as
+
 PROFILED_STEPS = 20
+SETTLING_STEPS = 3
 LONG_GAP_US = 5.0  # a launch behind a busy host; kernels that follow each other directly are nearer
 TOP = 15
 DEVICE_WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of a trace's events
@@ -27,35 +32,28 @@ class Span(NamedTuple):
     end_us: float
 
 
-class TimeOf(NamedTuple):
-    """Milliseconds a step, and calls a step, of a kernel or of an operator on the host."""
+@dataclass(frozen=True, kw_only=True)
+class TraceEvent:
+    """An event of torch's trace, in its own words: category, name, start and length (us)."""
 
-    name: str
-    ms: float
-    calls: float
+    cat: str = ""
+    name: str = ""
+    ts: float = 0.0
+    dur: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepProfile:
-    """Say where the time of a step goes. The device's fields are null on a CPU.
+class Trace:
+    """What torch's profiler exports, as far as it is read here."""
 
-    Of the time from the first device work to the last, `busy_fraction` is the part with work under
-    way, `long_gaps` the gaps a step above LONG_GAP_US, and `gap_ms` all gaps a step.
-    """
-
-    steps: int
-    busy_fraction: float | None
-    long_gaps: float | None
-    gap_ms: float | None
-    kernels: list[TimeOf]
-    host: list[TimeOf]
+    events: Annotated[list[TraceEvent], stored_as("traceEvents")]
 
 
 def profile_steps(
     run: Callable[[int], None], synchronize: Callable[[], None], trace: Path
 ) -> StepProfile:
     """Profile PROFILED_STEPS steps, which `run` makes; `trace` (.json.gz) gets all events."""
-    run(3)
+    run(SETTLING_STEPS)
     synchronize()
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
@@ -64,33 +62,35 @@ def profile_steps(
         run(PROFILED_STEPS)
         synchronize()
     recorded.export_chrome_trace(str(trace))
-    spans = device_spans(json.loads(gzip.decompress(trace.read_bytes())))
+    spans = device_spans(gzip.decompress(trace.read_bytes()))
     return summarize_profile(spans, _host_times(recorded.key_averages()), PROFILED_STEPS)
 
 
-def device_spans(trace: dict[str, Any]) -> list[Span]:
-    """Read the device's work out of a trace, in the order of its starts."""
+def device_spans(trace: bytes | str) -> list[Span]:
+    """Read the device's work out of a trace's JSON, in the order of its starts."""
     spans = []
-    for event in trace["traceEvents"]:
-        if event.get("cat") in DEVICE_WORK:
-            spans.append(Span(event["name"], event["ts"], event["ts"] + event["dur"]))
+    for event in parse(Trace, trace).events:
+        if event.cat in DEVICE_WORK:
+            spans.append(Span(event.name, event.ts, event.ts + event.dur))
     return sorted(spans, key=lambda span: span.start_us)
 
 
 def summarize_profile(spans: Sequence[Span], host: list[TimeOf], steps: int) -> StepProfile:
-    """Fold the device's work of so many steps into a profile; `spans` in the order of their
-    starts.
+    """Fold the device's work of so many steps into a profile.
+
+    `spans` stand in the order of their starts.
     """
     if not spans:
         return StepProfile(
             steps=steps, busy_fraction=None, long_gaps=None, gap_ms=None, kernels=[], host=host
         )
     gaps_us = gaps_between(spans)
+    long_gaps_us = [gap_us for gap_us in gaps_us if gap_us > LONG_GAP_US]
     last_us = max(span.end_us for span in spans)
     return StepProfile(
         steps=steps,
         busy_fraction=1 - sum(gaps_us) / (last_us - spans[0].start_us),
-        long_gaps=sum(gap_us > LONG_GAP_US for gap_us in gaps_us) / steps,
+        long_gaps=len(long_gaps_us) / steps,
         gap_ms=sum(gaps_us) / 1e3 / steps,
         kernels=_longest(spans, steps),
         host=host,
@@ -98,8 +98,9 @@ def summarize_profile(spans: Sequence[Span], host: list[TimeOf], steps: int) -> 
 
 
 def gaps_between(spans: Sequence[Span]) -> list[float]:
-    """Microseconds of each gap in which no work was under way; work on several streams may
-    overlap.
+    """Return the microseconds of each gap in which no work was under way.
+
+    Work on several streams may overlap.
     """
     gaps_us = []
     busy_until_us = spans[0].end_us
@@ -111,23 +112,23 @@ def gaps_between(spans: Sequence[Span]) -> list[float]:
 
 
 def _longest(spans: Sequence[Span], steps: int) -> list[TimeOf]:
-    total_us, calls = Counter[str](), Counter[str]()
+    """Return the kernels that took longest, the longest first."""
+    total_us: defaultdict[str, float] = defaultdict(float)
+    calls: Counter[str] = Counter()
     for span in spans:
-        total_us[span.name] += span.end_us - span.start_us  # type: ignore[assignment]
+        total_us[span.name] += span.end_us - span.start_us
         calls[span.name] += 1
-    return [
-        TimeOf(name, us / 1e3 / steps, calls[name] / steps)
-        for name, us in total_us.most_common(TOP)
-    ]
+    times = [TimeOf(name, us / 1e3 / steps, calls[name] / steps) for name, us in total_us.items()]
+    return sorted(times, key=lambda time: time.ms, reverse=True)[:TOP]
 
 
-def _host_times(averages: Any) -> list[TimeOf]:
-    """Operators by the host's own time in them, without what they call."""
+def _host_times(averages: Iterable[FunctionEventAvg]) -> list[TimeOf]:
+    """Return operators by the host's time in themselves, without what they call."""
     longest = sorted(averages, key=lambda average: average.self_cpu_time_total, reverse=True)[:TOP]
     times = []
     for average in longest:
         ms = average.self_cpu_time_total / 1e3 / PROFILED_STEPS
-        times.append(TimeOf(average.key, ms, average.count / PROFILED_STEPS))
+        times.append(TimeOf(str(average.key), ms, average.count / PROFILED_STEPS))
     return times
 
 
@@ -141,10 +142,10 @@ def profile_text(step_profile: StepProfile) -> str:
             f"device busy {step_profile.busy_fraction:.1%}; gaps {step_profile.gap_ms:.3f} ms,"
             f" {step_profile.long_gaps:.1f} of them above {LONG_GAP_US:g} us"
         )
-    for title, times in (
-        ("on the device", step_profile.kernels),
-        ("on the host", step_profile.host),
-    ):
-        lines.append(f"\n{title}")
-        lines += [f"{time.ms:10.4f} ms {time.calls:8.1f} calls  {time.name[:90]}" for time in times]
+    lines += ["", "on the device", *_time_lines(step_profile.kernels)]
+    lines += ["", "on the host", *_time_lines(step_profile.host)]
     return "\n".join(lines) + "\n"
+
+
+def _time_lines(times: Sequence[TimeOf]) -> list[str]:
+    return [f"{time.ms:10.4f} ms {time.calls:8.1f} calls  {time.name[:90]}" for time in times]

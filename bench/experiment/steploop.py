@@ -1,15 +1,16 @@
-"""Times a loop of training steps: the device is synchronised at its ends alone, the host's part
-is told apart.
+"""Times a loop of training steps; the device is synchronised at its ends alone.
+
+The host's part is counted apart.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 
 from bench.data.batches import Batch
+from bench.experiment.throughput_records import LoopTiming
 from bench.runtime.distributed import World
 
 SETTLING_STEPS = 3  # before a loop is timed, and again to guess how many steps fill its seconds
@@ -23,23 +24,8 @@ CALLS = 50  # between two events
 TrainingStep = Callable[[Batch, int], object]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoopTiming:
-    """Say what a step took in a loop that was synchronised at its two ends alone.
-
-    `step_ms` is the loop's time a step; `data_wait_ms` the host's wait for a batch; `issue_ms` the
-    host's time to issue a step to an idle GPU (null on a CPU, where issuing is computing).
-    """
-
-    steps: int
-    images_per_s: float
-    step_ms: float
-    data_wait_ms: float
-    issue_ms: float | None
-
-
 class StepLoop:
-    """Steps over batches, one after the other; counts the host's seconds of waiting for a batch."""
+    """Steps over batches, one after the other; counts the seconds that the host waits for them."""
 
     def __init__(self, batches: Iterator[Batch], step: TrainingStep) -> None:
         self._batches = batches
@@ -76,7 +62,7 @@ def time_loop(loop: StepLoop, *, images: int, world: World, seconds: float) -> L
 
 
 def _synchronised_s(loop: StepLoop, steps: int, world: World) -> float:
-    """Seconds of so many steps; the device must be idle at the start."""
+    """Return the seconds of so many steps; the device must be idle at the start."""
     start_s = time.perf_counter()
     loop.run(steps)
     world.synchronize()
@@ -84,7 +70,10 @@ def _synchronised_s(loop: StepLoop, steps: int, world: World) -> float:
 
 
 def _issue_ms(loop: StepLoop, world: World) -> float | None:
-    """Median of a few bursts, waiting for batches left out; the device is idle before and after."""
+    """Return the median of a few bursts, without the wait for batches.
+
+    The device is idle before and after each.
+    """
     if world.device.type == "cpu":
         return None
     bursts_ms = []
@@ -99,8 +88,9 @@ def _issue_ms(loop: StepLoop, world: World) -> float | None:
 
 
 def device_ms(call: Callable[[], object], world: World) -> float:
-    """Milliseconds of a call: on a GPU between two CUDA events around many, on a CPU by the
-    host's clock.
+    """Return the milliseconds of a call.
+
+    On a GPU they lie between two CUDA events around many calls; on a CPU the host's clock counts.
     """
     call()
     if world.device.type == "cpu":

@@ -9,9 +9,8 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,104 +21,25 @@ from bench.experiment.armmeter import ArmMeter
 from bench.experiment.assemble import probe
 from bench.experiment.inputs import Inputs
 from bench.experiment.profiling import profile_steps, profile_text
-from bench.experiment.steploop import LoopTiming, StepLoop
-from bench.results.store import write_json
-from bench.runtime.compute import resolve
+from bench.experiment.steploop import StepLoop
+from bench.experiment.throughput_records import (
+    ArmProfile,
+    ArmThroughput,
+    ExperimentThroughput,
+    LoopTiming,
+)
+from bench.files import write_json
+from bench.ledger.json_records import to_json
+from bench.runtime.compute import resolve_precision
 from bench.runtime.distributed import World
 from bench.runtime.environment import environment_facts
 
-
-@dataclass(frozen=True, kw_only=True)
-class ArmThroughput:
-    """Say what an arm's steps cost, by what feeds them. Null: not measured, or not on this device.
-
-    `harness` takes one batch again and again; `loaders` train on each loader's batches and
-    `loaders_alone` only make them. `overhead_ratio` is bare images/s over the harness's. The peak
-    is torch's own memory, without DALI's.
-    """
-
-    arm: str
-    network: str
-    input_size: int
-    batch_size: int
-    precision: str
-    compiled: bool
-    compile_s: float
-    harness: LoopTiming
-    loaders: dict[str, LoopTiming]
-    loaders_alone: dict[str, LoopTiming]
-    bare: LoopTiming | None
-    overhead_ratio: float | None
-    resize_ms: float | None
-    evaluation_images_per_s: float | None
-    peak_memory_bytes: int | None
-    faults: dict[str, str] = field(default_factory=dict)
-
-
-def measure_arm(
-    arm: str,
-    meter: ArmMeter,
-    *,
-    loaders: Sequence[str],
-    with_bare: bool = True,
-    with_evaluation: bool = False,
-) -> ArmThroughput:
-    """Measure one arm. A loader that fails is a fault in the result and ends nothing."""
-    is_cuda = torch.cuda.is_available()
-    if is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-    trained: dict[str, LoopTiming] = {}
-    alone: dict[str, LoopTiming] = {}
-    faults: dict[str, str] = {}
-    for name in loaders:
-        try:
-            trained[name] = meter.loader(name)
-            alone[name] = meter.loader_alone(name)
-        except Exception as error:
-            faults[name] = error_text(error)
-    evaluation_images_per_s = meter.evaluation_images_per_s() if with_evaluation else None
-    peak_memory_bytes = torch.cuda.max_memory_allocated() if is_cuda else None
-    harness = meter.harness()
-    bare = meter.bare() if with_bare else None
-    config = meter.config
-    return ArmThroughput(
-        arm=arm,
-        network=config.model.name,
-        input_size=meter.input_size,
-        batch_size=config.train.global_batch_size,
-        precision=config.precision,
-        compiled=config.compile.enabled,
-        compile_s=meter.compile_s,
-        harness=harness,
-        loaders=trained,
-        loaders_alone=alone,
-        bare=bare,
-        overhead_ratio=bare.images_per_s / harness.images_per_s if bare else None,
-        resize_ms=meter.resize_ms(),
-        evaluation_images_per_s=evaluation_images_per_s,
-        peak_memory_bytes=peak_memory_bytes,
-        faults=faults,
-    )
-
-
-def error_text(error: Exception) -> str:
-    """Say in one line what was raised."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
-
-
-def profile_arm(arm: str, meter: ArmMeter, loader: str, folder: Path) -> dict[str, Any]:
-    """Profile steps on a loader's batches into `folder`: profile.txt and trace.json.gz."""
-    loop = StepLoop(meter.batches(loader), meter.program.step)
-    profile = profile_steps(loop.run, meter.world.synchronize, folder / "trace.json.gz")
-    text = profile_text(profile)
-    (folder / "profile.txt").write_text(text)
-    print(text, flush=True)
-    return {"arm": arm, "loader": loader, **dataclasses.asdict(profile)}
+ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Say which arms are measured, how and for how long, and which of them is profiled where to."""
+    """Say which arms are measured, how and for how long, and which of them is profiled."""
 
     arms: tuple[str, ...]
     loaders: tuple[str, ...]
@@ -130,8 +50,38 @@ class Request:
     json: Path
 
 
-def measure_experiment(config: ExperimentConfig, world: World, request: Request) -> dict[str, Any]:
-    """Measure the requested arms; the JSON is written anew after each, so that it keeps them.
+class Figures:
+    """What was measured so far, in a JSON file that is written anew after each part."""
+
+    def __init__(self, path: Path, start: ExperimentThroughput) -> None:
+        self._path = path
+        self.content = start
+
+    def add_arm(self, result: ArmThroughput) -> None:
+        """Keep an arm's figures, and print them."""
+        print(arm_text(result), flush=True)
+        arms = {**self.content.arms, result.arm: result}
+        self._replace(dataclasses.replace(self.content, arms=arms))
+
+    def add_profile(self, profile: ArmProfile) -> None:
+        """Keep a profile; there is one at most."""
+        self._replace(dataclasses.replace(self.content, profile=profile))
+
+    def add_fault(self, arm: str, error: Exception) -> None:
+        """Keep what an arm failed of, and print it."""
+        print(f"{arm}: {error_text(error)}", flush=True)
+        faults = {**self.content.faults, arm: error_text(error)}
+        self._replace(dataclasses.replace(self.content, faults=faults))
+
+    def _replace(self, content: ExperimentThroughput) -> None:
+        self.content = content
+        write_json(self._path, to_json(content))
+
+
+def measure_experiment(
+    config: ExperimentConfig, world: World, request: Request
+) -> ExperimentThroughput:
+    """Measure the requested arms; what is measured stands in the JSON at once.
 
     An arm that fails is a fault beside the others. Raises ValueError on several processes.
     """
@@ -139,61 +89,125 @@ def measure_experiment(config: ExperimentConfig, world: World, request: Request)
         raise ValueError(f"throughput is measured on one process, not on {world.size}")
     inputs = Inputs()
     first = arm_config(config, request.arms[0])
-    precision = resolve(
+    precision = resolve_precision(
         config.precision, world.device, lambda: probe(first, inputs.dataset(first.data))
     )
-    world.set_precision(precision["name"])
-    content: dict[str, Any] = {
-        "experiment": config.name,
-        "environment": environment_facts(world.device, world.size),
-        "arms": {},
-        "profile": None,
-        "faults": {},
-    }
+    assert precision.name is not None
+    world.set_precision(precision.name)
+    start = ExperimentThroughput(
+        experiment=config.name,
+        environment=environment_facts(world.device, world.size),
+        arms={},
+        profile=None,
+        faults={},
+    )
+    figures = Figures(request.json, start)
     for arm in request.arms:
-        resolved = dataclasses.replace(arm_config(config, arm), precision=precision["name"])
         try:
-            _add_arm(content, arm, ArmMeter(resolved, world, inputs, request.seconds), request)
+            meter = ArmMeter(
+                arm_config(config, arm),
+                world,
+                inputs,
+                precision=precision.name,
+                seconds=request.seconds,
+            )
+            _measure_into(figures, arm, meter, request)
         except Exception as error:
-            content["faults"][arm] = error_text(error)
-            print(f"{arm}: {content['faults'][arm]}", flush=True)
-        write_json(request.json, content)
+            figures.add_fault(arm, error)
         if world.device.type == "cuda":
             torch.cuda.empty_cache()
-    return content
+    return figures.content
 
 
-def _add_arm(content: dict[str, Any], arm: str, meter: ArmMeter, request: Request) -> None:
-    result = measure_arm(
-        arm,
-        meter,
-        loaders=request.loaders,
-        with_bare=request.with_bare,
-        with_evaluation=request.with_evaluation,
-    )
-    content["arms"][arm] = dataclasses.asdict(result)
-    print(arm_text(result), flush=True)
-    write_json(request.json, content)
+def _measure_into(figures: Figures, arm: str, meter: ArmMeter, request: Request) -> None:
+    result = measure_arm(arm, meter, request)
+    figures.add_arm(result)
     if arm == request.profiled_arm and result.loaders:
-        content["profile"] = profile_arm(
-            arm, meter, next(iter(result.loaders)), request.json.parent
-        )
+        first_loader = next(iter(result.loaders))
+        figures.add_profile(profile_arm(arm, meter, first_loader, request.json.parent))
+
+
+def measure_arm(arm: str, meter: ArmMeter, request: Request) -> ArmThroughput:
+    """Measure one arm. A loader that fails is a fault in the result and ends nothing."""
+    is_cuda = torch.cuda.is_available()
+    if is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+    loaders = time_loaders(meter, request.loaders)
+    evaluation_images_per_s = None
+    if request.with_evaluation:
+        evaluation_images_per_s = meter.evaluation_images_per_s()
+    peak_memory_bytes = torch.cuda.max_memory_allocated() if is_cuda else None
+    harness = meter.harness()
+    bare = None
+    overhead_ratio = None
+    if request.with_bare:
+        bare = meter.bare()
+        overhead_ratio = bare.images_per_s / harness.images_per_s
+    return ArmThroughput(
+        arm=arm,
+        network=meter.config.model.name,
+        input_size=meter.input_size,
+        batch_size=meter.config.train.global_batch_size,
+        precision=meter.precision,
+        compiled=meter.config.compile.enabled,
+        compile_s=meter.compile_s,
+        harness=harness,
+        loaders=loaders.trained,
+        loaders_alone=loaders.alone,
+        bare=bare,
+        overhead_ratio=overhead_ratio,
+        resize_ms=meter.resize_ms(),
+        evaluation_images_per_s=evaluation_images_per_s,
+        peak_memory_bytes=peak_memory_bytes,
+        faults=loaders.faults,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderTimings:
+    """Timings by loader, with training and without, and the faults of loaders that failed."""
+
+    trained: dict[str, LoopTiming]
+    alone: dict[str, LoopTiming]
+    faults: dict[str, str]
+
+
+def time_loaders(meter: ArmMeter, loaders: Sequence[str]) -> LoaderTimings:
+    """Time each loader; one that fails has a fault, whatever it raised."""
+    timings = LoaderTimings(trained={}, alone={}, faults={})
+    for name in loaders:
+        try:
+            timings.trained[name] = meter.loader(name)
+            timings.alone[name] = meter.loader_alone(name)
+        except Exception as error:
+            timings.faults[name] = error_text(error)
+    return timings
+
+
+def error_text(error: Exception) -> str:
+    """Say in one line what was raised."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:ERROR_LENGTH]
+
+
+def profile_arm(arm: str, meter: ArmMeter, loader: str, folder: Path) -> ArmProfile:
+    """Profile steps on a loader's batches into `folder`: profile.txt and trace.json.gz."""
+    loop = StepLoop(meter.batches(loader), meter.program.step)
+    profile = profile_steps(loop.run, meter.world.synchronize, folder / "trace.json.gz")
+    text = profile_text(profile)
+    (folder / "profile.txt").write_text(text)
+    print(text, flush=True)
+    return ArmProfile(arm=arm, loader=loader, **vars(profile))
 
 
 def arm_text(result: ArmThroughput) -> str:
     """Lay an arm's figures out, a line a loop."""
-    rows = {"harness, one batch": result.harness, "bare loop, one batch": result.bare}
-    rows |= {f"harness, {name}": timing for name, timing in result.loaders.items()}
-    rows |= {f"{name} alone": timing for name, timing in result.loaders_alone.items()}
     lines = [
         f"{result.arm}: batch {result.batch_size}, {result.precision}, {result.compile_s:.1f} s"
     ]
-    for title, timing in rows.items():
-        if timing is not None:
-            lines.append(
-                f"  {title:22} {timing.images_per_s:12,.0f} images/s "
-                f"{timing.step_ms:9.3f} ms a step"
-            )
+    for title, timing in result.timings().items():
+        lines.append(
+            f"  {title:22} {timing.images_per_s:12,.0f} images/s {timing.step_ms:9.3f} ms a step"
+        )
     lines += [f"  {name}: {fault}" for name, fault in result.faults.items()]
     return "\n".join(lines)
 
@@ -210,8 +224,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"headstart: {error}", file=sys.stderr, flush=True)
         return 2
-    loader_faults = [arm["faults"] for arm in content["arms"].values() if arm["faults"]]
-    return 1 if content["faults"] or loader_faults else 0
+    return 1 if content.has_faults else 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -239,7 +252,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _request(args: argparse.Namespace, config: ExperimentConfig) -> Request:
-    for arm in [*args.only, *([args.profile] if args.profile else [])]:
+    arms = list(args.only)
+    if args.profile:
+        arms.append(args.profile)
+    for arm in arms:
         registry.require(arm, config.arms, f"--only, --profile: no arm {arm!r}")
     for loader in args.loaders:
         registry.require(loader, registry.names("loader"), f"--loaders: no loader {loader!r}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bench", "kernels")
+PACKAGES = ("bench", "kernels", "launch")
 # Made by runs, below the root.
 _MADE = {"runs", "wandb"}
 _SHOWN = {".ci", ".github"}
@@ -31,10 +31,12 @@ ROOMS = {
         "bench/__init__.py",
         "bench/__main__.py",
         "bench/cli.py",
+        "bench/verbs.py",
         "bench/registry.py",
         "bench/files.py",
     ),
     "kernels": ("kernels/",),
+    "launch": ("launch/",),
 }
 _PLUG_IN = re.compile(r"(?:bench|kernels)(?:\.\w+)+:\w+")
 
@@ -95,7 +97,7 @@ def module_name(path: str) -> str:
 
 
 def modules() -> dict[str, str]:
-    """Dotted name to source, for every module of bench and kernels."""
+    """Dotted name to source, for every module of the product."""
     sources_by_name = {}
     for room in ROOMS:
         for path, source in sources(room).items():

@@ -34,7 +34,7 @@ DOORS = {
         "bench.experiment",
     },
 }
-KERNELS_MAY_IMPORT = {"torch", "triton"}
+KERNELS_MAY_IMPORT = {"torch", "triton"}  # launch: the standard library alone
 # Where the package index knows a library by another name, or it comes with another one, as triton.
 INDEX_NAMES = {
     "yaml": "pyyaml",
@@ -54,6 +54,8 @@ def breach(found: Import) -> str | None:
         return None
     if here == "kernels" and library not in KERNELS_MAY_IMPORT:
         return f"{found}: kernels may import {', '.join(sorted(KERNELS_MAY_IMPORT))} only"
+    if here == "launch":
+        return f"{found}: launch may import the standard library only"
     if library in DOORS and here not in DOORS[library]:
         return f"{found}: {library} only in {', '.join(sorted(DOORS[library]))}"
     if INDEX_NAMES.get(library, library) not in declared():
@@ -94,6 +96,8 @@ def test_every_library_has_one_door(room: str):
         ("bench.trackers.console", "import torch"),
         ("bench.config.load", "import importlib\nimportlib.import_module('torch')"),
         ("kernels.pad.op", "import numpy"),
+        ("launch.gpu_day", "import pydantic"),
+        ("launch.gpu_day", "import numpy"),
         ("bench.data.letters", "import cv2"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 
 from bench import registry
 from bench.experiment import machine
-from bench.experiment.machine import check_import, dali_batch, gpu_fields, main
+from bench.experiment.machine import check_import, dali_batch, gpu_fields, main, torch_facts
 
 
 def test_an_import_that_fails_is_told(tmp_path, monkeypatch):
@@ -29,11 +29,14 @@ def test_the_facts_of_this_machine(tmp_path, monkeypatch):
     assert (
         content["torch"]["environment"]["torch"] == sys.modules["torch"].__version__.split("+")[0]
     )
-    assert content["dali_batch"] == {"batch": "(4, 3, 8, 8) torch.float32 on cpu"}
+    assert content["dali_batch"] == {
+        "batch": "(4, 3, 8, 8) torch.float32 on cpu",
+        "error": None,
+    }
 
 
 def test_a_red_dali_is_told_and_the_rest_kept(tmp_path, monkeypatch):
-    def red() -> dict:
+    def red() -> str:
         raise RuntimeError("no kernel image")
 
     monkeypatch.setattr(machine, "MODULES", ("bench.experiment.suite",))
@@ -41,7 +44,7 @@ def test_a_red_dali_is_told_and_the_rest_kept(tmp_path, monkeypatch):
     file = tmp_path / "machine.json"
     assert main([f"--json={file}"]) == 1
     content = json.loads(file.read_text())
-    assert content["dali_batch"] == {"error": "RuntimeError: no kernel image"}
+    assert content["dali_batch"] == {"batch": None, "error": "RuntimeError: no kernel image"}
     assert "gpu" in content["torch"]
 
 
@@ -63,8 +66,16 @@ def test_the_first_card_is_read_from_nvidia_smi(tmp_path, monkeypatch):
     assert gpu_fields() == {"error": "broken"}
 
 
+def test_a_torch_that_cannot_be_imported_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    facts = torch_facts()
+    assert facts.error is not None
+    assert facts.error.startswith("ModuleNotFoundError: import of torch halted")
+    assert (facts.gpu, facts.environment) == (None, {})
+
+
 def test_a_dali_batch_is_looked_at():
-    assert dali_batch() == {"batch": "(4, 3, 8, 8) torch.float32 on cpu"}
+    assert dali_batch() == "(4, 3, 8, 8) torch.float32 on cpu"
 
 
 def test_a_wrong_pixel_is_red(monkeypatch):

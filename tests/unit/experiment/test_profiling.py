@@ -1,20 +1,22 @@
 """What a trace says of the device: gaps, its busy part, and the kernels that took longest."""
 
+import json
+
 import pytest
 
 from bench.experiment.profiling import (
     Span,
-    TimeOf,
     device_spans,
     gaps_between,
     profile_text,
     summarize_profile,
 )
+from bench.experiment.throughput_records import TimeOf
 
 HOST = [TimeOf("aten::mm", 0.5, 2.0)]
 
 
-def event(name: str, start_us: float, length_us: float, category: str = "kernel") -> dict:
+def event(name: str, start_us: float, length_us: float, category: str = "kernel"):
     return {"ph": "X", "cat": category, "name": name, "ts": start_us, "dur": length_us}
 
 
@@ -26,9 +28,10 @@ def test_kernels_and_copies_are_the_device_s_work():
             event("step", 0, 100, "gpu_user_annotation"),
             event("aten::mm", 0, 100, "cpu_op"),
             {"ph": "M", "name": "process_name"},
-        ]
+        ],
+        "schemaVersion": 1,
     }
-    assert device_spans(trace) == [Span("copy", 10, 12), Span("late", 30, 35)]
+    assert device_spans(json.dumps(trace)) == [Span("copy", 10, 12), Span("late", 30, 35)]
 
 
 def test_a_gap_is_where_no_stream_has_work():

@@ -1,4 +1,4 @@
-"""What a step costs: the arithmetic of a timed loop, a small arm from end to end, and faults beside figures."""
+"""What a step costs: a timed loop's arithmetic, a small arm from end to end, faults beside figures."""
 
 import json
 from itertools import repeat
@@ -19,8 +19,8 @@ from bench.runtime.distributed import World
 
 CPU = torch.device("cpu")
 SMALL = (
-    "--precision=fp32", "--compile.enabled=false", "--hardware.cpu_threads=1", "--train.samples=160",
-    "--data.train_samples=64", "--data.val_samples=16", "--data.test_samples=16",
+    "--precision=fp32", "--compile.enabled=false", "--hardware.cpu_threads=1",
+    "--train.samples=160", "--data.train_samples=64", "--data.val_samples=16", "--data.test_samples=16",
     "--train.global_batch_size=8", "--evaluation.every_samples=80", "--evaluation.batch_size=8",
     "--hardware.loader_threads=1",
 )  # fmt: skip
@@ -35,6 +35,9 @@ class FakeTime:
     def perf_counter(self) -> float:
         return self.now_s
 
+    def pass_s(self, seconds: float) -> None:
+        self.now_s += seconds
+
 
 class FakeWorld:
     """A device that does a step's work while nobody waits, and is waited for."""
@@ -45,8 +48,11 @@ class FakeWorld:
         self.queued_s = 0.0
         self.synchronisations = 0
 
+    def queue(self, seconds: float) -> None:
+        self.queued_s += seconds
+
     def synchronize(self) -> None:
-        self._clock.now_s += self.queued_s
+        self._clock.pass_s(self.queued_s)
         self.queued_s = 0.0
         self.synchronisations += 1
 
@@ -61,12 +67,12 @@ def clock(monkeypatch):
 def loop_of(clock: FakeTime, world: FakeWorld, *, wait_s: float, issue_s: float, device_s: float):
     def batches():
         while True:
-            clock.now_s += wait_s
+            clock.pass_s(wait_s)
             yield "batch"
 
     def step(batch, number) -> None:
-        clock.now_s += issue_s
-        world.queued_s += device_s
+        clock.pass_s(issue_s)
+        world.queue(device_s)
 
     return StepLoop(batches(), step)
 
@@ -105,7 +111,7 @@ def test_steps_are_numbered_in_their_order():
     assert numbers == [0, 1, 2, 3]
 
 
-def run(tmp_path, *arguments: str) -> tuple[int, dict]:
+def run(tmp_path, *arguments: str):
     file = tmp_path / "figures" / "throughput.json"
     command = ("gpu_throughput", f"--json={file}", "--only=small_cnn_32", "--seconds=0.01")
     code = main([*command, *SMALL, *arguments])
@@ -175,7 +181,7 @@ def test_wrong_names_are_refused(argument, message, tmp_path, capsys):
     assert not (tmp_path / "f.json").exists()
 
 
-def test_the_bare_loop_trains_the_arm_s_network():
+def test_the_bare_loop_trains_the_arm_s_network(monkeypatch):
     config = arm_config(load("gpu_throughput", SMALL), "small_cnn_32")
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(8, 3, 32, 32, generator=generator)
@@ -187,13 +193,10 @@ def test_the_bare_loop_trains_the_arm_s_network():
         networks.append([p.detach().clone() for g in optimizer.param_groups for p in g["params"]])
         return original(optimizer, *arguments, **named)
 
-    torch.optim.AdamW.step = step
-    try:
-        train = bare_step(config, CPU, 10)
-        train(batch, 0)
-        train(batch, 1)
-    finally:
-        torch.optim.AdamW.step = original
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    train = bare_step(config, "fp32", CPU, 10)
+    train(batch, 0)
+    train(batch, 1)
     assert sum(parameter.numel() for parameter in networks[0]) == 551_018
     assert not any(torch.equal(*pair) for pair in zip(*networks, strict=True))
 
@@ -202,7 +205,7 @@ def test_a_resize_is_timed_where_an_arm_has_one():
     config = arm_config(load("gpu_throughput", [*SMALL, "--model.input_size=32"]), "small_cnn_32")
     world = World(1, 1)
     world.set_precision("fp32")
-    meter = ArmMeter(config, world, Inputs(), 0.01)
+    meter = ArmMeter(config, world, Inputs(), precision="fp32", seconds=0.01)
     assert meter.input_size == 32
     assert meter.resize_ms() > 0
 

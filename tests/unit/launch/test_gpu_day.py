@@ -1,16 +1,20 @@
-"""The day's driver: no step ends the rest, everything is told at any moment, a kit's folder is passed on."""
+"""The day's driver: no step ends the rest, all is written at any moment, a kit is passed on."""
 
 import json
+import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 
 import pytest
 
+from bench.experiment.machine_record import CARD_NAME
+from bench.experiment.throughput_records import ArmProfile, TimeOf
 from launch.gpu_day import (
+    ROOT,
     Diary,
     described,
-    first_head,
     kit_environment,
     main,
     pack,
@@ -18,19 +22,20 @@ from launch.gpu_day import (
     run_steps,
     step_environment,
 )
+from launch.gpu_day_files import DaySummary, read_part
 from launch.gpu_day_run import Step
 from launch.gpu_day_summary import markdown
-from tests.unit.launch.day import make_day, timing, write_figures
+from tests.unit.launch.day import make_day, make_summary, timing, write_figures
 
 
 def step(name: str, source: str = "", **fields) -> Step:
     return Step(name=name, command=(sys.executable, "-c", source), limit_s=20, **fields)
 
 
-def run(steps: list[Step], day, left_s: float = 100) -> dict:
-    diary = Diary(out=day.out, head=first_head("1") | described(day), outcomes=[], tails={})
+def run(steps: list[Step], day, left_s: float = 100) -> DaySummary:
+    diary = Diary(day.out, described(make_summary(), day))
     run_steps(steps, day, diary, time.monotonic() + left_s)
-    return json.loads((day.out / "summary.json").read_text())
+    return diary.summary
 
 
 def test_a_red_step_does_not_end_the_rest(tmp_path):
@@ -42,7 +47,7 @@ def test_a_red_step_does_not_end_the_rest(tmp_path):
         step("not_here", skip="no data"),
     ]
     summary = run(steps, make_day(tmp_path))
-    results = {each["name"]: (each["status"], each["reason"]) for each in summary["steps"]}
+    results = {each.name: (each.status, each.reason) for each in summary.steps}
     assert results == {
         "red": ("red", "exit code 1"),
         "green": ("ok", ""),
@@ -50,6 +55,9 @@ def test_a_red_step_does_not_end_the_rest(tmp_path):
         "after_green": ("ok", ""),
         "not_here": ("skipped", "no data"),
     }
+    statuses = {name: status for name, (status, _) in results.items()}
+    written = read_part(tmp_path / "out" / "summary.json")
+    assert (written.date, written.statuses) == (summary.date, statuses)
     text = (tmp_path / "out" / "summary.md").read_text()
     assert "| after_red | skipped | 0.0 | 20 | red was red |" in text
     assert "## red: end of its log\n\n```\nwhy\n```" in text
@@ -64,7 +72,7 @@ def test_the_summary_is_written_after_each_step(tmp_path):
 
 def test_without_time_a_step_is_not_begun(tmp_path):
     summary = run([step("late")], make_day(tmp_path), left_s=5)
-    assert summary["steps"][0]["reason"] == "no time left"
+    assert summary.steps[0].reason == "no time left"
     assert not (tmp_path / "out" / "logs" / "late.txt").exists()
 
 
@@ -73,7 +81,7 @@ def test_a_rehearsal_says_so_over_every_figure(tmp_path):
     write_figures(day.out, "throughput")
     summary = run([step("tests", tail_lines=3)], day)
     text = (day.out / "summary.md").read_text()
-    assert (summary["label"], summary["rehearsal"]) == ("REHEARSAL on a CPU", True)
+    assert (summary.label, summary.rehearsal) == ("REHEARSAL on a CPU", True)
     assert text.startswith("# REHEARSAL on a CPU: no figure below is a GPU's\n")
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert len(headings) == 2
@@ -100,22 +108,59 @@ def test_a_gpu_s_summary_has_its_rows(tmp_path):
     assert "bare loop, one batch |" not in text
 
 
+def test_a_profile_names_its_kernels(tmp_path):
+    day = make_day(tmp_path)
+    profile = ArmProfile(
+        arm="random",
+        loader="dali",
+        steps=20,
+        busy_fraction=0.75,
+        long_gaps=1.5,
+        gap_ms=0.25,
+        kernels=[TimeOf("gemm|relu", 1.25, 3.0)],
+        host=[],
+    )
+    write_figures(day.out, "throughput", profile=profile)
+    text = markdown(make_summary(machine=day.machine), day.out, {})
+    heading = "random from dali, 20 steps; device busy 75.0%, gaps 0.250 ms a step, 1.5 long ones."
+    assert f"## Profile\n\n{heading}" in text
+    assert "| `gemm\\|relu` | 1.2500 | 3.0 |" in text
+
+
+def test_kernels_have_their_rows_and_a_torn_file_none(tmp_path):
+    day = make_day(tmp_path)
+    figures = {"images_per_s": 2e6, "gb_per_s": 3000.0, "ratios": {"copy": {"ratio": 0.5}}}
+    content = json.dumps({"benchmarks": [{"name": "test_augment[op]", "extra_info": figures}]})
+    file = day.out / "kernels.json"
+    file.write_text(content)
+    text = markdown(make_summary(), day.out, {})
+    assert "| test_augment[op] | 2,000,000 | 3,000 | 0.5x copy |" in text
+    file.write_text(content[:-9])
+    assert "Kernels" not in markdown(make_summary(), day.out, {})
+
+
+def test_the_driver_needs_the_standard_library_alone():
+    command = [sys.executable, "-S", "-c", "import launch.gpu_day"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_torch_that_sees_no_gpu_beside_a_card_is_told(tmp_path):
     day = make_day(tmp_path, rehearsal=True)
-    day.machine["nvidia_smi"]["name"] = "a card"
-    notes = described(day)["notes"]
-    assert notes == ["nvidia-smi shows a card, but torch sees no GPU: see machine.json"]
+    machine = replace(day.machine, nvidia_smi={CARD_NAME: "a card"})
+    summary = described(make_summary(), replace(day, machine=machine))
+    assert summary.notes == ("nvidia-smi shows a card, but torch sees no GPU: see machine.json",)
 
 
 def test_a_kit_is_passed_on_and_nothing_beside_it(tmp_path):
     (tmp_path / "data").mkdir()
-    given = {"KIT": str(tmp_path), "CIFAR10_DIR": "/images", "PYTHONPATH": "/mine"}
-    variables = step_environment(given)
+    environment = {"KIT": str(tmp_path), "CIFAR10_DIR": "/images", "PYTHONPATH": "/mine"}
+    variables = step_environment(environment)
     assert variables["PYTHONPATH"] == f"{tmp_path}/site:/mine"
     assert not {"CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"} & set(variables)
     (tmp_path / "data" / "train.parquet").touch()
     (tmp_path / "data" / "a.safetensors").touch()
-    variables = step_environment(given)
+    variables = step_environment(environment)
     assert variables["CIFAR10_DIR"] == variables["HEADSTART_WEIGHTS_DIR"] == f"{tmp_path}/data"
     assert kit_environment(tmp_path, {})["PYTHONPATH"] == f"{tmp_path}/site"
 
@@ -148,7 +193,8 @@ def test_an_earlier_day_is_put_aside(tmp_path):
     out = tmp_path / "gpu-day"
     put_aside(out)
     out.mkdir()
-    (out / "summary.json").write_text(json.dumps({"date": "2026-11-30T10:00:00+00:00"}))
+    Diary(out, make_summary()).interrupt()
+    assert json.loads((out / "summary.json").read_text())["interrupted"] is True
     put_aside(out)
     assert [path.name for path in tmp_path.iterdir()] == ["gpu-day-2026-11-30T100000+0000"]
 

@@ -1,11 +1,14 @@
 """What the day would run: by what is there, and in a rehearsal."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from bench.config.load import load
+from bench.experiment.machine_record import DaliCheck
 from bench.experiment.throughput import parser
+from launch.gpu_day_run import Outcome
 from launch.gpu_day_steps import (
     SMALL,
     WEIGHTS,
@@ -16,7 +19,7 @@ from launch.gpu_day_steps import (
     study_loader,
     study_steps,
 )
-from tests.unit.launch.day import make_day, timing, write_figures
+from tests.unit.launch.day import make_day, make_summary, timing, write_figures
 
 DALI = "nvidia.dali.plugin.pytorch"
 
@@ -26,7 +29,7 @@ PART_2_S = 230
 TESTS_S = 60  # in twelve processes
 
 
-def by_name(steps) -> dict:
+def by_name(steps):
     return {step.name: step for step in steps}
 
 
@@ -140,17 +143,26 @@ def test_part_2_takes_resident_where_dali_is_not_there_or_was_red(tmp_path):
     assert study_loader(make_day(tmp_path, DALI)) == ("resident", f"{DALI} cannot be imported")
     day = make_day(tmp_path)
     assert "--data.loader=dali" in by_name(study_steps(day))["study"].command
-    batch = day.machine["dali_batch"]
-    batch["error"] = "no kernel image"
-    assert study_loader(day) == ("resident", "DALI made no batch: no kernel image")
-    del batch["error"]
-    steps = [{"name": "tiny_dali", "status": "red"}]
-    (day.work / "part_1.json").write_text(json.dumps({"date": "today", "steps": steps}))
-    assert study_loader(day) == ("resident", "tiny_dali was red in part 1 of today")
+    red = replace(day.machine, dali_batch=DaliCheck(error="no kernel image"))
+    reason = "DALI made no batch: no kernel image"
+    assert study_loader(replace(day, machine=red)) == ("resident", reason)
+    write_part_1(day, "red")
+    assert study_loader(day) == (
+        "resident",
+        f"tiny_dali was red in part 1 of {make_summary().date}",
+    )
     assert "--data.loader=resident" in by_name(study_steps(day))["study"].command
-    steps[0]["status"] = "ok"
-    (day.work / "part_1.json").write_text(json.dumps({"date": "today", "steps": steps}))
+    write_part_1(day, "ok")
     assert study_loader(day) == ("dali", "the default")
+
+
+def write_part_1(day, status: str) -> None:
+    """What part 1 leaves of its DALI study."""
+    outcome = Outcome(
+        name="tiny_dali", status=status, seconds=1.0, limit_s=9.0, reason="", log="tiny_dali.txt"
+    )
+    summary = make_summary(steps=(outcome,))
+    (day.work / "part_1.json").write_text(json.dumps(asdict(summary)))
 
 
 def test_a_run_has_as_many_images_as_the_rate_allows(tmp_path):
