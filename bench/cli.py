@@ -30,13 +30,14 @@ def main(arguments: Sequence[str]) -> int:
     Exit codes: 0 done, 1 failed, 2 wrong input (one line on stderr), 130 stopped by Ctrl-C.
     """
     try:
-        args, rest = _parser().parse_known_args(arguments)
+        args = argparse.Namespace(overrides=[])
+        _, rest = _parser().parse_known_args(arguments, args)
         if rest and args.verb not in VERBS_WITH_OVERRIDES:
             raise ValueError(
                 f"bench {args.verb}: unknown argument {rest[0]!r}; "
                 f"see python -m bench {args.verb} --help"
             )
-        args.overrides = [_override(text) for text in rest]
+        args.overrides += [_override(text) for text in rest]
         exit_code: int = args.call(args)
     except ValueError as error:
         _print_error(str(error))

@@ -1,5 +1,6 @@
-"""What a loader yields, what it is given, and the evaluation batches, which are the same whatever the loader."""
+"""What a loader is given and yields, and the evaluation batches, which know no loader."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +16,10 @@ from kernels.augment.reference import along_a_row
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One rank's images [B, 3, H, W] (channels last, normalised), labels [B] and sample numbers [B], on its device."""
+    """One rank's part of a batch, on its device.
+
+    Images [B, 3, H, W] (channels last, normalised), labels [B] and sample numbers [B].
+    """
 
     images: Tensor
     labels: Tensor
@@ -47,7 +51,10 @@ class Loader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationBatch:
-    """Images [B, 3, H, W], labels [B] and whether each row counts [B]: the last batch is filled up and masked."""
+    """Images [B, 3, H, W], labels [B] and whether each row counts [B].
+
+    The last batch is filled up, and what fills it does not count.
+    """
 
     images: Tensor
     labels: Tensor
@@ -55,29 +62,31 @@ class EvaluationBatch:
 
 
 class EvaluationSet:
-    """A split on the device as uint8; every image exactly once over all ranks, in batches of one shape. `labels`: this rank's."""
+    """A split on the device as uint8: every image exactly once over all ranks.
+
+    Batches have one shape. `labels` are this rank's.
+    """
 
     def __init__(
         self, split: Split, spec: LoaderSpec, *, batch_size: int, rank: int, world_size: int
     ) -> None:
         rows = np.arange(rank, len(split.labels), world_size)
-        self._own = len(rows)
-        rows = (
-            rows if self._own else np.zeros(1, np.int64)
-        )  # a rank without images fills its batches with another's
+        self._count = len(rows)
+        if self._count == 0:  # a rank without images fills its batches with another's
+            rows = np.zeros(1, np.int64)
         self._images = torch.from_numpy(np.ascontiguousarray(split.images[rows])).to(spec.device)
         self.labels = torch.from_numpy(np.ascontiguousarray(split.labels[rows])).to(spec.device)
-        self._batch_size = -(-batch_size // world_size)
+        self._batch_size = math.ceil(batch_size / world_size)
         # The longest rank's batches on every rank, so that no rank waits in a collective alone.
-        self._batches = -(-len(split.labels) // (world_size * self._batch_size))
+        self._batches = math.ceil(len(split.labels) / (world_size * self._batch_size))
         self._device = spec.device
         self._normalize = Normalization(spec)
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
-        """The same number of batches on every rank."""
+        """Yield the same number of batches on every rank."""
         for first in range(0, self._batches * self._batch_size, self._batch_size):
             positions = torch.arange(first, first + self._batch_size, device=self._device)
-            counts = positions < self._own
+            counts = positions < self._count
             positions = positions.where(counts, 0)
             images = self._normalize(self._images[positions])
             yield EvaluationBatch(images=images, labels=self.labels[positions], counts=counts)
@@ -96,6 +105,6 @@ class Normalization:
         self._dtype = spec.dtype
 
     def __call__(self, images_NHWC: Tensor) -> Tensor:
-        """The images normalised, in the loader's dtype."""
+        """Normalise images; they come in the loader's dtype."""
         pixels_NHWC = (images_NHWC.float() - self._shift) * self._scale
         return pixels_NHWC.to(self._dtype).permute(0, 3, 1, 2)

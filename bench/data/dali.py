@@ -4,12 +4,13 @@ A thread gathers images and their random numbers (feed.py); DALI crops, mirrors 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from nvidia.dali import Pipeline, fn, types
+from nvidia.dali.data_node import DataNode
 from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
 from bench.data.ahead import mapped_ahead
@@ -30,9 +31,14 @@ _DTYPES = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
 
 
 def build_pipeline(
-    feeds: Iterable[Feed], spec: LoaderSpec, *, batch_size: int, size: tuple[int, int],
-    device: str, device_id: int | None,
-) -> Pipeline:  # fmt: skip
+    feeds: Iterable[Feed],
+    spec: LoaderSpec,
+    *,
+    batch_size: int,
+    size: tuple[int, int],
+    device: str,
+    device_id: int | None,
+) -> Pipeline:
     """Build the augmentation graph on `device` ("cpu" or "gpu"). Images come out HWC.
 
     Crop, mirror and normalise are one operator, after which comes the cutout, if any.
@@ -42,38 +48,68 @@ def build_pipeline(
     if spec.dtype not in _DTYPES:
         allowed = ", ".join(map(str, _DTYPES))
         raise ValueError(f"data.loader: dali gives {allowed}, not {spec.dtype}")
+    layouts = _LAYOUTS if spec.augmentation.cutout else _LAYOUTS[:-1]
+    pipeline = Pipeline(
+        batch_size=batch_size,
+        num_threads=spec.threads,
+        device_id=device_id,
+        prefetch_queue_depth=QUEUE_DEPTH,
+    )
+    with pipeline:
+        inputs = fn.external_source(
+            source=feeds, num_outputs=len(layouts), layout=layouts, batch=True, no_copy=True
+        )
+        labels = inputs[1]
+        samples = inputs[2]
+        if device == "gpu":
+            labels = labels.gpu()
+            samples = samples.gpu()
+        images = _augmented(inputs, spec, size, device)
+        pipeline.set_outputs(images, labels, samples)
+    return pipeline
+
+
+def _augmented(
+    inputs: Sequence[DataNode], spec: LoaderSpec, size: tuple[int, int], device: str
+) -> DataNode:
+    """Crop, mirror, normalise and cut out, on the device; `inputs` are the fields of a Feed."""
+    images, _, _, crop_x, crop_y, mirror = inputs[:6]
+    if device == "gpu":
+        images = images.gpu()
     dtype = _DTYPES[spec.dtype]
     cutout = spec.augmentation.cutout
     # DALI's GPU code erases no float16: with a cutout, images are float32 up to the end.
     inner_dtype = types.FLOAT if cutout else dtype
-    layouts = _LAYOUTS if cutout else _LAYOUTS[:-1]
-    pipeline = Pipeline(
-        batch_size=batch_size, num_threads=spec.threads, device_id=device_id,
-        prefetch_queue_depth=QUEUE_DEPTH,
-    )  # fmt: skip
-    with pipeline:
-        inputs = fn.external_source(
-            source=feeds, num_outputs=len(layouts), layout=layouts, batch=True, no_copy=True,
-        )  # fmt: skip
-        images, labels, samples, crop_x, crop_y, mirror = inputs[:6]
-        if device == "gpu":
-            images = images.gpu()
-            labels = labels.gpu()
-            samples = samples.gpu()
-        images = fn.crop_mirror_normalize(
-            images, device=device, dtype=inner_dtype, output_layout="HWC", rounding="round",
-            crop=size, crop_pos_x=crop_x, crop_pos_y=crop_y, mirror=mirror,
-            mean=[255 * mean for mean in spec.mean], std=[255 * std for std in spec.std],
-        )  # fmt: skip
-        if cutout:
-            images = fn.erase(
-                images, device=device, anchor=inputs[6], shape=[cutout, cutout],
-                axis_names="HW", fill_value=0,
-            )  # fmt: skip
-        if inner_dtype != dtype:
-            images = fn.cast(images, device=device, dtype=dtype)
-        pipeline.set_outputs(images, labels, samples)
-    return pipeline
+    images = fn.crop_mirror_normalize(
+        images,
+        device=device,
+        dtype=inner_dtype,
+        output_layout="HWC",
+        rounding="round",
+        crop=size,
+        crop_pos_x=crop_x,
+        crop_pos_y=crop_y,
+        mirror=mirror,
+        mean=_of_bytes(spec.mean),
+        std=_of_bytes(spec.std),
+    )
+    if cutout:
+        images = fn.erase(
+            images,
+            device=device,
+            anchor=inputs[6],
+            shape=[cutout, cutout],
+            axis_names="HW",
+            fill_value=0,
+        )
+    if inner_dtype != dtype:
+        images = fn.cast(images, device=device, dtype=dtype)
+    return images
+
+
+def _of_bytes(fractions: Sequence[float]) -> list[float]:
+    """Turn fractions of 255 into values of bytes."""
+    return [255 * fraction for fraction in fractions]
 
 
 class DaliLoader:
@@ -95,17 +131,24 @@ class DaliLoader:
         device = self._spec.device
         on_gpu = device.type == "cuda"
         maker = FeedMaker(
-            self._padded, self._labels, self._spec.augmentation,
-            size=self._size, kept=QUEUE_DEPTH + FEEDS_AHEAD + 2,
-        )  # fmt: skip
+            self._padded,
+            self._labels,
+            self._spec.augmentation,
+            size=self._size,
+            kept=QUEUE_DEPTH + FEEDS_AHEAD + 2,
+        )
         # An order is not for two threads: its rows are looked up in this one.
         rows = (order.rows(step) for step in range(start_step, stop_step))
         feeds = mapped_ahead(maker.make, rows, ahead=FEEDS_AHEAD)
+        gpu_index = device.index if on_gpu else None
         pipeline = build_pipeline(
-            feeds, self._spec, batch_size=order.global_batch_size // order.world_size,
-            size=self._size, device="gpu" if on_gpu else "cpu",
-            device_id=device.index if on_gpu else None,
-        )  # fmt: skip
+            feeds,
+            self._spec,
+            batch_size=order.global_batch_size // order.world_size,
+            size=self._size,
+            device="gpu" if on_gpu else "cpu",
+            device_id=gpu_index,
+        )
         unread = Unread(UNREAD_LIMIT)
         try:
             for (outputs,) in DALIGenericIterator([pipeline], OUTPUTS, prepare_first_batch=False):

@@ -5,14 +5,14 @@ Every rank makes the same calls; rank 0 alone writes.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from itertools import chain
 
 from bench.config.schema import ExperimentConfig
 from bench.experiment.assemble import Assembler, probe
 from bench.experiment.context import RunContext
 from bench.experiment.execute import execute
 from bench.experiment.inputs import ArmInputs, Inputs
-from bench.experiment.plan import Block, RunSpec
+from bench.experiment.plan import Block, RunSpec, run_ids
 from bench.experiment.selfcheck import self_check
 from bench.experiment.selftrain import self_trained
 from bench.judge.audit import check_declared
@@ -23,7 +23,7 @@ from bench.ledger.store import RunStore
 from bench.models.weights import InitialWeights, random_weights
 from bench.runtime.compute import check_compiler, resolve_precision
 from bench.runtime.distributed import World
-from bench.runtime.environment import environment_facts
+from bench.runtime.environment import gpu_name
 from bench.trackers import Guarded
 
 
@@ -100,8 +100,8 @@ class BlockRunner:
         """
         done = self._world.from_main(finished)
         assert done is not None
-        missing_by_block = [[run for run in block if run.run_id not in done] for block in blocks]
-        missing = [run for runs in missing_by_block for run in runs]
+        missing_by_block = [_without(done, block) for block in blocks]
+        missing = list(chain.from_iterable(missing_by_block))
         context = self._context(missing, trackers, blocks)
         weights_by_arm = self._prepare({run.arm for run in missing}, context)
         for runs in missing_by_block:
@@ -113,9 +113,12 @@ class BlockRunner:
 
     def say(self, line: str) -> None:
         """Print a line on rank 0. A terminal that is gone is no reason to end a study."""
-        with suppress(OSError, ValueError):
-            if self._world.is_main:
-                print(line, flush=True)
+        if not self._world.is_main:
+            return
+        try:
+            print(line, flush=True)
+        except (OSError, ValueError):
+            pass
 
     def _check_inputs_are_those_of_rank_0(self) -> None:
         main_inputs = self._world.from_main(self._arm_inputs)
@@ -130,11 +133,11 @@ class BlockRunner:
         """Raise ValueError where a finished run was not made as one would be now."""
         start = result.start
         inputs = self._arm_inputs[result.arm]
-        gpu = environment_facts(self._world.device, self._world.size)["gpu"]
-        if (start.world_size, start.environment["gpu"]) != (self._world.size, gpu):
+        gpu = gpu_name(self._world.device)
+        if (start.world_size, start.gpu) != (self._world.size, gpu):
             raise self._not_comparable(
                 result,
-                f"by {start.world_size} processes on {start.environment['gpu'] or 'a CPU'}, "
+                f"by {start.world_size} processes on {start.gpu or 'a CPU'}, "
                 f"now it is {self._world.size} on {gpu or 'a CPU'}; their times cannot be compared",
             )
         if start.dataset.sha256 != inputs.images_sha256:
@@ -151,8 +154,7 @@ class BlockRunner:
         self, missing: Sequence[RunSpec], trackers: Guarded, blocks: Sequence[Block]
     ) -> RunContext:
         if self._precision is None:
-            run_ids = [run.run_id for block in blocks for run in block]
-            precision = self._resolve_precision(run_ids) if self._world.is_main else None
+            precision = self._resolve_precision(run_ids(blocks)) if self._world.is_main else None
             self._precision = self._world.from_main(precision)
             assert self._precision is not None
             self._world.set_precision(self._precision.name or "fp32")
@@ -212,3 +214,7 @@ class BlockRunner:
     def _execute(self, run: RunSpec, weights: InitialWeights, context: RunContext) -> None:
         assembly = self._assembler.assemble(run.config, weights)
         execute(run, assembly, self._assembler.compile(run.config), context)
+
+
+def _without(done: set[str], block: Block) -> list[RunSpec]:
+    return [run for run in block if run.run_id not in done]

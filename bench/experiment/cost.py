@@ -64,9 +64,13 @@ def _arm_cost(
 ) -> ArmCost:
     samples = run_config.train.samples
     images_of_a_block = sum(config.budgets) or samples
+    parameters = None
+    flops_per_image = None
     train_pflop = None
     if counts is not None:
         images = images_of_a_block * block_count(config)
+        parameters = counts.parameters
+        flops_per_image = counts.flops_per_image
         train_pflop = PASSES * counts.flops_per_image * images / 1e15
     return ArmCost(
         arm=arm,
@@ -74,8 +78,8 @@ def _arm_cost(
         stem=run_config.model.stem,
         input_size=run_config.model.input_size,
         weights=run_config.weights.source,
-        parameters=None if counts is None else counts.parameters,
-        flops_per_image=None if counts is None else counts.flops_per_image,
+        parameters=parameters,
+        flops_per_image=flops_per_image,
         steps=samples // run_config.train.global_batch_size,
         evaluations=samples // run_config.evaluation.every_samples,
         train_pflop_all_runs=train_pflop,

@@ -1,7 +1,7 @@
 """One run, from its spec to its stored result."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from bench.training.program import Program
 from bench.training.recorder import Recorder
 
 ERROR_LENGTH = 500
+CHECKPOINTS = "checkpoints"  # in a run's folder
 
 
 def execute(
@@ -38,36 +39,22 @@ def execute(
     on.
     """
     world = context.world
-    config = spec.config
     directory = context.store.run_dir(spec.run_id)
     if world.is_main:
-        write_text(directory / "config.yaml", dump(as_dict(config)))
+        write_text(directory / "config.yaml", dump(as_dict(spec.config)))
     world.barrier()
-
-    program = assembly.program
-    classes = len(assembly.dataset.classes)
-    program.reset(initial_state(config.model, classes, spec.seed, assembly.initial_weights))
-    checkpoints = directory / "checkpoints"
-    progress = Progress()
-    earlier_s: Mapping[str, float] = {}
-    saved = None
-    if config.train.checkpoint_every_looks:
-        saved = checkpoint.load_newest(checkpoints, spec.run_id)
-    if saved is not None:
-        checkpoint.restore(program, saved)
-        progress = Progress(
-            step=saved.state.step,
-            val_losses=saved.state.val_losses,
-            data_wait_s=saved.state.data_wait_s,
-        )
-        earlier_s = saved.state.segments_s
-    earlier_s = _with_costs_of_process(earlier_s, compiled, context)
-    timer = PhaseTimer("build", world.synchronize, earlier_s)
+    standing = _begin(spec, assembly, directory)
+    progress = standing.progress
+    earlier_s = _with_costs_of_process(standing.earlier_s, compiled, context)
     order = make_order(
-        config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size
+        spec.config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size
     )
     recorder = Recorder(
-        directory, world, context.trackers, timer, steps_per_epoch=order.steps_per_epoch
+        directory,
+        world,
+        context.trackers,
+        PhaseTimer("build", world.synchronize, earlier_s),
+        steps_per_epoch=order.steps_per_epoch,
     )
     recorder.switch("log")
     start = _run_start(spec, assembly, compiled, context, progress.step)
@@ -75,9 +62,9 @@ def execute(
     start = replace(start, segments_s=recorder.segments_s())
     recorder.started(start, progress.step)
     job = TrainingJob(
-        config=config,
+        config=spec.config,
         world=world,
-        program=program,
+        program=assembly.program,
         loader=assembly.loader,
         order=order,
         val=assembly.val,
@@ -85,25 +72,60 @@ def execute(
         features=assembly.features,
         recorder=recorder,
         progress=progress,
-        save_checkpoint=partial(_save_checkpoint, checkpoints, program, spec.run_id),
+        save_checkpoint=partial(
+            _save_checkpoint, directory / CHECKPOINTS, assembly.program, spec.run_id
+        ),
     )
+    recorder.stopped(_train(job, spec, context), progress.step)
+    return _store_result(spec, context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Standing:
+    """Where a run begins or goes on, and its seconds by segment until there."""
+
+    progress: Progress
+    earlier_s: Mapping[str, float]
+
+
+def _begin(spec: RunSpec, assembly: Assembly, directory: Path) -> _Standing:
+    """Put the program at the run's start, or where its newest checkpoint was taken."""
+    config = spec.config
+    program = assembly.program
+    classes = len(assembly.dataset.classes)
+    program.reset(initial_state(config.model, classes, spec.seed, assembly.initial_weights))
+    saved = None
+    if config.train.checkpoint_every_looks:
+        saved = checkpoint.load_newest(directory / CHECKPOINTS, spec.run_id)
+    if saved is None:
+        return _Standing(progress=Progress(), earlier_s={})
+    checkpoint.restore(program, saved)
+    progress = Progress(
+        step=saved.state.step,
+        val_losses=saved.state.val_losses,
+        data_wait_s=saved.state.data_wait_s,
+    )
+    return _Standing(progress=progress, earlier_s=saved.state.segments_s)
+
+
+def _train(job: TrainingJob, spec: RunSpec, context: RunContext) -> RunStop:
+    """Train, and say how it ended; an error is stored as the run's result, and raised on."""
+    recorder = job.recorder
     try:
-        with no_recompile(config.compile.enabled):
+        with no_recompile(job.config.compile.enabled):
             outcome = train(job)
     except Exception as failure:
         # This rank's own seconds: the others may be gone.
-        recorder.stopped(_failed(failure, recorder.own_segments_s()), progress.step)
+        recorder.stopped(_failed(failure, recorder.own_segments_s()), job.progress.step)
         _store_result(spec, context)
         raise
-    stop = RunStop(
+    return RunStop(
         status=outcome.status,
         error=None,
         segments_s=recorder.segments_s(),
         stopped_step=outcome.stopped_step,
         best_step=outcome.best_step,
     )
-    recorder.stopped(stop, progress.step)
-    return _store_result(spec, context)
 
 
 def _save_checkpoint(

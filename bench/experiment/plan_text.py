@@ -40,7 +40,9 @@ def text_table(rows: Sequence[Sequence[str]], *, text_columns: int) -> str:
 
     The first `text_columns` go to the left, figures to the right.
     """
-    widths = [2 + max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = []
+    for column in zip(*rows, strict=True):
+        widths.append(2 + max(map(len, column)))
     lines = []
     for row in rows:
         line = ""

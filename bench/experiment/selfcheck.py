@@ -7,7 +7,6 @@ code; the cache keeps the record.
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,16 +61,30 @@ def self_check(device: torch.device) -> SelfCheck:
     facts = {name: environment[name] for name in FACTS}
     key = record_key(facts)
     path = cache.cache_root() / "selfcheck" / f"{key}.json"
-    with suppress(OSError):  # a cache that can only be read keeps nothing, and harms nothing
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with locked(path.with_suffix(".lock")):
         if path.is_file():
             return parse(SelfCheck, path.read_bytes())
         record = SelfCheck(key=key, facts=facts, checks=run_checks(device))
         raise_where_red(record)
-        with suppress(OSError):
-            write_json(path, to_json(record))
+        keep(record, path)
     return record
+
+
+def make_folder(folder: Path) -> None:
+    """Make the cache's folder; where it can only be read it keeps nothing, and harms nothing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass
+
+
+def keep(record: SelfCheck, path: Path) -> None:
+    """Put a record into the cache, if that can be written to."""
+    try:
+        write_json(path, to_json(record))
+    except OSError:
+        pass
 
 
 def record_key(facts: EnvironmentFacts) -> str:

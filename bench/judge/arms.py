@@ -3,11 +3,10 @@
 Pure; an entry of `arms` in report.json.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
-from bench.judge.classes import summarize_classes
-from bench.judge.outcome import ThresholdOutcome
-from bench.judge.records import (
+from bench.judge.arm_records import (
     ArmSummary,
     Bottleneck,
     CompileSummary,
@@ -17,6 +16,8 @@ from bench.judge.records import (
     ThresholdSummary,
     WeightsSummary,
 )
+from bench.judge.classes import summarize_classes
+from bench.judge.outcome import ThresholdOutcome
 from bench.judge.spread import spread_of
 from bench.judge.statistics import log_area, permutation_p_values
 from bench.judge.study import Study
@@ -44,35 +45,55 @@ def summarize_arm(
 
     `tau_s`: the budget that all arms had.
     """
-    start = runs[0].start if runs else None
     finished = [run for run in runs if run.is_finished]
     longest = runs_with_longest_budget(finished)
+    speeds = [run.images_per_s for run in finished]
+    final_accuracies = [run.test_accuracy for run in longest]
+    optimism_gaps = [_optimism_gap(run) for run in longest]
+    areas = [_area(run) for run in longest]
     primary_outcomes = outcomes[study.primary_threshold]
-    stored_epochs = study.stored_epochs.get(arm, ())
-    return ArmSummary(
+    summary = ArmSummary(
         name=arm,
-        network=None if start is None else start.network.name,
-        parameters=None if start is None else start.network.parameters,
-        flops_per_image=None if start is None else start.network.flops_per_image,
-        weights=None if start is None else _weights(start.weights),
+        network=None,
+        parameters=None,
+        flops_per_image=None,
+        weights=None,
         runs=len(finished),
         statuses=_count_statuses(runs),
         thresholds=_thresholds(outcomes, finished, clock, tau_s),
-        images_per_s=_median([run.images_per_s for run in finished]),
-        step=None if start is None else _step(start, finished),
-        compile=None if start is None else _compile(start.compile, study.steps),
-        final_accuracy=spread_of([run.test_accuracy for run in longest]),
-        optimism_gap=spread_of([_optimism_gap(run) for run in longest]),
-        area_log_flops=spread_of([_area(run) for run in longest]),
-        stored_epochs=_compare_with_stored(stored_epochs, primary_outcomes),
+        images_per_s=_median(speeds),
+        step=None,
+        compile=None,
+        final_accuracy=spread_of(final_accuracies),
+        optimism_gap=spread_of(optimism_gaps),
+        area_log_flops=spread_of(areas),
+        stored_epochs=_compare_with_stored(study.stored_epochs.get(arm, ()), primary_outcomes),
         classes=summarize_classes(longest),
     )
+    if not runs:
+        return summary
+    return _with_start(summary, runs[0].start, finished, study.steps)
 
 
 def runs_with_longest_budget(runs: Sequence[RunResult]) -> list[RunResult]:
     """Return an arm's runs with the longest of its budgets."""
     longest = max((run.budget_samples for run in runs), default=0)
     return [run for run in runs if run.budget_samples == longest]
+
+
+def _with_start(
+    summary: ArmSummary, start: RunStart, finished: Sequence[RunResult], steps: int
+) -> ArmSummary:
+    """Add what every run of an arm says when it starts."""
+    return dataclasses.replace(
+        summary,
+        network=start.network.name,
+        parameters=start.network.parameters,
+        flops_per_image=start.network.flops_per_image,
+        weights=_weights(start.weights),
+        step=_step(start, finished),
+        compile=_compile(start.compile, steps),
+    )
 
 
 def _weights(facts: WeightsFacts) -> WeightsSummary:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.judge.records import ArmSummary, ClassSummary, ConfusedPair
+from bench.judge.arm_records import ArmSummary, ClassSummary, ConfusedPair
 from bench.ledger.result import RunResult
 
 MOST_CONFUSED_PAIRS = 3

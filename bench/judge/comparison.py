@@ -6,6 +6,7 @@ Pure; the shape is report.json's (records.py).
 import dataclasses
 from collections.abc import Sequence
 
+from bench.judge.arm_records import ArmSummary
 from bench.judge.arms import ArmOutcomes, runs_with_longest_budget, summarize_arm
 from bench.judge.audit import Reality, differences
 from bench.judge.classes import class_order
@@ -16,7 +17,6 @@ from bench.judge.outcome import judge
 from bench.judge.pairs import Outcomes, compare_all, compare_final_accuracy, find_crossover
 from bench.judge.rankings import has_evaluations_for, rank_under_all_rules
 from bench.judge.records import (
-    ArmSummary,
     DatasetName,
     PlanSummary,
     PrimaryPair,
@@ -24,11 +24,12 @@ from bench.judge.records import (
     RunFacts,
     TuningSummary,
 )
-from bench.judge.rules import RULES, Rules
+from bench.judge.rules import HEADSTART, RULES, Rules
 from bench.judge.study import Study
 from bench.judge.tuning import summarize_tuning
 from bench.judge.verdict import UNDECIDED_YET, check_controls, decide
 from bench.ledger.method import METHOD_VERSION
+from bench.ledger.records import EnvironmentFacts
 from bench.ledger.result import RunResult
 
 
@@ -52,6 +53,8 @@ def summarize(
     outcomes = _judge_all(study, finished, RULES[rules])
     arms = _summarize_arms(study, results, outcomes, clock)
     comparisons = compare_all(study, outcomes)
+    final_accuracy = [compare_final_accuracy(study, arm, finished) for arm in study.other_arms]
+    crossover = [find_crossover(study, arm, outcomes) for arm in study.other_arms]
     tuning = _tuning(study, results, trials, clock)
     report = Report(
         method_version=METHOD_VERSION,
@@ -59,15 +62,15 @@ def summarize(
         rules=rules,
         plan=PlanSummary(sha256=study.plan_sha256, primary=study.primary, amended=study.amended),
         dataset=_dataset(results),
-        clock=study.clock_label if study.config is None else clock,
+        clock=_shown_clock(study, clock),
         primary=PrimaryPair(
             arm=study.primary_arm, threshold=study.primary_threshold, baseline=study.baseline
         ),
-        environment=results[0].start.environment if results else None,
+        environment=_environment(results),
         arms=arms,
         comparisons=comparisons,
-        final_accuracy=[compare_final_accuracy(study, arm, finished) for arm in study.other_arms],
-        crossover=[find_crossover(study, arm, outcomes) for arm in study.other_arms],
+        final_accuracy=final_accuracy,
+        crossover=crossover,
         rankings=rank_under_all_rules(study, finished),
         audit=differences(study, _realities(study, finished)),
         tuning=tuning,
@@ -83,7 +86,7 @@ def summarize(
 
 def time_to_accuracy_s(study: Study, run: RunResult, threshold: float) -> float | None:
     """Return the clock's reading at the run's crossing; None where it did not reach."""
-    (outcome,) = judge(study, [run], threshold, RULES["headstart"])
+    (outcome,) = judge(study, [run], threshold, HEADSTART)
     return outcome.time.by if outcome.time.reached else None
 
 
@@ -154,6 +157,15 @@ def _tuning(
     if difference is None:
         return tuning
     return dataclasses.replace(tuning, unfair=[*tuning.unfair, f"with its trials, {difference}"])
+
+
+def _shown_clock(study: Study, clock: str) -> str:
+    """Return the clock's name; of curves from elsewhere, what their user calls it."""
+    return study.clock_label if study.config is None else clock
+
+
+def _environment(results: Sequence[RunResult]) -> EnvironmentFacts | None:
+    return results[0].start.environment if results else None
 
 
 def _dataset(results: Sequence[RunResult]) -> DatasetName | None:

@@ -6,7 +6,8 @@ Pure; `break_even` and `tuning_cost` of report.json.
 from collections.abc import Sequence
 
 from bench.config.load import arm_config
-from bench.judge.records import ArmSummary, BreakEven, ThresholdSummary, TuningCost, TuningSummary
+from bench.judge.arm_records import ArmSummary, ThresholdSummary
+from bench.judge.records import BreakEven, TuningCost, TuningSummary
 from bench.judge.study import Study
 from bench.ledger.records import Pretraining
 

@@ -153,14 +153,16 @@ def _block_outcome(block: int, judged_runs: Sequence[_JudgedRun], goal: _Goal) -
         time = _crossing_time(soonest, judged_runs, goal)
         evaluation = goal.evaluations(soonest.run)[soonest.crossing.place]
         kind = soonest.crossing.kind
+    fell_back = any(min(tail) < goal.threshold for tail in tails)
+    ended_below = any(tail[-1] < goal.threshold for tail in tails)
     return ThresholdOutcome(
         block=block,
         time=time,
         evaluation=evaluation,
         kind=kind,
         touched=bool(tails),
-        fell_back=any(min(tail) < goal.threshold for tail in tails),
-        ended_below=any(tail[-1] < goal.threshold for tail in tails),
+        fell_back=fell_back,
+        ended_below=ended_below,
     )
 
 

@@ -75,6 +75,8 @@ def compare(study: Study, arm: str, threshold: float, outcomes: Outcomes) -> Com
     """
     pairs = pair_blocks(outcomes[arm][threshold], outcomes[study.baseline][threshold])
     scores = [sooner(pair.arm, pair.baseline) for pair in pairs]
+    arm_times = [pair.arm for pair in pairs]
+    baseline_times = [pair.baseline for pair in pairs]
     comparison = Comparison(
         arm=arm,
         baseline=study.baseline,
@@ -84,9 +86,7 @@ def compare(study: Study, arm: str, threshold: float, outcomes: Outcomes) -> Com
         blocks_later=scores.count(0.0),
         reached=_count_reached(pairs),
         evidence=sign_evidence(scores),
-        win_probability=win_probability(
-            [pair.arm for pair in pairs], [pair.baseline for pair in pairs]
-        ),
+        win_probability=win_probability(arm_times, baseline_times),
         ratio=None,
         low=None,
         high=None,
@@ -217,10 +217,12 @@ def _with_bound(
 ) -> Comparison:
     """Add what bounds the ratio where runs missed."""
     ends = _bound(pairs, alpha)
+    bound = None if ends is None else interval_of(ends)
+    leads = [score - 0.5 for score in scores]
     return dataclasses.replace(
         comparison,
-        bound=None if ends is None else interval_of(ends),
-        p_sign_flip=sign_flip_p([score - 0.5 for score in scores]),
+        bound=bound,
+        p_sign_flip=sign_flip_p(leads),
         too_wide=_is_too_wide(ends),
     )
 

@@ -1,9 +1,8 @@
-"""What a study promises before its first run, and what is read of it afterwards."""
+"""What a study promises before its first run: the comparison that decides, and by which rules."""
 
 from collections.abc import Sequence
 
 from bench.config.schema import ExperimentConfig
-from bench.ledger.json_records import JsonObject
 from bench.ledger.method import METHOD_VERSION
 from bench.ledger.plan_record import PrimaryRecord
 
@@ -36,19 +35,6 @@ def primary_record(config: ExperimentConfig, blocks: Sequence[Sequence[str]]) ->
         method_version=METHOD_VERSION,
         first_block=sorted(run_id for run_id in blocks[0] if _arm_of(run_id) in compared_arms),
     )
-
-
-def planned_interval_width(primary: JsonObject) -> float | None:
-    """Return the interval's width that was asked for, as a ratio of its ends; None: any will do.
-
-    `primary`: the comparison as it was planned. Raises ValueError for a width that is no number.
-    """
-    width = primary.get("interval_width")
-    if width is None:
-        return None
-    if not isinstance(width, int | float):
-        raise ValueError(f"interval_width of a planned comparison is {width!r}; allowed: a number")
-    return float(width)
 
 
 def _arm_of(run_id: str) -> str:

@@ -21,13 +21,14 @@ class Rules:
     meaning: str
 
 
+HEADSTART = Rules(
+    split="val",
+    reached="crossing",
+    clock=None,
+    meaning="a crossing on val that holds, the experiment's clock",
+)
 RULES: Mapping[str, Rules] = {
-    "headstart": Rules(
-        split="val",
-        reached="crossing",
-        clock=None,
-        meaning="a crossing on val that holds, the experiment's clock",
-    ),
+    "headstart": HEADSTART,
     "dawnbench": Rules(
         split="test",
         reached="touch",

@@ -4,7 +4,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from bench.judge.records import Interval, Spread
+from bench.judge.arm_records import Spread
+from bench.judge.records import Interval
 
 
 def spread_of(values: Sequence[float | None]) -> Spread:

@@ -6,9 +6,9 @@ Pure; an entry of an arm's `thresholds` in report.json.
 import math
 from collections.abc import Sequence
 
+from bench.judge.arm_records import MeanTime, RestartTime, Spread, ThresholdSummary
 from bench.judge.clocks import read_clock
 from bench.judge.outcome import ThresholdOutcome
-from bench.judge.records import MeanTime, RestartTime, Spread, ThresholdSummary
 from bench.judge.spread import interval_of, spread_of
 from bench.judge.times import CensoredTime, ert, ert_floor, ert_interval, rmst
 from bench.ledger.result import Evaluation, RunResult
@@ -29,18 +29,25 @@ def summarize_threshold(
     `tau_s`: the budget that all arms had.
     """
     times = [outcome.time for outcome in outcomes]
+    times_to_accuracy = [time.by for time in times if time.reached]
     crossings = [outcome.evaluation for outcome in outcomes if outcome.evaluation is not None]
+    confirmed = [outcome for outcome in outcomes if outcome.kind == "confirmed"]
+    terminal = [outcome for outcome in outcomes if outcome.kind == "terminal"]
+    touched = [outcome for outcome in outcomes if outcome.touched]
+    fell_back = [outcome for outcome in outcomes if outcome.fell_back]
+    ended_below = [outcome for outcome in outcomes if outcome.ended_below]
+    epochs = [evaluation.epoch for evaluation in crossings]
     return ThresholdSummary(
         threshold=threshold,
         runs=len(outcomes),
         reached=len(crossings),
-        confirmed=len([outcome for outcome in outcomes if outcome.kind == "confirmed"]),
-        terminal=len([outcome for outcome in outcomes if outcome.kind == "terminal"]),
-        touched=len([outcome for outcome in outcomes if outcome.touched]),
-        fell_back=len([outcome for outcome in outcomes if outcome.fell_back]),
-        ended_below=len([outcome for outcome in outcomes if outcome.ended_below]),
-        time_to_accuracy_s=spread_of([time.by for time in times if time.reached]),
-        epochs_to_accuracy=spread_of([evaluation.epoch for evaluation in crossings]),
+        confirmed=len(confirmed),
+        terminal=len(terminal),
+        touched=len(touched),
+        fell_back=len(fell_back),
+        ended_below=len(ended_below),
+        time_to_accuracy_s=spread_of(times_to_accuracy),
+        epochs_to_accuracy=spread_of(epochs),
         samples_to_accuracy=_samples_to_accuracy(crossings, runs),
         flops_to_accuracy=_flops_to_accuracy(crossings, runs),
         joules_to_accuracy=spread_of([]),  # no meter

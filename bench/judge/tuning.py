@@ -145,12 +145,14 @@ def _summarize_arm(runs: Sequence[RunResult], clock: str) -> ArmTuning:
     scores = {trial.lr: trial.score for trial in trials if trial.score is not None}
     best = best_rate(scores) if scores else None
     edges = [trial.lr for trial in (*trials[:1], *trials[-1:])]
+    samples = sum(trial.samples for trial in trials)
+    seconds = sum(trial.seconds for trial in trials)
     return ArmTuning(
         trials=trials,
         best=best,
         at_edge=best in edges,
-        samples=sum(trial.samples for trial in trials),
-        seconds=sum(trial.seconds for trial in trials),
+        samples=samples,
+        seconds=seconds,
         expected_best=expected_best(scores.values()),
     )
 
@@ -161,13 +163,16 @@ def _summarize_trial(rate: float, runs: Sequence[RunResult], clock: str) -> Tria
     Null before all have ended.
     """
     scores = [_score(run) for run in runs if run.is_finished]
+    have_all_ended = len(scores) == len(runs)
+    samples = sum(run.budget_samples for run in runs)
+    seconds = sum(read_clock(clock, run.segments_s) for run in runs)
     return TrialSummary(
         lr=rate,
         scores=scores,
-        score=statistics.fmean(scores) if len(scores) == len(runs) else None,
+        score=statistics.fmean(scores) if have_all_ended else None,
         status=_trial_status(runs),
-        samples=sum(run.budget_samples for run in runs),
-        seconds=sum(read_clock(clock, run.segments_s) for run in runs),
+        samples=samples,
+        seconds=seconds,
     )
 
 

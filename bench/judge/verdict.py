@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from bench.judge.plan import planned_interval_width
 from bench.judge.records import Comparison, Control, ControlOutcome, Report, Verdict
 from bench.judge.statistics import deciding_blocks
 from bench.judge.study import Study
@@ -34,7 +33,7 @@ def is_enough(report: Report) -> bool:
     """Whether `--until-decided` may stop: a verdict, and an interval as narrow as was asked for."""
     if report.verdict.verdict == "undecided":
         return False
-    width = planned_interval_width(report.plan.primary)
+    width = report.plan.interval_width
     if width is None:
         return True
     comparison = report.primary_comparison

@@ -32,10 +32,10 @@ Remake = Callable[
 
 @dataclass(frozen=True, kw_only=True)
 class _ReadLedger:
-    """What a ledger folds to (None: it cannot), and what is wrong with it."""
+    """Which run a ledger is of (None: that cannot be read), and what is wrong with it."""
 
     name: str
-    result: RunResult | None
+    run: tuple[str, int, int] | None  # arm, seed, budget in images
     problems: Sequence[str]
 
 
@@ -96,16 +96,16 @@ def _read_ledger(store: RunStore, name: str) -> _ReadLedger:
     """Read a ledger as far as it can be read."""
     folder = store.run_dir(name)
     problems: list[str] = []
-    result = None
+    run = None
     try:
         problems += _line_problems(folder / LEDGER)
         result = store.result(name)
         problems += _run_problems(folder, result)
+        if result is not None:
+            run = (result.arm, result.seed, result.budget_samples)
     except (ValueError, ArithmeticError) as error:  # an edited line may hold any number
         problems.append(f"its ledger cannot be read: {type(error).__name__}: {error}")
-    return _ReadLedger(
-        name=name, result=result, problems=[f"{name}: {problem}" for problem in problems]
-    )
+    return _ReadLedger(name=name, run=run, problems=[f"{name}: {problem}" for problem in problems])
 
 
 def _line_problems(path: Path) -> list[str]:
@@ -169,11 +169,7 @@ def _reported_runs(path: Path) -> list[str]:
 
 def _repeated_seeds(ledgers: Sequence[_ReadLedger]) -> list[str]:
     """Name each arm's seeds that more than one run of a budget has."""
-    counts: Counter[tuple[str, int, int]] = Counter()
-    for ledger in ledgers:
-        run = ledger.result
-        if run is not None:
-            counts[run.arm, run.seed, run.budget_samples] += 1
+    counts = Counter(ledger.run for ledger in ledgers if ledger.run is not None)
     return [
         f"{arm}: seed {seed} is there {count} times"
         for (arm, seed, _), count in counts.items()
@@ -193,7 +189,7 @@ def _report_problems(store: RunStore, plan: PlanRecord, rules: str, remake: Rema
         texts = remake(planned_study(plan), store.planned_results(), rules, store.trials())
     except Exception as error:  # whatever it is, the report cannot be what the ledgers give
         reason = f"{type(error).__name__}: {error}"
-        return [f"{paths['json'].name} cannot be made again: {reason}"]
+        return [f"{report_name(rules, 'json')} cannot be made again: {reason}"]
     problems = []
     for kind, path in paths.items():
         if path.is_file():

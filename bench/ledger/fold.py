@@ -5,14 +5,27 @@ ledger.
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from bench.ledger.events import Evaluated, Event, RunStarted, RunStopped, last_attempt
-from bench.ledger.records import RunStart, RunStop, Scores, Split
+from bench.ledger.records import RunStart, RunStop, Split
 from bench.ledger.result import Evaluation, RunResult
 
 # Of the time between two events, and what two cuts of the clock may cost.
 SEGMENTS_TOLERANCE_FRACTION = 0.01
 SEGMENTS_SLACK_S = 0.05
+
+
+class _TestScores(NamedTuple):
+    """What test was scored at a run's end; nothing for a run that did not get there."""
+
+    correct: int | None
+    total: int | None
+    loss: float | None
+    confusion: Sequence[Sequence[int]] | None
+
+
+NOT_SCORED = _TestScores(None, None, None, None)
 
 
 def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:
@@ -24,37 +37,29 @@ def fold(events: Sequence[Event], ledger_sha256: str = "") -> RunResult:
     if not attempt:
         raise ValueError("no run_start event in the stream")
     start = _start_of(attempt)
-    stop = _stop_of(attempt)
-    test = _final_test_scores(attempt)
     evaluations = evaluations_on("val", events)
-    segments_s = start.segments_s
-    data_wait_fraction = None
-    if evaluations:
-        last = evaluations[-1]
-        segments_s = last.segments_s
-        data_wait_fraction = last.data_wait_s / last.segments_s["train"]
-    if stop is not None:
-        segments_s = stop.segments_s
+    stop = _stop_of(attempt) or _interruption(start, evaluations)
+    test = _final_test_scores(attempt) or NOT_SCORED
     return RunResult(
         run_id=start.run_id,
         arm=start.arm,
         seed=start.seed,
         block=start.block,
-        status="interrupted" if stop is None else stop.status,
+        status=stop.status,
         attempts=sum(isinstance(event, RunStarted) for event in events),
         resumed=start.resumed_step > 0,
-        error=None if stop is None else stop.error,
+        error=stop.error,
         evaluations=evaluations,
         test_evaluations=evaluations_on("test", events),
-        segments_s=segments_s,
-        test_correct=None if test is None else int(test.correct),
-        test_total=None if test is None else test.total,
-        test_loss=None if test is None else test.loss,
-        confusion=None if test is None else test.confusion,
+        segments_s=stop.segments_s,
+        test_correct=test.correct,
+        test_total=test.total,
+        test_loss=test.loss,
+        confusion=test.confusion,
         images_per_s=images_per_s(evaluations),
-        data_wait_fraction=data_wait_fraction,
-        stopped_step=None if stop is None else stop.stopped_step,
-        best_step=None if stop is None else stop.best_step,
+        data_wait_fraction=data_wait_fraction(evaluations),
+        stopped_step=stop.stopped_step,
+        best_step=stop.best_step,
         ledger_sha256=ledger_sha256,
         start=start,
     )
@@ -86,6 +91,14 @@ def images_per_s(evaluations: Sequence[Evaluation]) -> float | None:
         return None
     images = later[-1].samples - later[0].samples
     return images / (later[-1].segments_s["train"] - later[0].segments_s["train"])
+
+
+def data_wait_fraction(evaluations: Sequence[Evaluation]) -> float | None:
+    """Return what part of the train segment was spent waiting for data, on the slowest rank."""
+    if not evaluations:
+        return None
+    last = evaluations[-1]
+    return last.data_wait_s / last.segments_s["train"]
 
 
 def segment_gaps(events: Sequence[Event]) -> list[str]:
@@ -129,11 +142,23 @@ def _stop_of(attempt: Sequence[Event]) -> RunStop | None:
     return None
 
 
-def _final_test_scores(attempt: Sequence[Event]) -> Scores | None:
-    """The scoring at the run's end is the one that has a confusion matrix."""
+def _interruption(start: RunStart, evaluations: Sequence[Evaluation]) -> RunStop:
+    """Return the stop of a run that wrote none: its seconds are the last that it wrote."""
+    return RunStop(
+        status="interrupted",
+        error=None,
+        segments_s=evaluations[-1].segments_s if evaluations else start.segments_s,
+        stopped_step=None,
+        best_step=None,
+    )
+
+
+def _final_test_scores(attempt: Sequence[Event]) -> _TestScores | None:
+    """Return the scoring at the run's end: the one that has a confusion matrix."""
     for event in attempt:
         if isinstance(event, Evaluated) and event.data.confusion:
-            return event.data
+            scores = event.data
+            return _TestScores(int(scores.correct), scores.total, scores.loss, scores.confusion)
     return None
 
 

@@ -140,6 +140,11 @@ class RunStart(Record):
     resumed_step: int = 0
     segments_s: Mapping[str, float]
 
+    @property
+    def gpu(self) -> Fact:
+        """The model of the GPU that the run was made on; None: a CPU."""
+        return self.environment.get("gpu")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scores(Record):

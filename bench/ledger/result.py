@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from bench.ledger.json_records import Record, stored_as
+from bench.ledger.json_records import JsonValue, Record, stored_as
 from bench.ledger.records import RunStart, Split, Status
 
 
@@ -65,21 +65,26 @@ class RunResult(Record):
 
     @property
     def budget_samples(self) -> int:
-        """Training images that the run was given."""
-        train = self.start.config["train"]
-        assert isinstance(train, Mapping)
-        samples = train["samples"]
-        assert isinstance(samples, int)
+        """Training images that the run was given. Raises ValueError where its config has none."""
+        samples = self._configured("train", "samples")
+        if not isinstance(samples, int):
+            raise ValueError(
+                f"{self.run_id}: train.samples is {samples!r}; allowed: a whole number"
+            )
         return samples
 
     @property
     def learning_rate(self) -> float:
-        """Greatest learning rate of the run's schedule."""
-        optim = self.start.config["optim"]
-        assert isinstance(optim, Mapping)
-        rate = optim["lr"]
-        assert isinstance(rate, int | float)
+        """Greatest learning rate of its schedule. Raises ValueError where its config has none."""
+        rate = self._configured("optim", "lr")
+        if not isinstance(rate, int | float):
+            raise ValueError(f"{self.run_id}: optim.lr is {rate!r}; allowed: a number")
         return float(rate)
+
+    def _configured(self, section_name: str, key: str) -> JsonValue:
+        """Return a value of the stored config; None where it has no such section or key."""
+        section = self.start.config.get(section_name)
+        return section.get(key) if isinstance(section, dict) else None
 
     @property
     def test_accuracy(self) -> float | None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from bench.judge.records import (
+from bench.judge.arm_records import (
     ArmSummary,
     CompileSummary,
-    Report,
     StepSplit,
     StoredEpochs,
     WeightsSummary,
 )
+from bench.judge.records import Report
 from bench.ledger.records import Status
 from bench.report.table import Entry, Table, make_table, make_turned_table
 from bench.report.words import number, number_form, spread_text

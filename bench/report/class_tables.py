@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.judge.records import ClassSummary, ConfusedPair, Report
+from bench.judge.arm_records import ClassSummary, ConfusedPair
+from bench.judge.records import Report
 from bench.report.table import Entry, Table, make_table
 from bench.report.words import number
 

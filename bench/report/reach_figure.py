@@ -8,7 +8,8 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.judge.records import Comparison, Interval, Report, ThresholdSummary
+from bench.judge.arm_records import ThresholdSummary
+from bench.judge.records import Comparison, Interval, Report
 from bench.report.arm_styles import GREY, INK, WIDTH_IN, ArmStyle, draw_legend
 from bench.report.words import accuracy_label, clock_label
 

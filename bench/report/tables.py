@@ -6,16 +6,8 @@ config_tables.py, classes in class_tables.py, runs in run_tables.py.
 
 from collections.abc import Sequence
 
-from bench.judge.records import (
-    ArmSummary,
-    Comparison,
-    FinalAccuracy,
-    RankedArm,
-    Ranking,
-    Report,
-    Spread,
-    ThresholdSummary,
-)
+from bench.judge.arm_records import ArmSummary, Spread, ThresholdSummary
+from bench.judge.records import Comparison, FinalAccuracy, RankedArm, Ranking, Report
 from bench.judge.study import Study
 from bench.ledger.json_records import JsonObject
 from bench.ledger.result import RunResult

@@ -4,16 +4,9 @@ import json
 import re
 from collections.abc import Callable
 
+from bench.judge.arm_records import Spread
 from bench.judge.pairs import tells_size
-from bench.judge.records import (
-    ArmTuning,
-    Comparison,
-    Interval,
-    Report,
-    Spread,
-    TrialSummary,
-    TuningSummary,
-)
+from bench.judge.records import ArmTuning, Comparison, Interval, Report, TrialSummary, TuningSummary
 from bench.ledger.json_records import JsonValue
 
 NOTHING = "—"

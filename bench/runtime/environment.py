@@ -28,7 +28,6 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 def environment_facts(device: torch.device, world_size: int) -> EnvironmentFacts:
     """Return what a run runs on, by name; None where this machine has no such thing."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     facts: dict[str, Fact] = {
         "device": device.type,
@@ -38,7 +37,7 @@ def environment_facts(device: torch.device, world_size: int) -> EnvironmentFacts
         "threads_per_rank": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "memory_gib": round(memory_bytes / 2**30, 1),
-        "gpu": gpu,
+        "gpu": gpu_name(device),
         "gpu_driver": first_match(r"\d+\.\d+[.\d]*", DRIVER),  # the NVIDIA kernel module's
         "gpus_visible": torch.cuda.device_count(),
         "cuda": torch.version.cuda,
@@ -49,6 +48,11 @@ def environment_facts(device: torch.device, world_size: int) -> EnvironmentFacts
     for package in PACKAGES:
         facts[package] = package_version(package)
     return facts
+
+
+def gpu_name(device: torch.device) -> str | None:
+    """Return the model of a device that is a GPU; None of any other."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 def process_age_s() -> float:

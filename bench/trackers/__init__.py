@@ -3,7 +3,6 @@
 Events reach trackers on rank 0, while no train clock runs.
 """
 
-import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -64,8 +63,7 @@ class Guarded:
                 tell(tracker)
             except Exception as error:
                 del self._trackers[name]
-                with contextlib.suppress(Exception):
-                    tracker.close()  # gives back what it holds, such as the terminal's cursor
+                _close_failed(tracker)
                 print_off(name, error)
 
 
@@ -98,5 +96,15 @@ def describe(error: Exception) -> str:
 def print_off(name: str, error: Exception) -> None:
     """Say on stderr that a tracker is off. A closed stderr is no reason to fail either."""
     message = f"tracker {name} is off for the rest of this process: {describe(error)}"
-    with contextlib.suppress(OSError, ValueError):
+    try:
         print(message, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def _close_failed(tracker: Tracker) -> None:
+    """Have a tracker give back what it holds, such as the terminal's cursor, if it can."""
+    try:
+        tracker.close()
+    except Exception:
+        pass

@@ -33,7 +33,9 @@ class ConsoleTracker:
         self._blocks = config.blocks
         if config.until_decided:
             self._blocks = config.primary.max_blocks
-        self._latest_lines = dict.fromkeys(config.arms, "waiting")
+        self._latest_lines = {}
+        for arm in config.arms:
+            self._latest_lines[arm] = "waiting"
         # Of each finished run; None where the threshold was not reached.
         self._times_s: dict[str, list[float | None]] = {arm: [] for arm in config.arms}
         self._run: RunStart | None = None

@@ -6,9 +6,9 @@ The one door to wandb, and never a source of results.
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import wandb
 from wandb.sdk.lib import wbauth
@@ -65,10 +65,11 @@ def find_key() -> bool:
     It looks into the environment, netrc and its settings.
     """
     settings = set_up()
-    with suppress(wandb.errors.AuthenticationError):
+    try:
         from_netrc = wbauth.read_netrc_auth(host=settings.base_url)
-        return bool(settings.api_key or settings.identity_token_file or from_netrc)
-    return True
+    except wandb.errors.AuthenticationError:  # a malformed key is one
+        return True
+    return bool(settings.api_key or settings.identity_token_file or from_netrc)
 
 
 def set_up(settings: wandb.Settings | None = None) -> wandb.Settings:
@@ -171,6 +172,9 @@ class WandbTracker:
             x_transaction_log_flush_interval=1.0,
         )
         is_online = self._mode.name == "online"
+        resume: Literal["allow"] | None = None
+        if is_online and start.resumed_step:
+            resume = "allow"
         return wandb.init(
             mode="online" if is_online else "offline",
             project=self._config.wandb.project,
@@ -182,7 +186,7 @@ class WandbTracker:
             group=self._config.name,
             job_type="train",
             config=to_json(start) | {"tracking": f"{self._mode.name}: {self._mode.reason}"},
-            resume="allow" if is_online and start.resumed_step else None,
+            resume=resume,
             reinit="finish_previous",
             settings=settings,
         )

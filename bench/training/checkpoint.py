@@ -32,13 +32,13 @@ class SavedState(Record):
     data_wait_s: float
     segments_s: Mapping[str, float]
     average_updates: int
-    scaler: Mapping[str, float] | None  # of fp16
+    scaler: Mapping[str, int | float] | None  # of fp16; torch takes no float for a count
     sha256: str
 
     @property
     def val_losses(self) -> list[float]:
         """The losses as the recipe reacts to them: infinite where not finite."""
-        return [math.inf if loss is None else loss for loss in self.losses]
+        return [_infinite_if_none(loss) for loss in self.losses]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +67,15 @@ def save(
     partial.mkdir(parents=True)
     save_file(_tensors(program), partial / TENSORS_FILE)
     sync(partial / TENSORS_FILE)
+    scaler = program.scaler.state_dict() if program.scaler else None
     state = SavedState(
         run_id=run_id,
         step=step,
-        losses=[loss if math.isfinite(loss) else None for loss in val_losses],
+        losses=[_none_if_infinite(loss) for loss in val_losses],
         data_wait_s=data_wait_s,
         segments_s=segments_s,
         average_updates=program.average.updates,
-        scaler=program.scaler.state_dict() if program.scaler else None,
+        scaler=scaler,
         sha256=sha256_of(partial / TENSORS_FILE),
     )
     write_json(partial / STATE_FILE, to_json(state))
@@ -116,6 +117,15 @@ def restore(program: Program, checkpoint: Checkpoint) -> None:
     )
     if program.scaler is not None and checkpoint.state.scaler is not None:
         program.scaler.load_state_dict(dict(checkpoint.state.scaler))
+
+
+def _infinite_if_none(loss: float | None) -> float:
+    return math.inf if loss is None else loss
+
+
+def _none_if_infinite(loss: float) -> float | None:
+    """JSON knows no infinity."""
+    return loss if math.isfinite(loss) else None
 
 
 def _read_state(path: Path) -> SavedState | None:

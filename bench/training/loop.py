@@ -33,6 +33,11 @@ class Progress:
     val_losses: list[float] = field(default_factory=list)
     data_wait_s: float = 0.0  # on this rank
 
+    def advance(self, waited_s: float) -> None:
+        """Count a step, and how long its batch was waited for."""
+        self.step += 1
+        self.data_wait_s += waited_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
@@ -98,16 +103,13 @@ class _Training:
                 return Outcome(status="diverged", stopped_step=None, best_step=None)
             reaction = self._evaluate_val()
             self._after_evaluation(reaction)
-        restores_best = job.config.train.restore_best
-        if restores_best:
+        best_step = None
+        if job.config.train.restore_best:
             self._program.average.put_back()
+            best_step = (reaction.best + 1) * self._steps_an_evaluation
         self._evaluate("test", final=True)
-        best_step = (reaction.best + 1) * self._steps_an_evaluation
-        return Outcome(
-            status="completed",
-            stopped_step=self._progress.step if reaction.stop else None,
-            best_step=best_step if restores_best else None,
-        )
+        stopped_step = self._progress.step if reaction.stop else None
+        return Outcome(status="completed", stopped_step=stopped_step, best_step=best_step)
 
     def _compute_features(self, features: RunFeatures) -> None:
         """Compute a frozen body's features, each split's on the segment that will read them."""
@@ -137,9 +139,9 @@ class _Training:
         """Train on the next batch; return this rank's mean loss, on the device."""
         waiting_ns = monotonic_ns()
         batch = next(batches)
-        self._progress.data_wait_s += (monotonic_ns() - waiting_ns) / 1e9
+        waited_s = (monotonic_ns() - waiting_ns) / 1e9
         loss = self._program.step(batch, self._progress.step)
-        self._progress.step += 1
+        self._progress.advance(waited_s)
         if self._progress.step % self._job.order.steps_per_epoch == 0:
             self._recorder.epoch_stopped(self._progress.step)
         return loss

@@ -45,14 +45,17 @@ def parameter_groups(network: nn.Module, config: OptimConfig) -> list[dict[str, 
             )
             group = groups.setdefault(key, _Group())
             group.parameters.append(parameter)
-    return [
-        {
-            "params": group.parameters,
-            "weight_decay": config.weight_decay if key.decays else 0.0,
-            "lr_scale": key.lr_scale,
-        }
-        for key, group in groups.items()
-    ]
+    torch_groups: list[dict[str, object]] = []
+    for key, group in groups.items():
+        weight_decay = config.weight_decay if key.decays else 0.0
+        torch_groups.append(
+            {
+                "params": group.parameters,
+                "weight_decay": weight_decay,
+                "lr_scale": key.lr_scale,
+            }
+        )
+    return torch_groups
 
 
 def adamw(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:

@@ -88,13 +88,14 @@ class Recorder:
         class_correct = [row[place] for place, row in enumerate(score.confusion)]
         confusion = None
         if final:
-            confusion = tuple(tuple(row) for row in score.confusion)
+            confusion = tuple(map(tuple, score.confusion))
+        loss = score.loss if math.isfinite(score.loss) else None
         scores = Scores(
             split=split,
             samples=samples,
             correct=sum(class_correct),
             total=sum(sum(row) for row in score.confusion),
-            loss=score.loss if math.isfinite(score.loss) else None,
+            loss=loss,
             class_correct=tuple(class_correct),
             confusion=confusion,
             segments_s=self.segments_s(),

@@ -31,6 +31,7 @@ ROOMS = {
         "bench/__init__.py",
         "bench/__main__.py",
         "bench/cli.py",
+        "bench/verbs.py",
         "bench/registry.py",
         "bench/files.py",
     ),

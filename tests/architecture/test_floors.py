@@ -17,8 +17,9 @@ from tests.architecture.reading import (
 
 FLOORS = {
     "launch": 9,
-    "bench.__main__": 8,
-    "bench.cli": 7,
+    "bench.__main__": 9,
+    "bench.cli": 8,
+    "bench.verbs": 7,
     "bench.experiment": 6,
     "bench.training": 5,
     "bench.data": 4,
@@ -44,7 +45,11 @@ TORCH_FREE = (
     "bench.trackers",
     "bench.models.counts",
     "bench.experiment.plan",
+    "bench.experiment.cost",
+    "bench.experiment.plan_text",
+    "bench.experiment.prepare",
     "bench.cli",
+    "bench.verbs",
     "bench.__main__",
     "launch",
 )

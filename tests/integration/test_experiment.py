@@ -1,4 +1,6 @@
-"""A whole small study as a user runs it: store, report, restart, kill and resume, and every refusal before any work."""
+"""A whole small study as a user runs it: store, report, restart, kill and resume, and every refusal
+before any work.
+"""
 
 import json
 import os
@@ -15,8 +17,9 @@ import yaml
 
 from bench.config.load import load
 from bench.experiment.plan import plan, run_ids
-from bench.ledger.events import read_events
+from bench.ledger.events import Evaluated, RunStarted, RunStopped, read_events
 from bench.ledger.fold import segment_gaps
+from bench.ledger.json_records import to_json
 from bench.ledger.store import RunStore
 from bench.models.cnn import small_cnn
 from bench.models.weights import save_weights
@@ -53,28 +56,23 @@ def test_every_run_has_a_directory_with_its_config_ledger_and_result(study):
     assert sorted(p.name for p in root.iterdir() if p.is_dir()) == sorted(IDS)
     for run_id in IDS:
         result = json.loads((root / run_id / "result.json").read_text())
-        assert (result["run_id"], result["status"], len(result["looks"])) == (
-            run_id,
-            "completed",
-            8,
-        )
-        assert (
-            yaml.safe_load((root / run_id / "config.yaml").read_text())["data"]["source"]
-            == "digits"
-        )
-        assert result == RunStore(root).result(run_id).to_dict()  # folded again from the ledger
+        assert (result["run_id"], result["status"]) == (run_id, "completed")
+        assert len(result["looks"]) == 8
+        config = yaml.safe_load((root / run_id / "config.yaml").read_text())
+        assert config["data"]["source"] == "digits"
+        assert result == to_json(RunStore(root).result(run_id))  # folded again from the ledger
 
 
 def test_the_arms_learn_and_the_seeds_differ(study):
     _, root, _ = study
     results = RunStore(root).results(IDS)
-    assert all(
-        max(look.accuracy for look in result.looks) > 0.3
-        for result in results
-        if result.arm == "fast"
-    )
-    curves = [tuple(look.correct for look in result.looks) for result in results]
-    assert len(set(curves)) == len(curves)
+    assert len(results) == len(IDS)
+    curves = set()
+    for result in results:
+        curves.add(tuple(evaluation.correct for evaluation in result.evaluations))
+        if result.arm == "fast":
+            assert max(evaluation.accuracy for evaluation in result.evaluations) > 0.3
+    assert len(curves) == len(results)
 
 
 def test_segments_sum_to_the_time_between_start_and_stop(study):
@@ -82,11 +80,12 @@ def test_segments_sum_to_the_time_between_start_and_stop(study):
     for run_id in IDS:
         events = read_events(root / run_id / "events.rank0.jsonl")
         assert segment_gaps(events) == []
-        passed_s = (events[-1].mono_ns - events[0].mono_ns) / 1e9
-        told_s = sum(events[-1].data["segments_s"].values()) - sum(
-            events[0].data["segments_s"].values()
-        )
-        assert told_s == pytest.approx(passed_s, rel=0.01)
+        start, stop = events[0], events[-1]
+        assert isinstance(start, RunStarted)
+        assert isinstance(stop, RunStopped)
+        passed_s = (stop.mono_ns - start.mono_ns) / 1e9
+        recorded_s = sum(stop.data.segments_s.values()) - sum(start.data.segments_s.values())
+        assert recorded_s == pytest.approx(passed_s, rel=0.01)
 
 
 def test_the_same_command_again_does_nothing_but_tell(study):
@@ -108,9 +107,13 @@ def test_another_configuration_makes_its_own_runs_beside(study, tmp_path):
 def _kill_after_looks(looks: int, *arguments: str, env: dict[str, str], root: Path) -> None:
     """Start a study and SIGKILL it once its first run has that many looks in its ledger."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", TINY, *arguments], cwd=ROOT, env=env, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench", "run", TINY, *arguments],
+        cwd=ROOT,
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline_s = time.monotonic() + 200
     while time.monotonic() < deadline_s:
         ledgers = list(root.glob("*/events.rank0.jsonl"))
@@ -122,26 +125,34 @@ def _kill_after_looks(looks: int, *arguments: str, env: dict[str, str], root: Pa
     process.wait()
 
 
+def numbers(root: Path, run_id: str) -> tuple:
+    """What a run computed, to the last bit: its evaluations, and its last scores on test."""
+    result = RunStore(root).result(run_id)
+    assert result is not None
+    curve = [
+        (evaluation.step, evaluation.correct, evaluation.loss) for evaluation in result.evaluations
+    ]
+    return curve, result.test_correct, result.test_loss
+
+
 def test_killed_in_a_run_it_folds_to_interrupted_and_completes_with_the_same_numbers(
     study, tmp_path
 ):
-    _, whole, env = study
+    _, straight, env = study
     root = tmp_path / "runs" / "tiny"
     arguments = (f"--output={tmp_path}/runs", "--train.samples=8192")
     _kill_after_looks(3, *arguments, env=env, root=root)
     ids = run_ids(plan(load(ROOT / TINY, ["--train.samples=8192"])))
     assert [result.status for result in RunStore(root).results(ids)] == ["interrupted"]
     # The short study's first run is finished beside it, and must not be touched.
-    shutil.copytree(whole / IDS[0], root / IDS[0])
+    shutil.copytree(straight / IDS[0], root / IDS[0])
     before = (root / IDS[0] / "events.rank0.jsonl").read_bytes()
     done = bench("run", TINY, f"--output={tmp_path}/runs", env=env)
     assert done.returncode == 0, done.stderr
     assert "3 of 4 runs to do" in done.stdout
     assert (root / IDS[0] / "events.rank0.jsonl").read_bytes() == before
     for run_id in IDS:
-        ours, theirs = RunStore(root).result(run_id), RunStore(whole).result(run_id)
-        assert [look.correct for look in ours.looks] == [look.correct for look in theirs.looks]
-        assert ours.test_correct == theirs.test_correct
+        assert numbers(root, run_id) == numbers(straight, run_id)
 
 
 def test_a_killed_run_resumes_from_its_checkpoint_bit_for_bit(study, tmp_path):
@@ -155,16 +166,10 @@ def test_a_killed_run_resumes_from_its_checkpoint_bit_for_bit(study, tmp_path):
     assert list((root / ids[0] / "checkpoints").glob("step-*"))
     done = bench("run", TINY, f"--output={tmp_path}/killed", *long, env=env)
     assert done.returncode == 0, done.stderr
-    resumed, whole = (
-        RunStore(root).result(ids[0]),
-        RunStore(tmp_path / "straight" / "tiny").result(ids[0]),
-    )
-    assert resumed.resumed
-    assert resumed.attempts == 2
-    assert [(k.step, k.correct, k.loss) for k in resumed.looks] == [
-        (k.step, k.correct, k.loss) for k in whole.looks
-    ]
-    assert (resumed.test_correct, resumed.test_loss) == (whole.test_correct, whole.test_loss)
+    result = RunStore(root).result(ids[0])
+    assert result.resumed
+    assert result.attempts == 2
+    assert numbers(root, ids[0]) == numbers(tmp_path / "straight" / "tiny", ids[0])
 
 
 @pytest.mark.parametrize(
@@ -190,14 +195,16 @@ def test_a_run_whose_loss_is_lost_has_diverged_before_it_is_evaluated(
     assert done.returncode == 0, done.stderr
     (slow,) = (tmp_path / "runs" / "tiny").glob("slow-*")
     events = read_events(slow / "events.rank0.jsonl")
-    assert "eval_stop" not in {event.kind for event in events}
-    assert (events[-1].data["status"], events[-1].step) == ("diverged", stop_step)
+    assert not [event for event in events if isinstance(event, Evaluated)]
+    stop = events[-1]
+    assert isinstance(stop, RunStopped)
+    assert (stop.data.status, stop.step) == ("diverged", stop_step)
     (fast,) = (tmp_path / "runs" / "tiny").glob("fast-*")
     assert json.loads((fast / "result.json").read_text())["status"] == "completed"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "changes", "told"),
+    ("arguments", "changes", "message"),
     [
         (["--precision=fp16"], {}, "precision: 'fp16' is not computed on a CPU"),
         (["--model.name=resnet81"], {}, "resnet18"),
@@ -208,15 +215,15 @@ def test_a_run_whose_loss_is_lost_has_diverged_before_it_is_evaluated(
         (["--data.train_samples=5000"], {}, "5000"),
         (["--optim.lrr=1"], {}, "did you mean 'lr'?"),
     ],
-)  # fmt: skip
-def test_what_cannot_run_is_one_line_before_any_work(tmp_path, arguments, changes, told):
+)
+def test_what_cannot_run_is_one_line_before_any_work(tmp_path, arguments, changes, message):
     done = bench(
         "run", TINY, f"--output={tmp_path}/runs", *arguments, env=environment(tmp_path, **changes)
     )
     assert done.returncode == 2, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("headstart:")]
     assert len(lines) == 1
-    assert told in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
 
@@ -229,18 +236,15 @@ def test_an_output_that_cannot_be_written_is_found_before_any_work(tmp_path):
 
 
 def test_a_killed_launcher_leaves_no_orphan(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--quiet",
-        "--config_file",
-        "launch/accelerate/cpu.yaml",
-    ]
+    launch = ["accelerate.commands.launch", "--quiet", "--config_file=launch/accelerate/cpu.yaml"]
+    study = ["bench", "run", TINY, f"--output={tmp_path}/runs", "--train.samples=65536"]
     launcher = subprocess.Popen(
-        [*command, "-m", "bench", "run", TINY, f"--output={tmp_path}/runs", "--train.samples=65536"],
-        cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", *launch, "-m", *study],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline_s = time.monotonic() + 120
     while not list((tmp_path / "runs").glob("tiny/*/events.rank0.jsonl")):
         assert time.monotonic() < deadline_s, "the study did not begin"
@@ -269,7 +273,7 @@ def test_finished_runs_from_another_weights_file_are_not_mixed_with_todays(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("pattern", "other", "told"),
+    ("pattern", "other", "message"),
     [
         (r'("dataset":.*?"sha256": ?")\w{64}', r"\g<1>" + "0" * 64, "other images"),
         (
@@ -280,11 +284,11 @@ def test_finished_runs_from_another_weights_file_are_not_mixed_with_todays(tmp_p
     ],
 )
 def test_finished_runs_on_other_images_or_processes_are_not_mixed_with_todays(
-    study, tmp_path, pattern, other, told
+    study, tmp_path, pattern, other, message
 ):
-    _, whole, env = study
+    _, finished, env = study
     root = tmp_path / "runs" / "tiny"
-    shutil.copytree(whole, root)
+    shutil.copytree(finished, root)
     shutil.rmtree(root / IDS[-1])
     ledger = root / IDS[0] / "events.rank0.jsonl"
     changed, count = re.subn(pattern, other, ledger.read_text())
@@ -292,4 +296,4 @@ def test_finished_runs_on_other_images_or_processes_are_not_mixed_with_todays(
     ledger.write_text(changed)
     done = bench("run", TINY, f"--output={tmp_path}/runs", env=env)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr

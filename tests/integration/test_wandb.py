@@ -1,4 +1,5 @@
-"""The W&B tracker against wandb itself: offline files read back, a stand-in server, a server that is not there.
+"""The W&B tracker against wandb itself: offline files read back, a stand-in server, a server that is
+not there.
 
 Each run is tracked in its own process: wandb keeps state, threads and a service process.
 """
@@ -28,23 +29,25 @@ DRIVER = """
 import json, sys
 from bench.trackers import Guarded
 from bench.trackers.wandb import WandbTracker
-from tests.unit.results_factory import make_config, make_look, make_looks, make_result, make_run_start
+from tests.unit.results_factory import make_config, make_look, make_looks, make_result
+from tests.unit.results_factory import make_run_start
 
 options = json.loads(sys.argv[1])
-config = make_config(output=options["output"])
-config["wandb"]["mode"] = options.get("mode")
+accuracies = options["accuracies"]
+resumed_step = options.get("resumed_step", 0)
+config = make_config(output=options["output"], wandb={"mode": options.get("mode")})
 tracker = Guarded({"wandb": WandbTracker(config, init_timeout_s=2, finish_timeout_s=2)})
 for seed in range(options.get("runs", 1)):
-    tracker.start(make_run_start(seed=seed, block=seed, resumed_step=options.get("resumed_step", 0)))
+    tracker.start(make_run_start(seed=seed, block=seed, resumed_step=resumed_step))
     if options.get("untrained"):
         tracker.event(make_look(0, 0.1, loss=None, segments_s={}))
-    for look in make_looks(options["accuracies"]):
+    for look in make_looks(accuracies):
         tracker.event(look)
     if options.get("ask"):
         print("ready", flush=True)
         sys.stdin.readline()
     if options.get("finished", True):
-        tracker.finish(make_result(options["accuracies"], seed=seed, block=seed, ledger_sha256="c" * 64))
+        tracker.finish(make_result(accuracies, seed=seed, block=seed, ledger_sha256="c" * 64))
 tracker.close()
 print("the run went on")
 """
@@ -67,10 +70,16 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def begin(home: Path, *, environ: dict[str, str], **options) -> subprocess.Popen[str]:
-    asked = json.dumps({"output": str(home / "runs"), "accuracies": ACCURACIES, **options})
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [sys.executable, "-c", DRIVER, asked]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(home, **environ), text=True, **pipes)
+    options = {"output": str(home / "runs"), "accuracies": ACCURACIES, **options}
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, json.dumps(options)],
+        cwd=ROOT,
+        env=environment(home, **environ),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def end(process: subprocess.Popen[str], text: str = "") -> tuple[str, str]:
@@ -82,7 +91,10 @@ def end(process: subprocess.Popen[str], text: str = "") -> tuple[str, str]:
 
 
 def track(home: Path, *, environ: dict[str, str], **options) -> str:
-    """Track made-up runs in a fresh process; what it wrote to stderr. They must have gone on, whatever became of W&B."""
+    """Track made-up runs in a fresh process; what it wrote to stderr.
+
+    They must have gone on, whatever became of W&B.
+    """
     out, err = end(begin(home, environ=environ, **options))
     assert out == "the run went on\n", err
     assert CANARY not in err
@@ -135,9 +147,16 @@ def assert_is_the_curve(rows: list[dict]) -> None:
 
 def assert_is_the_summary(summary: dict) -> None:
     wanted = {
-        "status": "completed", "test/accuracy": 0.92, "images_per_s": 320, "compile_s": 21.5, "ledger_sha256": "c" * 64,
-        "reached/0.80": True, "time_to_accuracy_s/0.80": 2, "reached/0.90": True, "time_to_accuracy_s/0.90": 3,
-    }  # fmt: skip
+        "status": "completed",
+        "test/accuracy": 0.92,
+        "images_per_s": 320,
+        "compile_s": 21.5,
+        "ledger_sha256": "c" * 64,
+        "reached/0.80": True,
+        "time_to_accuracy_s/0.80": 2,
+        "reached/0.90": True,
+        "time_to_accuracy_s/0.90": 3,
+    }
     assert {name: summary.get(name) for name in wanted} == wanted
 
 
@@ -145,10 +164,8 @@ def test_an_offline_run_is_read_back_whole_and_sends_nothing(tmp_path):
     with WandbServer() as server:
         err = track(tmp_path, environ={"WANDB_BASE_URL": server.url})
     assert server.paths == []
-    assert (
-        err
-        == f"wandb: offline, no API key; send later: wandb sync {tmp_path}/runs/probe/wandb/*run-*\n"
-    )
+    sync = f"wandb sync {tmp_path}/runs/probe/wandb/*run-*"
+    assert err == f"wandb: offline, no API key; send later: {sync}\n"
     rows = records(tmp_path)
     assert_is_the_curve([history["item"] for history in of_type(rows, "history")])
     summary: dict = {}

@@ -42,6 +42,27 @@ FLOPS_PER_IMAGE = 37_000_000
 PLAN_SHA256 = "p" * 64
 RUN_CONFIG = {"optim": {"name": "adamw", "lr": 1e-3}, "train": {"samples": BUDGET_SAMPLES}}
 
+DATASET = DatasetFacts(
+    name="digits",
+    sha256="d" * 64,
+    classes=("cat", "dog"),
+    train=TRAIN_SAMPLES,
+    val=VAL_SAMPLES,
+    test=TEST_SAMPLES,
+    val_by_class=(500, 500),
+)
+NETWORK = NetworkFacts(
+    name="resnet18",
+    parameters=11_181_642,
+    buffers=9_600,
+    flops_per_image=FLOPS_PER_IMAGE,
+    input_size=32,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    train_flops_per_image=3 * FLOPS_PER_IMAGE,
+    head_first_flops_per_image=37_010_240,
+)
+
 # What makes the probe of the tests out of an experiment that exists.
 PROBE = {
     "name": "probe",
@@ -134,26 +155,8 @@ def make_start(
         experiment="probe",
         method_version=METHOD_VERSION,
         config=RUN_CONFIG,
-        dataset=DatasetFacts(
-            name="digits",
-            sha256="d" * 64,
-            classes=("cat", "dog"),
-            train=TRAIN_SAMPLES,
-            val=VAL_SAMPLES,
-            test=TEST_SAMPLES,
-            val_by_class=(500, 500),
-        ),
-        network=NetworkFacts(
-            name="resnet18",
-            parameters=11_181_642,
-            buffers=9_600,
-            flops_per_image=FLOPS_PER_IMAGE,
-            input_size=32,
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-            train_flops_per_image=3 * FLOPS_PER_IMAGE,
-            head_first_flops_per_image=37_010_240,
-        ),
+        dataset=DATASET,
+        network=NETWORK,
         reality={
             "network.class": "ResNet",
             "init.rms": "0.03",

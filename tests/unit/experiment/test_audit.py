@@ -1,25 +1,33 @@
-"""Differences between arms that nobody declared, planted one by one: each stops the study before its first run."""
+"""Differences between arms that nobody declared, planted one by one.
+
+Each stops the study before its first run.
+"""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import nn
 
 from bench import registry
-from bench.config.load import arm_config, as_dict, load
+from bench.config.load import arm_config, load
+from bench.config.schema import ExperimentConfig
+from bench.data.order import Augmentation
 from bench.experiment import assemble
 from bench.experiment.assemble import Assembler
 from bench.experiment.inputs import Inputs
 from bench.judge.audit import check_declared
+from bench.judge.study import Study, study_of
+from bench.ledger.records import RealizedConfig
 from bench.models.cnn import small_cnn
 from bench.models.weights import random_weights
-from bench.training import optimizers
+from bench.training import schedules
 from tests.commands import ROOT, TINY, bench, environment
 from tests.unit.training.factory import opened_world
 
 ARMS = "{plain: {}, other: {train.label_smoothing: 0.2}}"
-WHOLE = [
+OVERRIDES = [
     "--factors=[train.label_smoothing]",
     f"--arms={ARMS}",
     "--baseline=plain",
@@ -34,37 +42,48 @@ def world():
         yield world
 
 
-def realities(world, before_other=lambda: None):
-    """What the two arms are; `before_other` changes the world between them."""
-    config = load(ROOT / TINY, WHOLE)
-    assembler, found = Assembler(world, Inputs()), {}
+def do_nothing() -> None:
+    """Leave the world as it is."""
+
+
+def realize(world, before_other: Callable[[], None] = do_nothing) -> dict[str, RealizedConfig]:
+    """Say what the two arms are; `before_other` changes the world between them."""
+    config = load(ROOT / TINY, OVERRIDES)
+    assembler = Assembler(world, Inputs())
+    realized: dict[str, RealizedConfig] = {}
     for arm in config.arms:
         if arm == "other":
             before_other()
-        found[arm] = assembler.assemble(arm_config(config, arm), random_weights()).reality
-    return as_dict(config), found
+        assembly = assembler.assemble(arm_config(config, arm), random_weights())
+        realized[arm] = assembly.realized
+    return realized
+
+
+def make_study() -> Study:
+    return study_of(load(ROOT / TINY, OVERRIDES))
 
 
 def test_arms_that_differ_in_what_they_declare_alone_pass(world):
-    config, found = realities(world)
-    assert found["plain"] == found["other"]
-    check_declared(config, found)
+    realized = realize(world)
+    assert realized["plain"] == realized["other"]
+    check_declared(make_study(), realized)
 
 
 def test_arms_of_one_program_have_rates_of_their_own(world):
-    config, assembler = load(ROOT / TINY), Assembler(world, Inputs())
-    slow, fast = (
-        assembler.assemble(arm_config(config, arm), random_weights()) for arm in ("slow", "fast")
-    )
+    config = load(ROOT / TINY)
+    assembler = Assembler(world, Inputs())
+    slow = assembler.assemble(arm_config(config, "slow"), random_weights())
+    fast = assembler.assemble(arm_config(config, "fast"), random_weights())
     assert slow.program is fast.program
-    assert (slow.reality["schedule.rates"], fast.reality["schedule.rates"]) == (
-        "0.00025, 0.001, 0.001",
-        "0.00075, 0.003, 0.003",
-    )
-    check_declared(as_dict(config), {"slow": slow.reality, "fast": fast.reality})
-    undeclared = as_dict(config) | {"arms": {"slow": {}, "fast": {"train.label_smoothing": 0.2}}}
+    realized = {"slow": slow.realized, "fast": fast.realized}
+    rates = {arm: facts["schedule.rates"] for arm, facts in realized.items()}
+    assert rates == {"slow": "0.00025, 0.001, 0.001", "fast": "0.00075, 0.003, 0.003"}
+    study = study_of(config)
+    check_declared(study, realized)
+    arms: Mapping[str, Mapping[str, float]] = {"slow": {}, "fast": {"train.label_smoothing": 0.2}}
+    undeclared = dataclasses.replace(study, arms=arms)
     with pytest.raises(ValueError, match=r"differ in schedule\.rates"):
-        check_declared(undeclared, {"slow": slow.reality, "fast": fast.reality})
+        check_declared(undeclared, realized)
 
 
 def zeroed(classes: int) -> nn.Module:
@@ -87,72 +106,83 @@ def no_decay(network, config):
     )
 
 
-def replaced(kind, name, target):
-    def plant(patch):
+def replaced(kind: str, name: str, target: str) -> Callable[[pytest.MonkeyPatch], None]:
+    def plant(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(registry._ENTRIES[kind], name, target)
 
     return plant
+
+
+def set_in_assemble(name: str, value: object) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setattr(assemble, name, value)
+
+
+plain_build = assemble.build
+plain_wrap = assemble.wrap
+plain_preprocessing = assemble.preprocessing
+plain_augmentation = assemble.augmentation
 
 
 def half(name, classes, stem="stock"):
     return plain_build(name, classes, stem).bfloat16()
 
 
-plain_build, plain_wrap, plain_normal, plain_augmentation = (
-    assemble.build, assemble.wrap, assemble.preprocessing, assemble.augmentation
-)  # fmt: skip
+def bilinear(network, config):
+    return plain_wrap(network, dataclasses.replace(config, interpolation="bilinear"))
 
 
-def set_in_assemble(name, value):
-    return lambda patch: patch.setattr(assemble, name, value)
+def another_mean(*arguments):
+    _, std, normalization_of = plain_preprocessing(*arguments)
+    return (0.5, 0.5, 0.5), std, normalization_of
+
+
+def padded(config: ExperimentConfig) -> Augmentation:
+    return dataclasses.replace(plain_augmentation(config), pad=1)
 
 
 PLANTS = {
     "init.zeroed": replaced("network", "small_cnn", f"{__name__}:zeroed"),
     "network.parameters": replaced("network", "small_cnn", f"{__name__}:wider"),
-    "network.interpolation": set_in_assemble(
-        "wrap", lambda network, config: plain_wrap(network, dataclasses.replace(config, interpolation="bilinear"))
-    ),
-    "data.mean": set_in_assemble(
-        "preprocessing", lambda *of: ((0.5, 0.5, 0.5), *plain_normal(*of)[1:])
-    ),
+    "network.interpolation": set_in_assemble("wrap", bilinear),
+    "data.mean": set_in_assemble("preprocessing", another_mean),
     "optimizer.groups": replaced("optimizer", "adamw", f"{__name__}:no_decay"),
     "precision.parameters": set_in_assemble("build", half),
-    "data.augmentation": set_in_assemble(
-        "augmentation", lambda config: dataclasses.replace(plain_augmentation(config), pad=1)
-    ),
-    "schedule.rates": replaced("schedule", "constant", "bench.training.optimizers:cosine"),
-}  # fmt: skip
+    "data.augmentation": set_in_assemble("augmentation", padded),
+    "schedule.rates": replaced("schedule", "constant", "bench.training.schedules:cosine"),
+}
 
 
 @pytest.mark.parametrize("fact", PLANTS)
 def test_a_planted_difference_is_caught_and_named(world, fact):
-    assert optimizers.cosine(0, 0, 10) == 1.0
+    assert schedules.cosine(0, 0, 10) == 1.0
     with pytest.MonkeyPatch.context() as patch:
-        config, found = realities(world, lambda: PLANTS[fact](patch))
-    different = {key for key in found["plain"] if found["plain"][key] != found["other"][key]}
-    assert fact in different
+        realized = realize(world, lambda: PLANTS[fact](patch))
+    plain = realized["plain"]
+    assert fact in [key for key, value in plain.items() if realized["other"][key] != value]
+    study = make_study()
+    alone = {arm: {fact: facts[fact]} for arm, facts in realized.items()}
     with pytest.raises(
-        ValueError, match=r"arm other and baseline plain differ in .*train\.label_smoothing"
+        ValueError,
+        match=rf"arm other and baseline plain differ in {fact} .*train\.label_smoothing",
     ):
-        check_declared(config, {arm: {fact: reality[fact]} for arm, reality in found.items()})
+        check_declared(study, alone)
     with pytest.raises(ValueError, match="differ in"):
-        check_declared(config, found)
+        check_declared(study, realized)
 
 
 def test_the_study_stops_before_its_first_run(tmp_path):
     """An optimizer from elsewhere that treats one arm otherwise: exit code 2, one line, no run."""
     (tmp_path / "uneven.py").write_text(
-        "import torch\nfrom bench import registry\nfrom itertools import count\n\nmade = count()\n\n\n"
+        "import torch\nfrom bench import registry\nfrom itertools import count\n\n"
+        "calls = count()\n\n\n"
         "def uneven(network, config):\n"
-        "    decay = 0.1 * next(made)\n"
+        "    decay = 0.1 * next(calls)\n"
         "    return torch.optim.AdamW([*network.parameters()], lr=config.lr, weight_decay=decay)\n\n\n"
         "registry.register('optimizer', 'uneven', 'uneven:uneven')\n"
     )
     env = environment(tmp_path, PYTHONPATH=str(tmp_path))
-    done = bench(
-        "run", TINY, *WHOLE, "--imports=[uneven]", "--optim.name=uneven", f"--output={tmp_path}/runs", env=env
-    )  # fmt: skip
+    overrides = [*OVERRIDES, "--imports=[uneven]", "--optim.name=uneven"]
+    done = bench("run", TINY, *overrides, f"--output={tmp_path}/runs", env=env)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "arm other and baseline plain differ in optimizer.groups" in done.stderr
     assert "Traceback" not in done.stderr

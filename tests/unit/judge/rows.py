@@ -1,6 +1,7 @@
 """Rows of a report by their arm and threshold, for the tests of comparisons."""
 
-from bench.judge.records import Comparison, Report, ThresholdSummary
+from bench.judge.arm_records import ThresholdSummary
+from bench.judge.records import Comparison, Report
 
 
 def comparison(report: Report, threshold: float = 0.9, arm: str = "pretrained") -> Comparison:

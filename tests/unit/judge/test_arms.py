@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from bench.judge.records import Interval, MeanTime, RestartTime, Spread, StepSplit
+from bench.judge.arm_records import MeanTime, RestartTime, Spread, StepSplit
+from bench.judge.records import Interval
 from bench.judge.spread import interval_of, spread_of
 from bench.ledger.records import NetworkFacts
 from tests.unit.results_factory import EVERY_SAMPLES, TRAIN_SAMPLES, with_fact

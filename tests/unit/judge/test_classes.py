@@ -2,8 +2,8 @@
 
 import pytest
 
+from bench.judge.arm_records import ClassSummary, ConfusedPair
 from bench.judge.classes import class_order, most_confused
-from bench.judge.records import ClassSummary, ConfusedPair
 from tests.unit.results_factory import with_fact
 from tests.unit.study_factory import RISING, report_of, timed
 

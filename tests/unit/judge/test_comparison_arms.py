@@ -5,8 +5,9 @@ rules.
 import pytest
 
 from bench.judge import statistics
+from bench.judge.arm_records import MeanTime, RestartTime, Spread
 from bench.judge.comparison import time_to_accuracy_s
-from bench.judge.records import MeanTime, RankedArm, RestartTime, Spread
+from bench.judge.records import RankedArm
 from bench.judge.rules import RULES
 from tests.unit.judge.rows import comparison, threshold_of
 from tests.unit.results_factory import EVERY_SAMPLES, FLOPS_PER_IMAGE, make_study

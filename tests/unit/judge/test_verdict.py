@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from bench.judge.comparison import summarize
 from bench.judge.curves import read_curves
-from bench.judge.plan import planned_interval_width
 from bench.judge.records import Control, Verdict
 from bench.judge.rules import RULES
 from bench.judge.verdict import is_enough
@@ -244,10 +243,3 @@ def test_it_is_enough_when_there_is_a_verdict_and_an_interval_as_narrow_as_asked
     assert not enough(wins(7), interval_width=width * 0.999)
     assert not enough(pairs(7, 1.0, 1.0, baseline=FLAT), interval_width=9.0)
     assert not is_enough(report_of([], arms={"random": {}}, primary=primary(arm="random")))
-
-
-def test_a_width_that_was_planned_is_a_number_or_none():
-    assert planned_interval_width({"interval_width": 2}) == 2.0
-    assert planned_interval_width({}) is None
-    with pytest.raises(ValueError, match="is 'wide'; allowed: a number"):
-        planned_interval_width({"interval_width": "wide"})

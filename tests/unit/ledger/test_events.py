@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.ledger.events import EventLog, SCHEMA_VERSION, read_events
+from bench.ledger.events import SCHEMA_VERSION, EventLog, read_events
 
 
 def write(directory, count=3):

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
+from bench.files import sha256_of
 from bench.ledger.events import SCHEMA_VERSION, read_events
 from bench.ledger.fold import fold, segment_gaps
-from bench.files import sha256_of
-from tests.unit.study_factory import RISING, own_clock, study_plan, write_run
 from tests.unit.results_factory import make_event, make_look, make_run_start
+from tests.unit.study_factory import RISING, own_clock, study_plan, write_run
 
 
 def stop(status="completed", error=None, train_s=9.0, **ended):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.ledger.events import EventLog
 from bench.files import write_json, write_text
+from bench.ledger.events import EventLog
 from bench.ledger.store import RunStore
 from tests.unit.results_factory import make_look, make_plan, make_run_start
 

@@ -1,4 +1,4 @@
-"""A table of text: columns that tell nothing are left out, groups open where the first cell changes."""
+"""A table of text: columns that tell nothing are left out, groups open at another first cell."""
 
 from bench.report.table import Entry, make_table, make_turned_table, shown
 

@@ -1,4 +1,4 @@
-"""What every test of training may ask for: a world of one CPU rank, and a compiler that remembers nothing."""
+"""What every test of training may ask for: one CPU rank, a compiler that remembers nothing."""
 
 import pytest
 import torch

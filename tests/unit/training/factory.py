@@ -16,9 +16,14 @@ from bench.models.weights import initial_state, random_weights
 from bench.runtime.distributed import World
 from bench.training.program import Program
 
-BATCH, CLASSES = 8, 10
+BATCH = 8
+CLASSES = 10
 SMALL = {
     "name": "probe",
+    "question": "''",
+    "cost": "''",
+    "command": "''",
+    "expected": "''",
     "arms": "{only: {}}",
     "baseline": "only",
     "primary.arm": "only",
@@ -36,18 +41,21 @@ SMALL = {
     "compile.enabled": "false",
     "trackers": [],
     "factors": [],
-    **dict.fromkeys(("question", "cost", "command", "expected"), "''"),
 }
 
 
-def make_config(changes: dict | None = None) -> ExperimentConfig:
-    """The small setting with changes by dotted key."""
-    return load(BASE, [f"--{key}={value}" for key, value in {**SMALL, **(changes or {})}.items()])
+def make_config(changes: dict[str, object] | None = None) -> ExperimentConfig:
+    """Make the small setting with changes by dotted key."""
+    keys = {**SMALL, **(changes or {})}
+    return load(BASE, [f"--{key}={value}" for key, value in keys.items()])
 
 
 @contextmanager
 def opened_world(precision: str = "fp32") -> Iterator[World]:
-    """One rank on a CPU. accelerate keeps its state for the process, so it is forgotten before and after."""
+    """Open one rank on a CPU.
+
+    accelerate keeps its state for the process, so it is forgotten before and after.
+    """
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")
@@ -59,25 +67,31 @@ def opened_world(precision: str = "fp32") -> Iterator[World]:
     torch.set_num_threads(threads)
 
 
-def make_program(world: World, **changes) -> Program:
-    """A program of the small CNN, not yet reset. Changes by dotted key, with two underscores for the dot."""
+@contextmanager
+def opened_scaled_world() -> Iterator[World]:
+    """Open one rank on a CPU in fp32, with the gradient scaler that fp16 has on a GPU."""
+    with opened_world() as world:
+        world.accelerator.scaler = torch.amp.GradScaler("cpu")
+        yield world
+
+
+def make_program(world: World, **changes: object) -> Program:
+    """Make a program of the small CNN, not yet reset.
+
+    Changes by dotted key, with two underscores for the dot.
+    """
     raw = build("small_cnn", CLASSES)
-    return Program(
-        raw,
-        raw,
-        make_config({key.replace("__", "."): value for key, value in changes.items()}),
-        world,
-        CLASSES,
-    )
+    config = make_config({key.replace("__", "."): value for key, value in changes.items()})
+    return Program(raw, raw, config, world, CLASSES)
 
 
 def start_of(seed: int) -> dict[str, Tensor]:
-    """The small CNN's full state at the start of a run."""
+    """Draw the small CNN's full state at the start of a run."""
     return initial_state(make_config().model, CLASSES, seed, random_weights())
 
 
 def make_batch(number: int, size: int = BATCH) -> Batch:
-    """A training batch; the same for the same number."""
+    """Make a training batch; the same for the same number."""
     generator = torch.Generator().manual_seed(number)
     images = torch.randn(size, 3, 32, 32, generator=generator).contiguous(
         memory_format=torch.channels_last
@@ -90,7 +104,7 @@ def make_batch(number: int, size: int = BATCH) -> Batch:
 
 
 def make_evaluation(number: int, counted: int = BATCH) -> EvaluationBatch:
-    """An evaluation batch of which the first `counted` rows count."""
+    """Make an evaluation batch of which the first `counted` rows count."""
     batch = make_batch(1000 + number)
     return EvaluationBatch(
         images=batch.images, labels=batch.labels, counts=torch.arange(BATCH) < counted
@@ -98,33 +112,33 @@ def make_evaluation(number: int, counted: int = BATCH) -> EvaluationBatch:
 
 
 def train(program: Program, start_step: int, stop_step: int) -> list[float]:
-    """Steps on their own batches; the losses."""
+    """Take steps on their own batches; return the losses."""
     return [float(program.step(make_batch(step), step)) for step in range(start_step, stop_step)]
 
 
 def state_of(program: Program) -> dict[str, Tensor]:
-    """All that training changes, copied: weights, statistics, optimizer state, average."""
-    network = {f"network.{key}": value for key, value in program.raw.state_dict().items()}
-    names = {id(p): name for name, p in program.raw.named_parameters()}
-    entries = program.optimizer.state.items()
-    optimizer = {
-        f"optimizer.{names[id(p)]}.{key}": value
-        for p, entry in entries
-        for key, value in entry.items()
-    }
-    average = {f"average.{i}": value for i, value in enumerate(program.average.tensors)}
-    return {key: value.clone() for key, value in (network | optimizer | average).items()}
+    """Copy all that training changes: weights, statistics, optimizer state, average."""
+    state = {f"network.{key}": value for key, value in program.raw.state_dict().items()}
+    names = {id(parameter): name for name, parameter in program.raw.named_parameters()}
+    for parameter, entry in program.optimizer.state.items():
+        for key, value in entry.items():
+            state[f"optimizer.{names[id(parameter)]}.{key}"] = value
+    for place, value in enumerate(program.average.tensors):
+        state[f"average.{place}"] = value
+    return {key: value.clone() for key, value in state.items()}
 
 
 def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
-    """Names of the tensors that are not equal bit for bit; empty when the states are one."""
+    """Name the tensors that are not equal bit for bit; none when the states are one."""
     assert a.keys() == b.keys()
     return [key for key in a if not torch.equal(a[key], b[key])]
 
 
 def compile_without_inductor(monkeypatch: pytest.MonkeyPatch, backend: str = "aot_eager") -> None:
-    """Everything that decides about graphs and recompiles as it is; only no C++ is written."""
+    """Leave all that decides about graphs and recompiles as it is; only no C++ is written."""
     plain = nn.Module.compile
-    monkeypatch.setattr(
-        nn.Module, "compile", lambda *args, mode, **named: plain(*args, **named, backend=backend)
-    )
+
+    def compile_by_backend(*args: object, mode: str | None, **named: object) -> None:
+        plain(*args, **named, backend=backend)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_by_backend)

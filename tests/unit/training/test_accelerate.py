@@ -1,8 +1,7 @@
 """A program's steps against the same steps through accelerate's own wrappers, bit for bit."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -18,21 +17,21 @@ from tests.unit.training.factory import (
     make_batch,
     make_config,
     make_program,
+    opened_scaled_world,
     opened_world,
     start_of,
 )
 
-STEPS, OVERFLOWING_STEP = 5, 2
+STEPS = 5
+OVERFLOWING_STEP = 2
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 
-@contextmanager
-def world_of(precision: str) -> Iterator[World]:
+def world_of(precision: str) -> AbstractContextManager[World]:
     """A world in fp32 or bf16; `scaled` is fp32 with the gradient scaler that fp16 has on a GPU."""
-    with opened_world("fp32" if precision == "scaled" else precision) as world:
-        if precision == "scaled":
-            world.accelerator.scaler = torch.amp.GradScaler("cpu")
-        yield world
+    if precision == "scaled":
+        return opened_scaled_world()
+    return opened_world(precision)
 
 
 def overflow_once(network: nn.Module) -> None:

@@ -13,7 +13,7 @@ def make_network(seed: int = 0) -> nn.Module:
 
 
 def averaged(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors that are averaged, copied: parameters and statistics, but not the count of batches."""
+    """Copy what is averaged: parameters and statistics, but not the count of batches."""
     return {
         key: value.clone()
         for key, value in network.state_dict().items()
@@ -26,9 +26,14 @@ def disturb(network: nn.Module, step: int) -> None:
     generator = torch.Generator().manual_seed(step)
     with torch.no_grad():
         for value in network.state_dict().values():
-            value.add_(
-                torch.randn(value.shape, generator=generator) if value.is_floating_point() else 1
-            )
+            change = torch.ones_like(value)
+            if value.is_floating_point():
+                change = torch.randn(value.shape, generator=generator)
+            value.add_(change)
+
+
+def places_of(network: nn.Module) -> list[int]:
+    return [value.data_ptr() for value in network.state_dict().values()]
 
 
 def bits(network: nn.Module) -> dict[str, bytes]:
@@ -41,16 +46,15 @@ def test_the_average_is_that_of_a_plain_loop(decay, every_steps):
     network = make_network()
     average = WeightAverage(network, decay=decay, every_steps=every_steps)
     average.reset()
-    expected, updates = {key: value.double() for key, value in averaged(network).items()}, 0
+    expected = {key: value.double() for key, value in averaged(network).items()}
+    updates = 0
     for step in range(25):
         disturb(network, step)
         average.update(step)
         if step % every_steps == every_steps - 1:
             kept = min(decay**every_steps, (1 + updates) / (10 + updates))
-            expected = {
-                key: kept * expected[key] + (1 - kept) * value.double()
-                for key, value in averaged(network).items()
-            }
+            for key, value in averaged(network).items():
+                expected[key] = kept * expected[key] + (1 - kept) * value.double()
             updates += 1
     assert average.updates == updates == 25 // every_steps
     with average.applied():
@@ -88,14 +92,13 @@ def test_applied_puts_the_average_in_and_the_weights_back_bit_for_bit():
     average.reset()
     start = averaged(network)
     disturb(network, 0)
-    before, places = bits(network), [value.data_ptr() for value in network.state_dict().values()]
+    before = bits(network)
+    places = places_of(network)
     with average.applied():
         assert all(torch.equal(value, start[key]) for key, value in averaged(network).items())
-        assert [
-            value.data_ptr() for value in network.state_dict().values()
-        ] == places  # in place: nothing recompiles
+        assert places_of(network) == places  # in place: nothing recompiles
     assert bits(network) == before
-    assert [value.data_ptr() for value in network.state_dict().values()] == places
+    assert places_of(network) == places
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])
@@ -104,18 +107,20 @@ def test_the_weights_come_back_when_the_look_fails_or_changes_them(decay):
     average = WeightAverage(network, decay=decay, every_steps=1)
     average.reset()
     disturb(network, 0)
-    before, kept = bits(network), [t.clone() for t in average.tensors]
+    before = bits(network)
+    averages = [tensor.clone() for tensor in average.tensors]
 
     def look() -> None:
         with torch.no_grad(), average.applied():
             for value in network.state_dict().values():
-                value.mul_(3) if value.is_floating_point() else None
+                if value.is_floating_point():
+                    value.mul_(3)
             raise RuntimeError("look")
 
     with pytest.raises(RuntimeError, match="look"):
         look()
     assert bits(network) == before
-    assert all(torch.equal(a, b) for a, b in zip(kept, average.tensors, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(averages, average.tensors, strict=True))
 
 
 def test_decay_zero_is_the_weights_themselves():

@@ -1,4 +1,7 @@
-"""What decays, what rate is taken and the update of each optimizer against its formula; rates over all steps of a run."""
+"""What decays, what rate is taken and the update of each optimizer against its formula.
+
+Rates over all steps of a run too.
+"""
 
 import dataclasses
 import itertools
@@ -10,12 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench import registry
-from bench.training.optimizers import constant, cosine
+from bench.training.schedules import constant, cosine
 from tests.unit.training.factory import make_config
 
 NAMES = pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 SCHEDULES = pytest.mark.parametrize("schedule", [constant, cosine])
-TOTALS, WARMUPS = st.integers(1, 500), st.integers(0, 100)
+TOTALS = st.integers(1, 500)
+WARMUPS = st.integers(0, 100)
 
 
 def make_network() -> nn.Module:
@@ -27,9 +31,8 @@ def make_network() -> nn.Module:
 
 
 def make_optimizer(name: str, network: nn.Module, **changes) -> torch.optim.Optimizer:
-    return registry.resolve("optimizer", name)(
-        network, dataclasses.replace(make_config().optim, name=name, **changes)
-    )
+    config = dataclasses.replace(make_config().optim, name=name, **changes)
+    return registry.resolve("optimizer", name)(network, config)
 
 
 def step(
@@ -83,18 +86,24 @@ def test_the_rate_is_the_configs_and_then_the_groups(name):
 
 def adam_by_hand(weight: Tensor, gradients: list[float], *, decay_apart: bool) -> Tensor:
     """Three steps of Adam in float64: lr 0.01, betas 0.8 and 0.9, decay 0.3."""
-    mean = square = torch.zeros_like(weight)
+    mean = torch.zeros_like(weight)
+    square = torch.zeros_like(weight)
     for t, gradient in enumerate(gradients, start=1):
-        weight = weight * (1 - 0.01 * 0.3) if decay_apart else weight
-        slope = gradient if decay_apart else gradient + 0.3 * weight
-        mean, square = 0.8 * mean + 0.2 * slope, 0.9 * square + 0.1 * slope**2
+        if decay_apart:
+            weight = weight * (1 - 0.01 * 0.3)
+            slope = torch.full_like(weight, gradient)
+        else:
+            slope = gradient + 0.3 * weight
+        mean = 0.8 * mean + 0.2 * slope
+        square = 0.9 * square + 0.1 * slope**2
         weight = weight - 0.01 * (mean / (1 - 0.8**t)) / ((square / (1 - 0.9**t)).sqrt() + 1e-8)
     return weight
 
 
 @pytest.mark.parametrize(("name", "decay_apart"), [("adamw", True), ("adam", False)])
 def test_adam_with_its_betas_and_its_decay(name, decay_apart):
-    network, gradients = make_network(), [1.0, -0.5, 0.25]
+    network = make_network()
+    gradients = [1.0, -0.5, 0.25]
     optimizer = make_optimizer(name, network, beta1=0.8, beta2=0.9, weight_decay=0.3)
     expected = adam_by_hand(network[0].weight.detach().double(), gradients, decay_apart=decay_apart)
     for gradient in gradients:
@@ -104,7 +113,8 @@ def test_adam_with_its_betas_and_its_decay(name, decay_apart):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd_is_nesterovs_or_plain(momentum):
-    network, gradients = make_network(), [1.0, -0.5, 0.25]
+    network = make_network()
+    gradients = [1.0, -0.5, 0.25]
     optimizer = make_optimizer("sgd", network, momentum=momentum, weight_decay=0.3)
     weight = network[0].weight.detach().double()
     velocity = torch.zeros_like(weight)

@@ -1,6 +1,10 @@
-"""One program, many runs: put back without a trace and without a recompile, and scored without being changed."""
+"""One program, many runs: put back without a trace and without a recompile.
+
+It is scored without being changed.
+"""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -8,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
-from bench.data.batches import Batch
 from bench.runtime.compute import no_recompile
 from bench.training.program import Objective
 from tests.unit.training.factory import (
     BATCH,
+    CLASSES,
     compile_without_inductor,
     different,
     make_batch,
@@ -36,17 +40,16 @@ def test_nothing_is_compiled_after_the_kernel_warm_up(world, monkeypatch, backen
     program = make_program(world, compile__enabled=True)
     program.reset(start_of(0))
     record = program.warm_up([make_batch(0)], [make_evaluation(0)])
-    assert {key: record[key] for key in ("enabled", "mode", "fullgraph", "graphs")} == {
-        "enabled": True, "mode": "default", "fullgraph": True, "graphs": 2,
-    }  # fmt: skip
-    before, losses = graphs(), []
+    assert (record.enabled, record.mode, record.fullgraph) == (True, "default", True)
+    assert record.graphs == 2
+    before = graphs()
+    losses = []
     for seed in (0, 1, 0):
         program.reset(start_of(seed))
         with no_recompile(True):
             losses.append(train(program, 0, 3))
-            losses.append(
-                [program.evaluate([make_evaluation(0), make_evaluation(1, counted=3)]).loss]
-            )
+            score = program.evaluate([make_evaluation(0), make_evaluation(1, counted=3)])
+            losses.append([score.loss])
             losses.append(train(program, 3, 4))
     assert graphs() == before
     assert losses[:3] == losses[6:]  # the same seed, another one in between
@@ -69,7 +72,7 @@ def test_compiled_steps_are_the_eager_ones(world, monkeypatch):
 def test_without_compiling_there_is_nothing_to_guard(world):
     program = make_program(world)
     record = program.warm_up([make_batch(0)], [make_evaluation(0)])
-    assert (record["enabled"], record["fullgraph"], record["graphs"]) == (False, False, 0)
+    assert (record.enabled, record.fullgraph, record.graphs) == (False, False, 0)
     with no_recompile(False):
         program.step(make_batch(0, size=3), 0)
 
@@ -78,18 +81,19 @@ def test_without_compiling_there_is_nothing_to_guard(world):
 def test_after_a_reset_nothing_is_left_of_what_went_before(world, optimizer):
     program = make_program(world, optim__name=optimizer)
     program.reset(start_of(0))
-    first = train(program, 0, 3), state_of(program)
+    first_losses = train(program, 0, 3)
+    first_state = state_of(program)
     program.step(make_batch(77), 0)
     program.evaluate([make_evaluation(0)])
     program.raw(make_batch(5).images).sum().backward()  # a gradient that nobody used
     program.reset(start_of(0))
-    second = train(program, 0, 3), state_of(program)
-    assert first[0] == second[0]
-    assert different(first[1], second[1]) == []
+    assert train(program, 0, 3) == first_losses
+    assert different(first_state, state_of(program)) == []
 
 
 def test_after_a_warm_up_and_a_reset_a_program_is_a_new_one(world):
-    warm, new = make_program(world), make_program(world)
+    warm = make_program(world)
+    new = make_program(world)
     warm.reset(start_of(1))
     warm.warm_up([make_batch(9)], [make_evaluation(9)])
     for program in (warm, new):
@@ -103,12 +107,11 @@ def test_the_kernel_warm_up_does_not_learn_from_the_labels(world):
     """Two label sets, one draw of random ones: the same network comes out."""
     states = []
     for labels in (torch.zeros(BATCH, dtype=torch.int64), torch.full((BATCH,), 9)):
-        program, batch = make_program(world), make_batch(0)
+        program = make_program(world)
+        batch = dataclasses.replace(make_batch(0), labels=labels)
         program.reset(start_of(0))
         torch.manual_seed(0)
-        program.warm_up(
-            [Batch(images=batch.images, labels=labels, samples=batch.samples)], [make_evaluation(0)]
-        )
+        program.warm_up([batch], [make_evaluation(0)])
         states.append(state_of(program))
     assert different(*states) == []
 
@@ -132,31 +135,30 @@ def test_a_score_is_of_the_averaged_weights_and_of_the_rows_that_count(world):
     program.reset(start_of(0))
     train(program, 0, 3)
     averaged = copy.deepcopy(program.raw)
+    statistics = [buffer for buffer in averaged.buffers() if buffer.is_floating_point()]
     with torch.no_grad():
-        tensors = [
-            *averaged.parameters(),
-            *(b for b in averaged.buffers() if b.is_floating_point()),
-        ]
+        tensors = [*averaged.parameters(), *statistics]
         for tensor, value in zip(tensors, program.average.tensors, strict=True):
             tensor.copy_(value)
     batches = [make_evaluation(0), make_evaluation(1, counted=3)]
     batches[1].images[3:] = float("nan")
     batches[1].labels[3:] = 0  # what the maximum of such a row is: right, if it counted
-    images, labels = (
-        torch.cat([getattr(b, name)[b.counts] for b in batches]) for name in ("images", "labels")
-    )
+    images = torch.cat([batch.images[batch.counts] for batch in batches])
+    labels = torch.cat([batch.labels[batch.counts] for batch in batches])
     with torch.no_grad():
         logits = averaged.eval()(images)
     score = program.evaluate(batches)
-    right = sum(row[k] for k, row in enumerate(score.confusion))
-    assert (right, sum(map(sum, score.confusion))) == (int((logits.argmax(1) == labels).sum()), 11)
-    assert score.loss == pytest.approx(
-        float(F.cross_entropy(logits, labels)), abs=1e-4
-    )  # not smoothed
+    expected = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    for label, prediction in zip(labels.tolist(), logits.argmax(1).tolist(), strict=True):
+        expected[label, prediction] += 1
+    assert score.confusion == expected.tolist()
+    assert int(expected.sum()) == 11
+    unsmoothed = float(F.cross_entropy(logits, labels))
+    assert score.loss == pytest.approx(unsmoothed, abs=1e-4)
 
 
 def test_steps_are_those_of_a_plain_loop(world):
-    """Ten steps in all, the rate rising for two and then falling as a cosine; only the first few are taken."""
+    """Of ten steps, the rate rising for two and falling as a cosine, the first few are taken."""
     changes = {
         "schedule__name": "cosine",
         "schedule__lr_warmup_steps": 2,
@@ -165,9 +167,8 @@ def test_steps_are_those_of_a_plain_loop(world):
     program = make_program(world, **changes)
     program.reset(start_of(0))
     plain = copy.deepcopy(program.raw).train()
-    kernels, others = (
-        [p for p in plain.parameters() if (p.ndim > 1) == many] for many in (True, False)
-    )
+    kernels = [parameter for parameter in plain.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in plain.parameters() if parameter.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups)
     for step, fraction in enumerate([0.5, 1.0, 1.0, (1 + math.cos(math.pi / 8)) / 2]):
@@ -181,13 +182,13 @@ def test_steps_are_those_of_a_plain_loop(world):
         loss = program.step(batch, step)
         assert not loss.requires_grad
         assert float(loss) == pytest.approx(expected.item(), abs=2e-3)
-        assert [group["lr"] for group in program.optimizer.param_groups] == pytest.approx(
-            [0.01 * fraction] * 4
-        )
+        rates = [group["lr"] for group in program.optimizer.param_groups]
+        assert rates == pytest.approx([0.01 * fraction] * 4)
 
 
 def test_a_loss_that_is_not_a_number_is_seen(world):
-    program, batch = make_program(world), make_batch(0)
+    program = make_program(world)
+    batch = make_batch(0)
     program.reset(start_of(0))
     batch.images[2, 1, 5, 5] = float("nan")
     assert program.step(batch, 0).isnan()
@@ -199,7 +200,8 @@ def test_a_loss_that_is_not_a_number_is_seen(world):
 
 
 def test_labels_are_smoothed_in_training_only():
-    logits, labels = torch.randn(5, 10), torch.arange(5)
+    logits = torch.randn(5, 10)
+    labels = torch.arange(5)
     objective = Objective(torch.nn.Identity(), label_smoothing=0.1)
     for training, smoothing in ((True, 0.1), (False, 0.0)):
         loss, predictions = objective.train(training)(logits, labels)
@@ -212,7 +214,8 @@ def test_labels_are_smoothed_in_training_only():
 def test_bf16_computes_in_it_and_keeps_everything_else_in_float32():
     seen = []
     with opened_world("bf16") as half:
-        program, batch = make_program(half), make_batch(0)
+        program = make_program(half)
+        batch = make_batch(0)
         program.reset(start_of(0))
         program.raw.head.register_forward_hook(
             lambda module, inputs, output: seen.append(output.detach())

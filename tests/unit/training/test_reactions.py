@@ -1,4 +1,4 @@
-"""What a run does when val loss no longer falls: as Keras does it, a function of the losses alone."""
+"""What a run does when val loss no longer falls: as Keras does it, by the losses alone."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.training.optimizers import react
+from bench.training.schedules import react
 from tests.unit.training.factory import make_config
 
 LOSSES = st.lists(st.floats(0.01, 10) | st.just(math.inf), min_size=1, max_size=30)
@@ -19,10 +19,13 @@ def recipe(**changes):
         "train.stop_patience": 3,
         "optim.lr": 0.1,
     }
-    return make_config(keys | {key.replace("__", "."): value for key, value in changes.items()})
+    for key, value in changes.items():
+        keys[key.replace("__", ".")] = value
+    return make_config(keys)
 
 
-RECIPE, NO_RECIPE = recipe(), make_config()
+RECIPE = recipe()
+NO_RECIPE = make_config()
 
 
 @pytest.mark.parametrize(
@@ -40,8 +43,8 @@ RECIPE, NO_RECIPE = recipe(), make_config()
     ],
 )
 def test_the_rate_falls_and_the_run_ends_after_their_patience(losses, lr_scale, best, stop):
-    found = react(losses, RECIPE)
-    assert (found.lr_scale, found.best, found.stop) == (lr_scale, best, stop)
+    reaction = react(losses, RECIPE)
+    assert (reaction.lr_scale, reaction.best, reaction.stop) == (lr_scale, best, stop)
 
 
 def test_the_rate_does_not_fall_below_its_least():
@@ -49,37 +52,36 @@ def test_the_rate_does_not_fall_below_its_least():
     scales = [react([1.0] * looks, config).lr_scale for looks in range(1, 12)]
     assert scales[:5] == [1.0, 1.0, 0.5, 0.5, 0.3]
     assert set(scales[5:]) == {0.03 / 0.1}
-    assert (
-        react(
-            [1.0] * 50, recipe(schedule__plateau_min_lr=0.5, train__stop_patience="null")
-        ).lr_scale
-        == 1.0
-    )  # nor rises
+
+
+def test_a_rate_below_its_least_does_not_rise():
+    config = recipe(schedule__plateau_min_lr=0.5, train__stop_patience="null")
+    assert react([1.0] * 50, config).lr_scale == 1.0
 
 
 @given(LOSSES)
 def test_without_a_recipe_nothing_reacts(losses):
-    found = react(losses, NO_RECIPE)
-    assert (found.lr_scale, found.stop) == (1.0, False)
-    assert losses[found.best] == min(losses)
-    assert found.best == losses.index(min(losses))
+    reaction = react(losses, NO_RECIPE)
+    assert (reaction.lr_scale, reaction.stop) == (1.0, False)
+    assert reaction.best == losses.index(min(losses))
 
 
 @given(LOSSES)
 def test_as_keras_has_it(losses):
-    """Its two callbacks, written down as they stand in its documentation, beside ours, look for look."""
-    rate, best_rate, waited_rate = 1.0, math.inf, 0
-    best, waited, stopped = math.inf, 0, False
+    """Its two callbacks, as they stand in its documentation, beside ours, look for look."""
+    rate = 1.0
+    best_rate = math.inf
+    waited_rate = 0
+    best = math.inf
+    waited = 0
     for look, loss in enumerate(losses, 1):
         waited_rate = 0 if loss < best_rate else waited_rate + 1
         best_rate = min(best_rate, loss)
         if waited_rate >= 2:
-            rate, waited_rate = rate * 0.5, 0
+            rate *= 0.5
+            waited_rate = 0
         waited = 0 if loss < best else waited + 1
         best = min(best, loss)
-        stopped = waited >= 3
         if math.isfinite(losses[0]):  # Keras starts to wait before it has a finite loss
-            assert (react(losses[:look], RECIPE).lr_scale, react(losses[:look], RECIPE).stop) == (
-                rate,
-                stopped,
-            )
+            reaction = react(losses[:look], RECIPE)
+            assert (reaction.lr_scale, reaction.stop) == (rate, waited >= 3)

@@ -1,4 +1,6 @@
-"""Whether losses stay finite is read one check late, and exactly where a run is about to be judged."""
+"""Whether losses stay finite is read one check late, and exactly where a run is about to be
+judged.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.experiment.execute import LossWatch
+from bench.training.loss_watch import LossWatch
 
 
 @dataclass
