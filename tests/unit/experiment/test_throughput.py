@@ -140,6 +140,9 @@ def test_an_arm_from_each_loader_beside_a_bare_loop(tmp_path, capsys):
     assert arm["resize_ms"] is arm["peak_memory_bytes"] is None
     assert arm["evaluation_images_per_s"] > 0
     assert content["profile"]["loader"] == "resident"
+    host_ms = [ms for _, ms, _ in content["profile"]["host"]]
+    assert host_ms == sorted(host_ms, reverse=True)
+    assert host_ms[0] > host_ms[-1]
     assert "aten::" in (tmp_path / "figures" / "profile.txt").read_text()
     assert (tmp_path / "figures" / "trace.json.gz").is_file()
     assert "bare loop, one batch" in capsys.readouterr().out
