@@ -177,7 +177,8 @@ def test_the_study_stops_before_its_first_run(tmp_path):
         "calls = count()\n\n\n"
         "def uneven(network, config):\n"
         "    decay = 0.1 * next(calls)\n"
-        "    return torch.optim.AdamW([*network.parameters()], lr=config.lr, weight_decay=decay)\n\n\n"
+        "    parameters = [*network.parameters()]\n"
+        "    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=decay)\n\n\n"
         "registry.register('optimizer', 'uneven', 'uneven:uneven')\n"
     )
     env = environment(tmp_path, PYTHONPATH=str(tmp_path))

@@ -1,4 +1,4 @@
-"""What runs when nothing is named: the machine as it is seen, the table's rows, the launch files."""
+"""What runs when nothing is named: the machine as it is seen, the table, the launch files."""
 
 import itertools
 import re

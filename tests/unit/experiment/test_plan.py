@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.config.load import arm_config, load
-from bench.experiment.plan import block_count, plan, plan_record, recipe_run, run_ids
+from bench.config.load import load
+from bench.experiment.plan import block_count, plan, plan_record, run_ids
 from bench.judge.plan import primary_record
 from bench.ledger.json_records import parse, to_json
 from bench.ledger.plan_record import PlanRecord, plan_sha256
@@ -292,38 +292,3 @@ def test_a_stored_reference_stays_with_what_decides_no_run(override):
 def test_a_stored_reference_is_of_the_experiment_as_its_file_has_it(override):
     assert load(EMBEDDED, [override]).reference == {}
     assert load(EMBEDDED, [override, "--reference.random=[2.0]"]).reference["random"] == (2.0,)
-
-
-RECIPES = {
-    "another network": ({"model.name": "small_cnn"}, "trains 'resnet18' .*, the arm needs 'small_"),
-    "another stem": (
-        {"model.stem": "3x3"},
-        r"trains .*\(stock stem\), the arm needs 'resnet18' \(3x3 stem",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", RECIPES)
-def test_a_recipe_for_another_network_is_refused(fault):
-    overrides, message = RECIPES[fault]
-    changes = [f"--arms.pretrained.{key}={value}" for key, value in overrides.items()]
-    config = arm_config(load(EMBEDDED, changes), "pretrained")
-    with pytest.raises(ValueError, match=rf"^weights\.recipe: {LETTERS} {message}"):
-        recipe_run(config)
-
-
-def test_a_recipe_is_one_run_from_random_weights(tmp_path):
-    config = arm_config(load(EMBEDDED), "pretrained")
-    run = recipe_run(config)
-    assert (run.arm, run.seed, run.block) == ("self", 0, 0)
-    assert run.config.weights.source == "random"
-    circle = {"weights": {"source": "self", "recipe": LETTERS}}
-    study = load(recipe_study(tmp_path, **circle))
-    with pytest.raises(ValueError, match="itself starts from self-trained weights"):
-        recipe_run(arm_config(study, "pretrained"))
-
-
-def test_a_3x3_stem_that_is_made_of_the_stock_one_needs_a_stock_recipe():
-    stems = ["--arms.pretrained.model.stem=3x3", "--arms.pretrained.weights.stem=crop"]
-    run = recipe_run(arm_config(load(EMBEDDED, stems), "pretrained"))
-    assert run.config.model.stem == "stock"

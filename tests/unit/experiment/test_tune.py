@@ -1,4 +1,7 @@
-"""Which learning rate is tried next, and which experiments can be tuned; tests/integration/test_tune.py tunes."""
+"""Which learning rate is tried next, and which experiments can be tuned.
+
+tests/integration/test_tune.py tunes.
+"""
 
 import math
 from pathlib import Path
@@ -27,32 +30,37 @@ THREE = (1e-4, 1e-3, 1e-2)
     ],
 )
 def test_the_fourth_rate(scores, coarse, finer):
-    known = dict(zip(THREE, scores, strict=True))
-    assert (next_rate(known, finer=False), next_rate(known, finer=True)) == (coarse, finer)
+    by_rate = dict(zip(THREE, scores, strict=True))
+    assert next_rate(by_rate, finer=False) == coarse
+    assert next_rate(by_rate, finer=True) == finer
 
 
 @given(
-    centre=st.floats(1e-6, 10.0), scores=st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.7, 0.9]), min_size=12, max_size=12),
+    centre=st.floats(1e-6, 10.0),
+    scores=st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.7, 0.9]), min_size=12, max_size=12),
     finer=st.booleans(),
-)  # fmt: skip
+)
 def test_no_rate_is_tried_twice_and_the_grid_grows_from_its_edges_or_between(centre, scores, finer):
-    tried = {rate: scores[place] for place, rate in enumerate((centre, centre / 10, centre * 10))}
+    tried = dict(zip((centre, centre / 10, centre * 10), scores[:3], strict=True))
     for score in scores[3:]:
-        best = max(tried.values())
-        at_edge = [
-            tried[edge] == best and list(tried.values()).count(best) == 1
-            for edge in (min(tried), max(tried))
-        ]
+        lowest = min(tried)
+        highest = max(tried)
         rate = next_rate(tried, finer=finer)
         assert rate not in tried
-        low, high = (
-            math.isclose(rate, min(tried) / 10, rel_tol=0.01),
-            math.isclose(rate, max(tried) * 10, rel_tol=0.01),
-        )
-        assert low or high or (finer and min(tried) < rate < max(tried))
-        assert low or not at_edge[0]
-        assert high or not at_edge[1]
+        is_below = math.isclose(rate, lowest / 10, rel_tol=0.01)
+        is_above = math.isclose(rate, highest * 10, rel_tol=0.01)
+        is_between = finer and lowest < rate < highest
+        assert is_below or is_above or is_between
+        if is_best_alone(tried, lowest):
+            assert is_below
+        if is_best_alone(tried, highest):
+            assert is_above
         tried[rate] = score
+
+
+def is_best_alone(tried: dict[float, float], rate: float) -> bool:
+    scores = list(tried.values())
+    return tried[rate] == max(scores) and scores.count(max(scores)) == 1
 
 
 def test_where_nothing_lies_between_the_grid_grows_again():
@@ -79,6 +87,7 @@ def test_an_experiment_must_let_its_arms_have_rates_and_leave_them_to_tuning():
 def test_what_a_trial_cannot_be_is_told_before_any_work():
     with pytest.raises(
         ValueError,
-        match=r"^tuning of arm still: train\.samples: 300 is no multiple of evaluation\.every_samples 256",
+        match=r"^tuning of arm still: train\.samples: 300 is no multiple of "
+        r"evaluation\.every_samples 256",
     ):
         Tuner(load(RATES, ["--tune.samples=300"]), SimpleNamespace(startup_s=0.0))
