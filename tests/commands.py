@@ -1,4 +1,6 @@
-"""Starts headstart the way a user does, for tests: from the repository's root, in a process of its own."""
+"""Starts headstart the way a user does, for tests: from the repository's root, in a process of its
+own.
+"""
 
 import os
 import subprocess
@@ -44,9 +46,10 @@ def launch(
 ) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` of CPU ranks over gloo on the loopback interface."""
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes),
-        "--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", *arguments,
-    ]  # fmt: skip
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
+        *("--num_processes", str(processes), "--num_machines", "1", "--main_process_port", "0"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", *arguments),
+    ]
     env = {**env, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False

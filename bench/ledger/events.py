@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -86,7 +86,13 @@ class RunStopped(_Event):
 Event = RunStarted | EpochStopped | Evaluated | CheckpointSaved | RunStopped
 EventType = TypeVar("EventType", RunStarted, EpochStopped, Evaluated, CheckpointSaved, RunStopped)
 
-
+_DATA_TYPES: Mapping[str, type[Record]] = {
+    "run_start": RunStart,
+    "epoch_stop": NoData,
+    "eval_stop": Scores,
+    "checkpoint": SavedCheckpoint,
+    "run_stop": RunStop,
+}
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Discriminator("kind")])
 
 
@@ -124,6 +130,7 @@ class EventLog:
             mono_ns=time.monotonic_ns(),
             data=data,
         )
+        assert isinstance(data, _DATA_TYPES[event.kind]), (event.kind, type(data))
         self._seq += 1
         self._pending.append(event)
         return event
@@ -169,18 +176,19 @@ def _read_line(line: str, where: str) -> Event:
     try:
         event = parse_by(_EVENT, line)
     except ValueError as error:
-        _check_version(line, where)
+        match = re.match(r'{"schema_version":(\d+)', line)
+        if match:
+            _check_version(int(match[1]), where)
         raise ValueError(f"{where}: not an event: {error}") from None
-    _check_version(line, where)
+    _check_version(event.schema_version, where)
     return event
 
 
-def _check_version(line: str, where: str) -> None:
-    """Raise ValueError where a line is of another version than this headstart reads."""
-    match = re.match(r'{"schema_version":(\d+)', line)
-    if match and int(match[1]) != SCHEMA_VERSION:
+def _check_version(version: int, where: str) -> None:
+    """Raise ValueError where an event is of another version than this headstart reads."""
+    if version != SCHEMA_VERSION:
         raise ValueError(
-            f"{where}: events of schema version {match[1]}, this headstart reads {SCHEMA_VERSION}: "
+            f"{where}: events of schema version {version}, this headstart reads {SCHEMA_VERSION}: "
             "give another --output"
         )
 

@@ -158,7 +158,7 @@ def _final_test_scores(attempt: Sequence[Event]) -> _TestScores | None:
     for event in attempt:
         if isinstance(event, Evaluated) and event.data.confusion:
             scores = event.data
-            return _TestScores(int(scores.correct), scores.total, scores.loss, scores.confusion)
+            return _TestScores(scores.correct, scores.total, scores.loss, scores.confusion)
     return None
 
 

@@ -156,7 +156,7 @@ class Scores(Record):
 
     split: Split
     samples: int  # training images so far
-    correct: int | float
+    correct: int
     total: int
     loss: float | None  # mean; None where it is not finite
     class_correct: tuple[int, ...] | None

@@ -1,1 +1,3 @@
-"""Measurements, each behind a gate: what is wrong is not timed. `make benchmarks`; they assert no speed."""
+"""Measurements, each behind a gate: what is wrong is not timed. `make benchmarks`; they assert
+no speed.
+"""

@@ -1,4 +1,6 @@
-"""Other ways to make the same batches, written from their documentation: float images, cropped, mirrored, channels last."""
+"""Other ways to make the same batches, written from their documentation: float images, cropped,
+mirrored, channels last.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -22,7 +24,8 @@ class _Transformed(Dataset[Tensor]):
     """One image at a time, as torchvision's datasets give it."""
 
     def __init__(self, images: list, transform: Callable[..., Tensor]) -> None:
-        self._images, self._transform = images, transform
+        self._images = images
+        self._transform = transform
 
     def __len__(self) -> int:
         return len(self._images)
@@ -32,38 +35,34 @@ class _Transformed(Dataset[Tensor]):
 
 
 def pil(split: Split, spec: LoaderSpec, batch: int) -> Pass:
-    """The recipe of torchvision's tutorials: transforms on PIL images in a DataLoader's worker processes."""
+    """The recipe of torchvision's tutorials: transforms on PIL images, in worker processes."""
     from PIL import Image
     from torchvision import transforms
 
-    transform = transforms.Compose([
-        transforms.RandomCrop(split.images.shape[1:3], padding=spec.augmentation.pad, padding_mode="reflect"),
+    size = split.images.shape[1:3]
+    steps = [
+        transforms.RandomCrop(size, padding=spec.augmentation.pad, padding_mode="reflect"),
         transforms.RandomHorizontalFlip(),
         transforms.ToTensor(),
         transforms.Normalize(spec.mean, spec.std),
-    ])  # fmt: skip
-    return _loaded(
-        _Transformed([Image.fromarray(image) for image in split.images], transform), spec, batch
-    )
+    ]
+    images = [Image.fromarray(image) for image in split.images]
+    return _loaded(_Transformed(images, transforms.Compose(steps)), spec, batch)
 
 
 def v2(split: Split, spec: LoaderSpec, batch: int) -> Pass:
     """transforms.v2 on uint8 tensors. It draws once a call, so a call is one image here as well."""
     from torchvision.transforms import v2 as transforms
 
-    transform = transforms.Compose([
-        transforms.RandomCrop(split.images.shape[1:3], padding=spec.augmentation.pad, padding_mode="reflect"),
+    size = split.images.shape[1:3]
+    steps = [
+        transforms.RandomCrop(size, padding=spec.augmentation.pad, padding_mode="reflect"),
         transforms.RandomHorizontalFlip(),
         transforms.ToDtype(torch.float32, scale=True),
         transforms.Normalize(spec.mean, spec.std),
-    ])  # fmt: skip
-    return _loaded(
-        _Transformed(
-            list(torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()), transform
-        ),
-        spec,
-        batch,
-    )
+    ]
+    images_NCHW = torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()
+    return _loaded(_Transformed(list(images_NCHW), transforms.Compose(steps)), spec, batch)
 
 
 def _loaded(dataset: Dataset, spec: LoaderSpec, batch: int) -> Pass:
@@ -90,8 +89,8 @@ def kornia(split: Split, spec: LoaderSpec, batch: int) -> Pass:
 
     def one_pass() -> Iterator[Tensor]:
         for samples in _shuffled(len(images), batch):
-            made = transform(images[samples].permute(0, 3, 1, 2).to(spec.dtype) / 255)
-            yield made.contiguous(memory_format=torch.channels_last)
+            transformed = transform(images[samples].permute(0, 3, 1, 2).to(spec.dtype) / 255)
+            yield transformed.contiguous(memory_format=torch.channels_last)
 
     return one_pass
 
@@ -103,15 +102,14 @@ def ffcv(split: Split, spec: LoaderSpec, batch: int) -> Pass:
 
 
 def airbench(split: Split, spec: LoaderSpec, batch: int) -> Pass:
-    """cifar10-airbench's way: crop and mirror the whole epoch at once by masks, then take batches out of the result.
+    """cifar10-airbench's way: the epoch is cropped and mirrored at once, by masks, then batched.
 
     Normalising and padding are done once, before any clock runs, as there.
     """
-    size, pad = split.images.shape[1], spec.augmentation.pad
+    size = split.images.shape[1]
     normalised = Normalization(spec)(torch.from_numpy(split.images))
-    wide = functional.pad(normalised, (pad,) * 4, mode="reflect").contiguous(
-        memory_format=torch.channels_last
-    )
+    wide = functional.pad(normalised, (spec.augmentation.pad,) * 4, mode="reflect")
+    wide = wide.contiguous(memory_format=torch.channels_last)
 
     def one_pass() -> Iterator[Tensor]:
         epoch = _cropped(wide, size)
@@ -123,7 +121,7 @@ def airbench(split: Split, spec: LoaderSpec, batch: int) -> Pass:
 
 
 def _cropped(wide: Tensor, size: int) -> Tensor:
-    """All images that share a shift are copied together: first for each shift of rows, then for each of columns."""
+    """Images that share a shift are copied together: first by shifts of rows, then of columns."""
     count, channels, _, width = wide.shape
     shifts = width - size + 1
     down, across = torch.randint(shifts, (2, count))
@@ -139,22 +137,22 @@ def _cropped(wide: Tensor, size: int) -> Tensor:
 
 
 def bare_dali(split: Split, spec: LoaderSpec, order: Order) -> Pass:
-    """Our DALI graph and nothing around it: images are gathered, all numbers were made before; what the loader may reach."""
+    """Our DALI graph and nothing around it, which is what the loader may reach.
+
+    Images are gathered; all numbers were made before.
+    """
     from nvidia.dali.plugin.pytorch import DALIGenericIterator
 
-    size, span, how = (
-        split.images.shape[1:3],
-        np.float32(2 * spec.augmentation.pad),
-        spec.augmentation,
-    )
-    images = padded(torch.from_numpy(split.images), how.pad, how.pad_mode).numpy()
+    size = split.images.shape[1:3]
+    augmentation = spec.augmentation
+    span = np.float32(2 * augmentation.pad)
+    images = padded(torch.from_numpy(split.images), augmentation.pad, augmentation.pad_mode).numpy()
     fed = []
     for step in range(order.steps_per_epoch):
         rows = order.rows(step)
         numbers = draw_numbers(rows.seed, rows.epoch, torch.device("cpu"))
-        drawn = draws(
-            torch.from_numpy(rows.samples), numbers, spec.augmentation.pad, spec.augmentation.flip
-        )
+        samples = torch.from_numpy(rows.samples)
+        drawn = draws(samples, numbers, augmentation.pad, augmentation.flip)
         top, left, mirror, _ = (each.numpy() for each in drawn)
         corner = left.astype(np.float32) / span, top.astype(np.float32) / span
         fed.append(
@@ -179,7 +177,9 @@ def bare_dali(split: Split, spec: LoaderSpec, order: Order) -> Pass:
 
 
 def copy(split: Split, spec: LoaderSpec, batch: int) -> Pass:
-    """The roof: the same bytes, in order, converted into memory that is there already. No image is moved or changed."""
+    """The roof: the same bytes, in order, converted into memory that is there already. No image
+    is moved or changed.
+    """
     images = torch.from_numpy(split.images)
     out = torch.empty(batch, *images.shape[1:], dtype=spec.dtype)
 

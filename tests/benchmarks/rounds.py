@@ -1,4 +1,6 @@
-"""Times contenders in interleaved rounds and takes ratios within a round; a pass that others disturbed is made again."""
+"""Times contenders in interleaved rounds and takes ratios within a round; a pass that others
+disturbed is made again.
+"""
 
 import itertools
 import math
@@ -13,7 +15,8 @@ import pytest
 import torch
 
 FLOAT32_ATOL = 1e-6  # of normalised pixels, which reach 2.7
-# A pass is disturbed when other processes use more of the machine meanwhile than this many CPUs. On a machine of few cores, the
+# A pass is disturbed when other processes use more of the machine meanwhile than this many CPUs. On
+# a machine of few cores, the
 # threads of one operation then wait for each other's turn, and a pass takes ten times as long.
 QUIET_CPUS = 0.3
 PROBE_S = 0.5
@@ -23,7 +26,9 @@ PASS_S = 0.4  # at least, for CPU time is counted in ticks of 10 ms
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """Makes `images` images in one pass, and says how many it made. `check` raises AssertionError for wrong ones."""
+    """Makes `images` images in one pass, and says how many it made. `check` raises
+    AssertionError for wrong ones.
+    """
 
     images: int
     one_pass: Callable[[], int]
@@ -32,7 +37,9 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A ratio that is asked for: how many times faster `name` is than `against`; `required`: at least so many times."""
+    """A ratio that is asked for: how many times faster `name` is than `against`; `required`: at
+    least so many times.
+    """
 
     name: str
     against: str
@@ -63,6 +70,13 @@ class Result:
         """One number a round."""
         return [self.images / second for second in self.seconds]
 
+    def passes(self) -> list["Pass"]:
+        """The passes, one a round."""
+        passes = []
+        for speed, quiet in zip(self.images_per_s, self.quiet, strict=True):
+            passes.append(Pass(images_per_s=speed, quiet=quiet))
+        return passes
+
     @property
     def gb_per_s(self) -> float | None:
         """Median of the rounds; None where the bytes are not known or nothing was timed."""
@@ -72,8 +86,18 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pass:
+    """The speed of one pass, and whether others let it alone."""
+
+    images_per_s: float
+    quiet: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Median of the rounds' ratios, with the lowest and the highest; of all rounds, `disturbed`, where too few were quiet."""
+    """Median of the rounds' ratios, with the lowest and the highest; of all rounds, `disturbed`,
+    where too few were quiet.
+    """
 
     median: float
     low: float
@@ -91,35 +115,37 @@ class Board:
 
     def ratio(self, pair: Pair) -> Ratio | None:
         """Of quiet rounds, where there are enough. None where one side was not measured."""
-        ours, theirs = self.results[pair.name], self.results[pair.against]
+        ours = self.results[pair.name]
+        theirs = self.results[pair.against]
         if not ours.seconds or not theirs.seconds:
             return None
-        speeds = zip(ours.images_per_s, theirs.images_per_s, ours.quiet, theirs.quiet, strict=True)
-        rounds = [
-            (mine / other, quiet_mine and quiet_other)
-            for mine, other, quiet_mine, quiet_other in speeds
-        ]
-        ratios = [ratio for ratio, quiet in rounds if quiet]
-        disturbed = len(ratios) < min(QUIET_ROUNDS, len(rounds))
-        if disturbed:
-            ratios = [ratio for ratio, _ in rounds]
+        all_ratios = []
+        quiet_ratios = []
+        for our_pass, their_pass in zip(ours.passes(), theirs.passes(), strict=True):
+            ratio = our_pass.images_per_s / their_pass.images_per_s
+            all_ratios.append(ratio)
+            if our_pass.quiet and their_pass.quiet:
+                quiet_ratios.append(ratio)
+        disturbed = len(quiet_ratios) < min(QUIET_ROUNDS, len(all_ratios))
+        ratios = all_ratios if disturbed else quiet_ratios
         return Ratio(
             median=statistics.median(ratios), low=min(ratios), high=max(ratios), disturbed=disturbed
         )
 
     def ratios(self, name: str) -> dict[str, dict[str, float | bool]]:
         """A contender's ratios by what they are against, for `extra_info`."""
-        found = {pair.against: self.ratio(pair) for pair in self.pairs if pair.name == name}
-        return {
-            against: {
+        ratios = {}
+        for pair in self.pairs:
+            ratio = self.ratio(pair)
+            if pair.name != name or ratio is None:
+                continue
+            ratios[pair.against] = {
                 "ratio": ratio.median,
                 "low": ratio.low,
                 "high": ratio.high,
                 "disturbed": ratio.disturbed,
             }
-            for against, ratio in found.items()
-            if ratio
-        }
+        return ratios
 
     def lines(self) -> list[str]:
         """The table: images/s, then the ratios."""
@@ -127,17 +153,16 @@ class Board:
         passes = sum(len(result.seconds) for result in self.results.values())
         disturbed = sum(result.quiet.count(False) for result in self.results.values())
         table = [
-            f"{self.title}; medians [lowest, highest] of rounds; others disturbed {disturbed} of {passes} passes"
+            f"{self.title}; medians [lowest, highest] of rounds; "
+            f"others disturbed {disturbed} of {passes} passes"
         ]
         for name, result in self.results.items():
             table.append(f"  {name:{width}}  {_speed(result)}")
         for pair in self.pairs:
             ratio = self.ratio(pair)
-            text = (
-                f"{ratio.median:8.3g}x [{ratio.low:.3g}, {ratio.high:.3g}]"
-                if ratio
-                else "not measured"
-            )
+            text = "not measured"
+            if ratio is not None:
+                text = f"{ratio.median:8.3g}x [{ratio.low:.3g}, {ratio.high:.3g}]"
             table.append(
                 f"  {pair.name:{width}}  / {pair.against:{width}} {text}{_verdict(pair, ratio)}"
             )
@@ -152,7 +177,8 @@ def measure(
     rounds: int,
     patience_s: float,
 ) -> Board:
-    """Make and check every contender, then time one pass of each, round after round. Nothing red or absent is timed.
+    """Make and check every contender, then time one pass of each, round after round. Nothing red or
+    absent is timed.
 
     Disturbed passes are made again, at a quiet moment, for `patience_s` in all.
     """
@@ -184,7 +210,9 @@ def measure(
 
 
 def record(board: Board, name: str, request: pytest.FixtureRequest) -> None:
-    """Hand a contender's times and ratios to pytest-benchmark. Fails when its gate is red, skips when it is absent."""
+    """Hand a contender's times and ratios to pytest-benchmark. Fails when its gate is red, skips
+    when it is absent.
+    """
     result = board.results[name]
     if result.absent:
         pytest.skip(result.absent)
@@ -195,18 +223,25 @@ def record(board: Board, name: str, request: pytest.FixtureRequest) -> None:
     def interleaved_rounds() -> float:
         return next(ticks)
 
-    # pytest-benchmark runs a test's rounds in a row. Ours are over, so its clock is told what they took.
+    # pytest-benchmark runs a test's rounds in a row. Ours are over, so its clock is told what they
+    # took.
     request.node.add_marker(pytest.mark.benchmark(timer=interleaved_rounds), append=False)
     benchmark = request.getfixturevalue("benchmark")
     benchmark.extra_info.update(
-        images=result.images, images_per_s=statistics.median(result.images_per_s), ratios=board.ratios(name),
-        others_cpus=result.others_cpus, threads=torch.get_num_threads(), gb_per_s=result.gb_per_s,
-    )  # fmt: skip
+        images=result.images,
+        images_per_s=statistics.median(result.images_per_s),
+        ratios=board.ratios(name),
+        others_cpus=result.others_cpus,
+        threads=torch.get_num_threads(),
+        gb_per_s=result.gb_per_s,
+    )
     benchmark.pedantic(lambda: None, rounds=len(result.seconds))
 
 
 def check_close(images: torch.Tensor, reference: torch.Tensor) -> None:
-    """float32 within FLOAT32_ATOL of a float64 reference, half types within one unit in the last place."""
+    """float32 within FLOAT32_ATOL of a float64 reference, half types within one unit in the last
+    place.
+    """
     assert images.shape == reference.shape, (
         f"shape {tuple(images.shape)}, not {tuple(reference.shape)}"
     )
@@ -224,31 +259,32 @@ def check_close(images: torch.Tensor, reference: torch.Tensor) -> None:
 
 
 def cpus_of_others(work: Callable[[], None]) -> float:
-    """How many CPUs other processes, and other machines on the same host, keep busy during the work; by the kernel's ticks."""
-    before, start_s = _busy_s(), time.monotonic()
+    """How many CPUs other processes, and other machines on the same host, keep busy during the
+    work; by the kernel's ticks.
+    """
+    busy_before_s = _busy_s()
+    start_s = time.monotonic()
     work()
-    return max(0.0, (_busy_s() - before) / (time.monotonic() - start_s))
+    return max(0.0, (_busy_s() - busy_before_s) / (time.monotonic() - start_s))
 
 
 def _busy_s() -> float:
     """CPU seconds of all processes but this one and the children that it has waited for."""
-    user, nice, system, _, _, irq, softirq, steal = map(
-        int, Path("/proc/stat").read_text().split()[1:9]
-    )
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(
-        os.times()[:4]
-    )
+    fields = Path("/proc/stat").read_text().split()[1:9]
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields)
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def _lengthened(contender: Contender) -> Contender:
     """As many passes as fill PASS_S, counted as one. The one made here is not measured."""
     seconds, _ = _timed(contender)
     repeats = math.ceil(PASS_S / seconds)
-    return Contender(
-        images=repeats * contender.images,
-        one_pass=lambda: sum(contender.one_pass() for _ in range(repeats)),
-        check=contender.check,
-    )
+
+    def passes() -> int:
+        return sum(contender.one_pass() for _ in range(repeats))
+
+    return Contender(images=repeats * contender.images, one_pass=passes, check=contender.check)
 
 
 def _timed(contender: Contender) -> tuple[float, float]:
@@ -258,9 +294,9 @@ def _timed(contender: Contender) -> tuple[float, float]:
     def timed() -> None:
         nonlocal seconds
         start_s = time.perf_counter()
-        made = contender.one_pass()
+        images = contender.one_pass()
         seconds = time.perf_counter() - start_s
-        assert made == contender.images, f"a pass made {made} images, not {contender.images}"
+        assert images == contender.images, f"a pass made {images} images, not {contender.images}"
 
     others_cpus = cpus_of_others(timed)
     return seconds, others_cpus

@@ -1,4 +1,6 @@
-"""The GPU's clock without a GPU: what is timed and how often, bytes and ratios, and that nothing red is."""
+"""The GPU's clock without a GPU: what is timed and how often, bytes and ratios, and that nothing
+red is.
+"""
 
 import pytest
 import torch

@@ -51,9 +51,14 @@ def board(request, publish):
     size, dtype, cutout = request.param
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = Recipe(
-        pad=4, pad_mode="reflect", flip="random", cutout=cutout, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616),
+        pad=4,
+        pad_mode="reflect",
+        flip="random",
+        cutout=cutout,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
         dtype=DTYPES[dtype],
-    )  # fmt: skip
+    )
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(
         0, 256, (IMAGES, size, size, 3), dtype=torch.uint8, generator=generator
@@ -99,12 +104,13 @@ def test_augment(name, board, request):
 
 
 def eager(images: torch.Tensor, samples: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Byte by byte from images as they are, reflected: what torch.compile makes one pass of, which it cannot of padded images."""
+    """Byte by byte from images as they are, reflected.
+
+    torch.compile makes one pass of it, which it cannot of padded images.
+    """
     _, height, width, channels = images.shape
-    y, at = (
-        torch.arange(height, device=samples.device),
-        torch.arange(width * channels, device=samples.device),
-    )
+    y = torch.arange(height, device=samples.device)
+    at = torch.arange(width * channels, device=samples.device)
     drawn = reference.draws(
         samples, reference.draw_numbers(1, 2, images.device), recipe.pad, recipe.flip
     )
@@ -112,17 +118,16 @@ def eager(images: torch.Tensor, samples: torch.Tensor, recipe: Recipe) -> torch.
     column, shift, scale = reference.along_a_row(width, recipe.mean, recipe.std, samples.device)
     rows = reflected(y + top - recipe.pad, height)
     columns = reflected(torch.where(mirror, width - 1 - column, column) + left - recipe.pad, width)
-    lines, bytes_ = samples[:, None] * height + rows, columns * channels + at % channels
+    lines = samples[:, None] * height + rows
+    bytes_ = columns * channels + at % channels
     result = (
         (images.view(-1, width * channels)[lines[:, :, None], bytes_[:, None, :]].float() - shift)
         * scale
     ).to(recipe.dtype)
     if recipe.cutout:
         middle_y, middle_x = reference.middle(word[:, 0], height, width)
-        tall, wide = (
-            reference.covered(y, middle_y, recipe.cutout),
-            reference.covered(column, middle_x, recipe.cutout),
-        )
+        tall = reference.covered(y, middle_y, recipe.cutout)
+        wide = reference.covered(column, middle_x, recipe.cutout)
         result = result.masked_fill(tall[:, :, None] & wide[:, None, :], 0)
     return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
 

@@ -1,4 +1,6 @@
-"""Images a second of our loaders, of other ways to make the same batches, and of a copy of the same bytes."""
+"""Images a second of our loaders, of other ways to make the same batches, and of a copy of the
+same bytes.
+"""
 
 import os
 from collections.abc import Callable
@@ -22,10 +24,13 @@ from tests.unit.data.test_loaders import expected
 
 pytestmark = pytest.mark.benchmark
 
-BATCH, ROUNDS, THREADS = 512, 7, 2
+BATCH = 512
+ROUNDS = 7
+THREADS = 2
 PATIENCE_S = 300
 SLOW = 22 * BATCH  # images a pass of what makes one image at a time: seconds even so
-FP32, BF16 = torch.float32, torch.bfloat16
+FP32 = torch.float32
+BF16 = torch.bfloat16
 LOADERS: dict[str, tuple[type[Loader], torch.dtype]] = {
     "resident fp32": (ResidentLoader, FP32),
     "resident bf16": (ResidentLoader, BF16),
@@ -60,17 +65,18 @@ PAIRS = (
 
 @pytest.fixture(scope="module")
 def board(publish):
-    """Everything in turns, once a round: whole passes over the train split of CIFAR-10, or of noise where it is not here."""
+    """Everything in turns, once a round: whole passes over the train split of CIFAR-10, or of
+    noise where it is not here.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
-    dataset = (cifar10.load if os.environ.get("CIFAR10_DIR") else builtin.synthetic)(
-        load("small_cnn").data
-    )
-    makers: dict[str, Callable[[], Contender]] = {
-        name: partial(our_contender, dataset, loader, dtype)
-        for name, (loader, dtype) in LOADERS.items()
-    }
-    makers |= {name: partial(rival_contender, dataset, *rival) for name, rival in RIVALS.items()}
+    read = cifar10.load if os.environ.get("CIFAR10_DIR") else builtin.synthetic
+    dataset = read(load("small_cnn").data)
+    makers: dict[str, Callable[[], Contender]] = {}
+    for name, (loader, dtype) in LOADERS.items():
+        makers[name] = partial(our_contender, dataset, loader, dtype)
+    for name, rival in RIVALS.items():
+        makers[name] = partial(rival_contender, dataset, *rival)
     yield publish(
         measure(
             f"loaders, {dataset.name}, batch {BATCH}, {THREADS} threads or workers",
@@ -89,14 +95,12 @@ def test_images_per_s(name, board, request):
 
 
 def make_spec(dataset: Dataset, dtype: torch.dtype) -> LoaderSpec:
-    how = Augmentation(pad=4, pad_mode="reflect", flip="random", cutout=0)
-    device = torch.device("cpu")
     return LoaderSpec(
-        device=device,
+        device=torch.device("cpu"),
         dtype=dtype,
         mean=dataset.mean,
         std=dataset.std,
-        augmentation=how,
+        augmentation=Augmentation(pad=4, pad_mode="reflect", flip="random", cutout=0),
         threads=THREADS,
     )
 
@@ -113,13 +117,17 @@ def make_order(split: Split) -> Order:
 
 
 def our_contender(dataset: Dataset, loader: type[Loader], dtype: torch.dtype) -> Contender:
-    """One epoch after the other, as in training. Its gate: pixels, labels and samples are those of the plain reference."""
-    spec, order = make_spec(dataset, dtype), make_order(dataset.train)
-    made, steps = loader(dataset.train, spec), order.steps_per_epoch
+    """One epoch after the other, as in training. Its gate: pixels, labels and samples are those
+    of the plain reference.
+    """
+    spec = make_spec(dataset, dtype)
+    order = make_order(dataset.train)
+    our_loader = loader(dataset.train, spec)
+    steps = order.steps_per_epoch
     epochs = iter(range(1, 1_000))
 
     def check() -> None:
-        for step, batch in enumerate(made.batches(order, 0, 2)):
+        for step, batch in enumerate(our_loader.batches(order, 0, 2)):
             rows = order.rows(step)
             check_close(batch.images, torch.from_numpy(expected(dataset.train, spec, order, step)))
             check_form(batch.images, dtype)
@@ -130,9 +138,8 @@ def our_contender(dataset: Dataset, loader: type[Loader], dtype: torch.dtype) ->
 
     def one_pass() -> int:
         epoch = next(epochs)
-        return sum(
-            len(batch.images) for batch in made.batches(order, epoch * steps, (epoch + 1) * steps)
-        )
+        batches = our_loader.batches(order, epoch * steps, (epoch + 1) * steps)
+        return sum(len(batch.images) for batch in batches)
 
     return Contender(images=steps * BATCH, one_pass=one_pass, check=check)
 
@@ -140,8 +147,11 @@ def our_contender(dataset: Dataset, loader: type[Loader], dtype: torch.dtype) ->
 def rival_contender(
     dataset: Dataset, rival: Callable[..., rivals.Pass], dtype: torch.dtype, samples: int | None
 ) -> Contender:
-    """A pass of batches. Its gate: form and dtype, and pixels as many and as bright as they must be."""
-    split, spec = dataset.train.take(slice(samples)), make_spec(dataset, dtype)
+    """A pass of batches. Its gate: form and dtype, and pixels as many and as bright as they must
+    be.
+    """
+    split = dataset.train.take(slice(samples))
+    spec = make_spec(dataset, dtype)
     batches = rival(split, spec, make_order(split) if rival is rivals.bare_dali else BATCH)
 
     def check() -> None:
@@ -150,11 +160,10 @@ def rival_contender(
         if rival is not rivals.copy:
             check_content(first)
 
-    return Contender(
-        images=len(split.labels) // BATCH * BATCH,
-        one_pass=lambda: sum(len(images) for images in batches()),
-        check=check,
-    )
+    def one_pass() -> int:
+        return sum(len(images) for images in batches())
+
+    return Contender(images=len(split.labels) // BATCH * BATCH, one_pass=one_pass, check=check)
 
 
 def check_form(images: Tensor, dtype: torch.dtype) -> None:
@@ -165,7 +174,9 @@ def check_form(images: Tensor, dtype: torch.dtype) -> None:
 
 
 def check_content(images: Tensor) -> None:
-    """Normalised by the split's own mean and std, so each channel's are about 0 and 1; images differ from each other."""
+    """Normalised by the split's own mean and std, so each channel's are about 0 and 1; images
+    differ from each other.
+    """
     channels = images.double().transpose(0, 1).flatten(1)
     assert channels.mean(1).abs().max() < 0.15, f"channels' means {channels.mean(1).tolist()}"
     assert (channels.std(1) - 1).abs().max() < 0.15, (

@@ -1,7 +1,11 @@
-"""What turns times into figures: ratios within a round, gates, repeated passes, and that a plain test run measures nothing."""
+"""What turns times into figures: ratios within a round, gates, repeated passes, and that a plain
+test run measures nothing.
+"""
 
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +14,8 @@ from tests.benchmarks import rounds
 from tests.benchmarks.rounds import Board, Contender, Pair, Ratio, Result, check_close, measure
 
 FAST_SLOW = Pair(name="fast", against="slow", required=2)
-CALM, BUSY = 0.0, 1.0
+CALM = 0.0
+BUSY = 1.0
 
 
 def result(images: int, seconds: list[float], others_cpus: list[float] | None = None) -> Result:
@@ -21,11 +26,15 @@ def make_board(**results: Result) -> Board:
     return Board(title="board", results=results, pairs=(FAST_SLOW,))
 
 
-def contender(made: list[str], name: str, fault: str = "") -> Contender:
+def contender(passes: list[str], name: str, fault: str = "") -> Contender:
     def check() -> None:
         assert not fault, fault
 
-    return Contender(images=4, one_pass=lambda: made.append(name) or 4, check=check)
+    def one_pass() -> int:
+        passes.append(name)
+        return 4
+
+    return Contender(images=4, one_pass=one_pass, check=check)
 
 
 @pytest.fixture(autouse=True)
@@ -91,20 +100,21 @@ def test_the_table():
 
 
 def test_rounds_interleave_and_a_red_gate_is_never_timed(others):
-    made: list[str] = []
+    passes: list[str] = []
 
     def absent() -> Contender:
         pytest.skip("not installed")
 
     makers = {
-        "fast": lambda: contender(made, "fast"),
-        "slow": lambda: contender(made, "slow", fault="wrong pixel"),
-        "other": lambda: contender(made, "other"),
+        "fast": partial(contender, passes, "fast"),
+        "slow": partial(contender, passes, "slow", fault="wrong pixel"),
+        "other": partial(contender, passes, "other"),
         "absent": absent,
     }
     board = measure("board", makers, [FAST_SLOW], rounds=3, patience_s=1)
-    before_any_round, three_rounds = ["fast", "other"], ["fast", "other"] * 3
-    assert made == before_any_round + three_rounds
+    before_any_round = ["fast", "other"]
+    three_rounds = ["fast", "other"] * 3
+    assert passes == before_any_round + three_rounds
     assert [len(result.seconds) for result in board.results.values()] == [3, 0, 3, 0]
     assert (board.results["slow"].fault, board.results["absent"].absent) == (
         "wrong pixel",
@@ -113,17 +123,21 @@ def test_rounds_interleave_and_a_red_gate_is_never_timed(others):
 
 
 def test_a_pass_that_makes_too_few_images_is_a_red_gate():
-    short = Contender(images=4, one_pass=lambda: 3, check=lambda: None)
+    short = replace(contender([], "fast"), images=5)
     board = measure("board", {"fast": lambda: short}, [], rounds=1, patience_s=0)
-    assert board.results["fast"].fault == "a pass made 3 images, not 4"
+    assert board.results["fast"].fault == "a pass made 4 images, not 5"
 
 
 def test_a_disturbed_pass_is_made_again_when_it_is_quiet(others):
-    made: list[str] = []
-    lengthening, first, probe, quiet_probe, again = CALM, BUSY, BUSY, CALM, CALM
-    others += [lengthening, first, probe, quiet_probe, again]
-    board = measure("board", {"fast": lambda: contender(made, "fast")}, [], rounds=1, patience_s=60)
-    assert len(made) == 3
+    passes: list[str] = []
+    lengthening = CALM
+    first = BUSY
+    probes = [BUSY, CALM]
+    again = CALM
+    others += [lengthening, first, *probes, again]
+    makers = {"fast": partial(contender, passes, "fast")}
+    board = measure("board", makers, [], rounds=1, patience_s=60)
+    assert len(passes) == 3
     assert board.results["fast"].quiet == [True]
 
 
@@ -141,10 +155,14 @@ def test_short_passes_are_lengthened(monkeypatch):
 
 
 class FakeRequest:
-    """As much of pytest-benchmark as `record` uses: the clock in the marker is read before and after each round."""
+    """As much of pytest-benchmark as `record` uses: the clock in the marker is read before and
+    after each round.
+    """
 
     def __init__(self) -> None:
-        self.node, self.extra_info, self.seconds = self, {}, []
+        self.node = self
+        self.extra_info = {}
+        self.seconds = []
 
     def add_marker(self, marker, append) -> None:
         self._clock = marker.kwargs["timer"]
@@ -212,10 +230,14 @@ def test_cpu_time_of_ourselves_is_not_that_of_others():
 
 
 def test_a_plain_run_measures_nothing():
+    pytest_command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/benchmarks"],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
+        [*pytest_command, "--collect-only", "-q", "tests/benchmarks"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     assert "test_rounds.py" in listed.stdout
     assert "test_loaders.py" not in listed.stdout
     assert "test_kernels.py" not in listed.stdout

@@ -1,4 +1,6 @@
-"""Someone's script over the bridge: writes down each batch, saves its state before each step, may be killed and resumed."""
+"""Someone's script over the bridge: writes down each batch, saves its state once, may be killed and
+resumed.
+"""
 
 import hashlib
 import os
@@ -12,7 +14,8 @@ from accelerate import Accelerator
 from bench.data.bridge import EpochLoader
 from tests.unit.data.test_loaders import make_spec, make_split
 
-EPOCHS, KILLED_AT = 3, 17  # of 7 batches each
+EPOCHS = 3  # of 7 batches each
+KILLED_AT = 17  # batches
 
 
 def main(name: str, folder: Path, resume: bool, die: bool) -> None:
@@ -21,9 +24,8 @@ def main(name: str, folder: Path, resume: bool, die: bool) -> None:
     assert accelerator.num_processes == 2
     rank = accelerator.process_index
     network = accelerator.prepare(torch.nn.Linear(1, 1))
-    spec = make_spec(
-        cutout=3, mean=(0.0,) * 3, std=(1 / 255,) * 3
-    )  # bytes as they are, so loaders agree to the last bit
+    # Bytes as they are, so loaders agree to the last bit.
+    spec = make_spec(cutout=3, mean=(0.0,) * 3, std=(1 / 255,) * 3)
     loader = EpochLoader(
         make_split(),
         spec,

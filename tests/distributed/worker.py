@@ -1,4 +1,6 @@
-"""What each rank of the two-rank tests does: its part of the batches and of an evaluation, written as JSON."""
+"""What each rank of the two-rank tests does: its part of the batches and of an evaluation, written
+as JSON.
+"""
 
 import json
 import math
@@ -10,24 +12,25 @@ from torch import Tensor, nn
 
 from bench.config.load import load
 from bench.experiment.assemble import Assembler
-from bench.experiment.execute import LossWatch
 from bench.experiment.inputs import Inputs, make_order
 from bench.models.weights import initial_state
 from bench.runtime.distributed import World
+from bench.training.loss_watch import LossWatch
 
 
 def main(experiment: str, folder: Path, *overrides: str) -> None:
-    """Pixels and sample numbers of two epochs, integer counts of fixed weights, and the weights after a few steps."""
+    """Pixels and sample numbers of two epochs, integer counts of fixed weights, and the weights
+    after a few steps.
+    """
     config = load(experiment, overrides)
     world = World(cpu_threads=1)
     world.set_precision("fp32")
     inputs = Inputs()
     assembler = Assembler(world, inputs)
-    assembly = assembler.assemble(config, inputs.start(config))
-    assembler.compile(assembly, config)
-    assembly.program.reset(
-        initial_state(config.model, len(assembly.dataset.classes), 5, assembly.start)
-    )
+    assembly = assembler.assemble(config, inputs.initial_weights(config))
+    assembler.compile(config)
+    classes = len(assembly.dataset.classes)
+    assembly.program.reset(initial_state(config.model, classes, 5, assembly.initial_weights))
     score = assembly.program.evaluate(assembly.val)
     order = make_order(config, assembly.dataset, seed=3, rank=world.rank, world_size=world.size)
     steps = [
@@ -38,17 +41,23 @@ def main(experiment: str, folder: Path, *overrides: str) -> None:
         }
         for batch in assembly.loader.batches(order, 5, 5 + 2 * order.steps_per_epoch)
     ]
-    losses, weights = [], []
+    losses = []
+    weights = []
     for step, batch in enumerate(assembly.loader.batches(order, 0, 4)):
         losses.append(float(assembly.program.step(batch, step)))
         weights.append(_weights(assembly.program.raw))
     torch.save(weights, folder / f"rank{world.rank}.pt")
-    kept = {
-        "size": world.size, "confusion": score.confusion, "loss": score.loss, "steps": steps, "losses": losses,
+    facts = {
+        "size": world.size,
+        "confusion": score.confusion,
+        "loss": score.loss,
+        "steps": steps,
+        "losses": losses,
         "finite": _finite(world),
-        "slowest": world.slowest([float(world.rank)]), "from_main": world.from_main({"rank": world.rank}),
-    }  # fmt: skip
-    (folder / f"rank{world.rank}.json").write_text(json.dumps(kept))
+        "slowest": world.slowest([float(world.rank)]),
+        "from_main": world.from_main({"rank": world.rank}),
+    }
+    (folder / f"rank{world.rank}.json").write_text(json.dumps(facts))
     world.close()
 
 

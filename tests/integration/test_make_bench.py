@@ -1,4 +1,6 @@
-"""launch/bench.sh, which `make bench` calls: what it chooses, what it refuses and with which exit code, and a whole run."""
+"""launch/bench.sh, which `make bench` calls: what it chooses, what it refuses and with which exit
+code, and a whole run.
+"""
 
 import os
 import shutil
@@ -9,14 +11,15 @@ import pytest
 
 from tests.commands import ROOT, TINY, environment
 
-NOWHERE = (
-    "--data.urls=[http://127.0.0.1:9/cifar-10-python.tar.gz]"  # the discard port: refused at once
-)
+# The discard port: refused at once.
+NOWHERE = "--data.urls=[http://127.0.0.1:9/cifar-10-python.tar.gz]"
 
 
 @pytest.fixture
 def make_bench(tmp_path):
-    """Runs the script in a checkout whose .venv is this interpreter; no data, no weights, and no hub."""
+    """Runs the script in a checkout whose .venv is this interpreter; no data, no weights, and no
+    hub.
+    """
     checkout = tmp_path / "checkout"
     (checkout / ".venv" / "bin").mkdir(parents=True)
     shutil.copytree(ROOT / "launch", checkout / "launch")
@@ -29,11 +32,11 @@ def make_bench(tmp_path):
         tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"), OMP_NUM_THREADS=None
     )
 
-    def run(**given: str) -> subprocess.CompletedProcess[str]:
+    def run(**variables: str) -> subprocess.CompletedProcess[str]:
         script = str(checkout / "launch" / "bench.sh")
         return subprocess.run(
             ["bash", script],
-            env=env | given,
+            env=env | variables,
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -45,13 +48,12 @@ def make_bench(tmp_path):
 
 
 def test_a_bare_machine_is_told_what_is_missing_and_gets_embedded(make_bench):
-    done = make_bench(
-        ARGS="--optim.lr=much"
-    )  # stopped after the choice: the run itself takes minutes
+    # Stopped after the choice: the run itself takes minutes.
+    done = make_bench(ARGS="--optim.lr=much")
     assert done.returncode == 2
-    told = [" ".join(line.split()) for line in done.stderr.splitlines()]
-    assert "a GPU no: none for pretrained_vs_random, small_cnn" in told
-    assert "resnet18 a1_in1k no: not looked for without a GPU for pretrained_vs_random" in told
+    lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    assert "a GPU no: none for pretrained_vs_random, small_cnn" in lines
+    assert "resnet18 a1_in1k no: not looked for without a GPU for pretrained_vs_random" in lines
     assert (
         "no EXP given, so the first that lacks nothing is taken of pretrained_vs_random, "
         in done.stderr
@@ -111,7 +113,8 @@ def test_a_study_runs_to_its_report_on_as_many_processes_as_were_asked_for(make_
     again = make_bench(
         EXP=str(spaced), ARGS=f"--output={tmp_path}/runs --blocks=1 --thresholds=[0.3,0.5]"
     )
-    assert (again.returncode, "0 of 2 runs to do" in again.stdout) == (0, True), again.stderr
+    assert again.returncode == 0, again.stderr
+    assert "0 of 2 runs to do" in again.stdout
     uneven = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=3")
     assert uneven.returncode == 2
     assert "32 does not divide over 3 processes" in uneven.stderr
@@ -119,10 +122,8 @@ def test_a_study_runs_to_its_report_on_as_many_processes_as_were_asked_for(make_
         EXP=TINY,
         ARGS=f"--output={tmp_path}/other --hardware.world_size=2 --train.accumulate_steps=32",
     )
-    assert (
-        parts.returncode,
-        "train.accumulate_steps: 32 does not divide a rank's 16 images" in parts.stderr,
-    ) == (2, True)
+    assert parts.returncode == 2
+    assert "train.accumulate_steps: 32 does not divide a rank's 16 images" in parts.stderr
     refused = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=2")
     assert refused.returncode == 1
     assert "hardware.world_size: 2 processes were asked for, 1 started" in refused.stderr

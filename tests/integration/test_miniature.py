@@ -1,4 +1,6 @@
-"""The mission's experiment on a CPU: `pretrained_vs_random` in miniature, all its arms, from weights made here to the report."""
+"""The mission's experiment on a CPU: `pretrained_vs_random` in miniature, all its arms, from
+weights made here to the report.
+"""
 
 import json
 
@@ -11,7 +13,8 @@ ARMS = {"pretrained", "random", "random_small_stem", "cnn_551k", "cnn_1m2"}
 
 
 def test_the_miniature_has_the_missions_arms_and_rules():
-    mission, miniature = load("pretrained_vs_random"), load("miniature")
+    mission = load("pretrained_vs_random")
+    miniature = load("miniature")
     assert set(mission.arms) == set(miniature.arms) == ARMS
     for key in ("baseline", "factors", "kind", "confirm_looks", "blocks", "clock"):
         assert getattr(mission, key) == getattr(miniature, key)

@@ -1,4 +1,6 @@
-"""Tuning as a user does it: killed and gone on with, a layer that runs, a report that counts it, a budget that holds."""
+"""Tuning as a user does it: killed and gone on with, a layer that runs, a report that counts it, a
+budget that holds.
+"""
 
 import json
 import os
@@ -15,6 +17,7 @@ import yaml
 from bench.cli import main
 from bench.config.load import load
 from bench.experiment.tune import Tuner
+from bench.trackers import Guarded
 from tests.commands import ROOT, bench, environment
 
 RATES = "tests/experiments/rates.yaml"
@@ -23,9 +26,13 @@ ARMS = ("still", "flipped")
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Tuned in two goes, the first of them killed, then run: (finished ledgers by name, the second go, the study's directory)."""
+    """Tuned in two goes, the first of them killed, then run.
+
+    Gives the finished ledgers by name, the second go, the study's directory.
+    """
     folder = tmp_path_factory.mktemp("tuned")
-    root, env = folder / "rates", environment(folder)
+    root = folder / "rates"
+    env = environment(folder)
     command = [sys.executable, "-m", "bench", "tune", RATES, f"--output={folder}"]
     with subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, start_new_session=True
@@ -68,11 +75,12 @@ def test_it_goes_on_beyond_the_edge_and_finds_the_rate_that_learns(study):
     assert yaml.safe_load((root / "tuned.yaml").read_text()) == {
         "arms": {arm: {"optim.lr": 1e-3} for arm in ARMS}
     }
-    found = json.loads((root / "report.json").read_text())["tuning"]["arms"]
+    arms = json.loads((root / "report.json").read_text())["tuning"]["arms"]
     for arm in ARMS:
-        assert [row["lr"] for row in found[arm]["trials"]] == [1e-5, 1e-4, 1e-3, 1e-2]
-        assert (found[arm]["samples"], found[arm]["at_edge"]) == (4 * 512, False)
-        assert found[arm]["expected_best"][-1] == found[arm]["trials"][2]["score"] > 0.2
+        tuning = arms[arm]
+        assert [row["lr"] for row in tuning["trials"]] == [1e-5, 1e-4, 1e-3, 1e-2]
+        assert (tuning["samples"], tuning["at_edge"]) == (4 * 512, False)
+        assert tuning["expected_best"][-1] == tuning["trials"][2]["score"] > 0.2
     lines = tuned.stdout.splitlines()[-13:]
     assert [lines[0], lines[6]] == [f"{arm}: best learning rate 0.001" for arm in ARMS]
     assert lines[12] == f"next: run the experiment as it was tuned, with --layer={root}/tuned.yaml"
@@ -80,9 +88,8 @@ def test_it_goes_on_beyond_the_edge_and_finds_the_rate_that_learns(study):
 
 def test_the_layers_rates_are_what_runs(study):
     runs = [json.loads(path.read_text())["start"] for path in study[2].glob("*/result.json")]
-    assert sorted((run["arm"], run["seed"], run["config"]["optim"]["lr"]) for run in runs) == [
-        ("flipped", 0, 1e-3), ("still", 0, 1e-3),
-    ]  # fmt: skip
+    rates = sorted((run["arm"], run["seed"], run["config"]["optim"]["lr"]) for run in runs)
+    assert rates == [("flipped", 0, 1e-3), ("still", 0, 1e-3)]
 
 
 def test_a_trial_has_its_own_rate_and_seed_on_record(study):
@@ -98,42 +105,30 @@ def test_a_trial_has_its_own_rate_and_seed_on_record(study):
 def test_the_report_adds_the_seconds_of_every_trial(study):
     root = study[2]
     report = json.loads((root / "report.json").read_text())
-    table = (
-        (root / "report.md")
-        .read_text()
-        .partition("## Tuning\n")[2]
-        .partition("\n## ")[0]
-        .splitlines()
-    )
+    section = (root / "report.md").read_text().partition("## Tuning\n")[2].partition("\n## ")[0]
+    assert [arm["name"] for arm in report["arms"]] == list(ARMS)
     for arm in report["arms"]:
-        runs = [
-            json.loads(path.read_text())
-            for path in root.glob(f"tuning/{arm['name']}-lr*/result.json")
-        ]
-        tuning_s, plain_s = (
-            report["tuning"]["arms"][arm["name"]]["seconds"],
-            arm["thresholds"][0]["time_to_accuracy_s"]["median"],
-        )
+        name = arm["name"]
+        paths = root.glob(f"tuning/{name}-lr*/result.json")
+        runs = [json.loads(path.read_text()) for path in paths]
+        tuning_s = report["tuning"]["arms"][name]["seconds"]
         assert tuning_s == pytest.approx(sum(run["segments_s"]["train"] for run in runs))
-        (row,) = (
-            line.strip("| ").split(" | ") for line in table if line.startswith(f"| {arm['name']} |")
-        )
+        (line,) = [line for line in section.splitlines() if line.startswith(f"| {name} |")]
+        row = line.strip("| ").split(" | ")
         assert row[1] == "1e-05; 0.0001; 0.001 (best); 0.01"
-        assert [float(row[-2]), float(row[-1])] == pytest.approx(
-            [tuning_s, plain_s + tuning_s], rel=0.01
-        )
+        run_s = arm["thresholds"][0]["time_to_accuracy_s"]["median"]
+        cells_s = [float(row[-2]), float(row[-1])]
+        assert cells_s == pytest.approx([tuning_s, run_s + tuning_s], rel=0.01)
 
 
 def test_trials_are_verified_with_the_study(copy, capsys):
     assert main(("verify", str(copy))) == 0
-    ledger = next(copy.glob("tuning/flipped-lr*/events.rank0.jsonl"))
+    ledger = sorted(copy.glob("tuning/flipped-lr*/events.rank0.jsonl"))[0]
     text = ledger.read_text()
     ledger.write_text(text.replace('"correct":', '"correct":1', 1))
     assert main(("verify", str(copy))) == 1
-    assert (
-        f"tuning/{ledger.parent.name}: result.json is not what its ledger folds to"
-        in capsys.readouterr().err
-    )
+    problem = f"tuning/{ledger.parent.name}: result.json is not what its ledger folds to"
+    assert problem in capsys.readouterr().err
     ledger.write_text(text)
     shutil.rmtree(ledger.parent)
     assert main(("verify", str(copy))) == 1
@@ -148,12 +143,13 @@ def test_another_config_is_refused_before_it_adds_to_what_is_on_record(study):
         SimpleNamespace(startup_s=0.0, is_main=True),
     )
     with pytest.raises(ValueError, match=r"still has 2 runs at one learning rate, 1 allowed"):
-        tuner._rounds()
+        tuner._try_rates(Guarded({}))
     assert set(root.rglob("*")) == before
 
 
 def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):
-    shutil.copytree(next(copy.glob("tuning/still-lr0.001-*")), copy / "tuning" / "again")
+    (trial,) = copy.glob("tuning/still-lr0.001-*")
+    shutil.copytree(trial, copy / "tuning" / "again")
     (copy / "tuned.yaml").unlink()
     done = bench("tune", RATES, f"--output={copy.parent}", env=environment(copy))
     assert done.returncode == 2
@@ -162,8 +158,8 @@ def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):
     assert main(("report", str(copy))) == 0
     verdict = json.loads((copy / "report.json").read_text())["verdict"]
     assert verdict["verdict"] == "undecided"
-    unlike = "arms were not tuned alike: still 4 rates and 2,560 images, flipped 4 rates and 2,048 images"
-    assert (
-        verdict["reason"]
-        == f"tuning was not fair: still has 2 runs at one learning rate, 1 allowed; {unlike}"
+    assert verdict["reason"] == (
+        "tuning was not fair: still has 2 runs at one learning rate, 1 allowed; "
+        "arms were not tuned alike: still 4 rates and 2,560 images, "
+        "flipped 4 rates and 2,048 images"
     )

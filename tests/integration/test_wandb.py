@@ -1,5 +1,5 @@
-"""The W&B tracker against wandb itself: offline files read back, a stand-in server, a server that is
-not there.
+"""The W&B tracker against wandb itself: offline files read back, a stand-in server, a server that
+is not there.
 
 Each run is tracked in its own process: wandb keeps state, threads and a service process.
 """

@@ -1,4 +1,6 @@
-"""A stand-in for W&B's server on 127.0.0.1: answers what wandb 0.31 asks for in a run and a report, keeps what it was sent."""
+"""A stand-in for W&B's server on 127.0.0.1: answers what wandb 0.31 asks for in a run and a report,
+keeps what it was sent.
+"""
 
 import json
 import re
@@ -10,9 +12,11 @@ from tests.local_server import LocalServer, QuietHandler
 
 
 class WandbServer(LocalServer):
-    """Serves while entered. What a client sent stands in `operations`, `rows`, `summary`, `exit_codes`, `paths`.
+    """Serves while entered.
 
-    It holds one project, and refuses the GraphQL operations `denied` as W&B does where a key lacks the right.
+    What a client sent stands in `operations`, `rows`, `summary`, `exit_codes`, `paths`. It holds
+    one project, and refuses the GraphQL operations `denied` as W&B does where a key lacks the
+    right.
     """
 
     def __init__(
@@ -23,7 +27,10 @@ class WandbServer(LocalServer):
         denied: tuple[str, ...] = (),
         delay_s: float = 0.0,
     ) -> None:
-        self.status, self.project, self.denied, self.delay_s = status, project, denied, delay_s
+        self.status = status
+        self.project = project
+        self.denied = denied
+        self.delay_s = delay_s
         self.operations: list[tuple[str, dict[str, Any]]] = []
         self.rows: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
@@ -42,25 +49,30 @@ class WandbServer(LocalServer):
         if path == "/graphql":
             data = self._graphql(json.loads(body))
             name = self.operations[-1][0]
-            return (
-                {"errors": [{"message": "permission denied", "path": [name]}]}
-                if name in self.denied
-                else {"data": data}
-            )
+            if name in self.denied:
+                return {"errors": [{"message": "permission denied", "path": [name]}]}
+            return {"data": data}
         if path.endswith("/file_stream"):
             self._file_stream(json.loads(body))
         return {}
 
     def _graphql(self, request: dict[str, Any]) -> dict[str, Any] | None:
         match = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
-        name, variables = match.group(1) if match else "", request.get("variables") or {}
+        name = match.group(1) if match else ""
+        variables = request.get("variables") or {}
         self.operations.append((name, variables))
         entity = {"id": "e", "name": "entity"}
         project = {"id": "p", "name": variables.get("project"), "entity": entity}
         bucket = {
-            "id": "b", "name": variables.get("name"), "displayName": variables.get("displayName"), "description": None,
-            "config": "{}", "sweepName": None, "historyLineCount": 0, "project": project,
-        }  # fmt: skip
+            "id": "b",
+            "name": variables.get("name"),
+            "displayName": variables.get("displayName"),
+            "description": None,
+            "config": "{}",
+            "sweepName": None,
+            "historyLineCount": 0,
+            "project": project,
+        }
         files = [
             {"name": file, "uploadUrl": f"{self.url}/upload/{file}"}
             for file in variables.get("files", [])
@@ -85,10 +97,15 @@ class WandbServer(LocalServer):
         return answers.get(name) or self._report(name, variables)
 
     def _report(self, name: str, variables: dict[str, Any]) -> dict[str, Any] | None:
-        known = {
-            "__typename": "Project", "id": "p", "name": self.project, "entityName": "entity", "createdAt": "2026-01-01",
-            "isBenchmark": False, "user": None,
-        }  # fmt: skip
+        stored_project = {
+            "__typename": "Project",
+            "id": "p",
+            "name": self.project,
+            "entityName": "entity",
+            "createdAt": "2026-01-01",
+            "isBenchmark": False,
+            "user": None,
+        }
         here = variables.get("projectName") == self.project
         page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
         names = ("name", "displayName", "description", "spec", "type")
@@ -98,16 +115,12 @@ class WandbServer(LocalServer):
             "entityName": variables.get("entityName"),
         }
         view = {"id": "Vmlldzox=", "updatedAt": "2026-01-01T00:00:00", "project": project}
+        view |= {key: variables.get(key) for key in names}
         answers: dict[str, dict[str, Any]] = {
             "GetDefaultEntity": {"viewer": {"id": "u", "entity": "entity"}},
-            "GetProjects": {"models": {"pageInfo": page, "edges": [{"node": known}]}},
+            "GetProjects": {"models": {"pageInfo": page, "edges": [{"node": stored_project}]}},
             "ProjectInternalId": {"project": {"id": "p", "internalId": "i"} if here else None},
-            "upsertView": {
-                "upsertView": {
-                    "view": {**view, **{key: variables.get(key) for key in names}},
-                    "inserted": True,
-                }
-            },
+            "upsertView": {"upsertView": {"view": view, "inserted": True}},
         }
         return answers.get(name)
 

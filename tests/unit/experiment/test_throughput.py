@@ -1,4 +1,6 @@
-"""What a step costs: a timed loop's arithmetic, a small arm from end to end, faults beside figures."""
+"""What a step costs: a timed loop's arithmetic, a small arm from end to end, faults beside
+figures.
+"""
 
 import json
 from itertools import repeat
@@ -20,9 +22,9 @@ from bench.runtime.distributed import World
 CPU = torch.device("cpu")
 SMALL = (
     "--precision=fp32", "--compile.enabled=false", "--hardware.cpu_threads=1",
-    "--train.samples=160", "--data.train_samples=64", "--data.val_samples=16", "--data.test_samples=16",
-    "--train.global_batch_size=8", "--evaluation.every_samples=80", "--evaluation.batch_size=8",
-    "--hardware.loader_threads=1",
+    "--train.samples=160", "--data.train_samples=64", "--data.val_samples=16",
+    "--data.test_samples=16", "--train.global_batch_size=8", "--evaluation.every_samples=80",
+    "--evaluation.batch_size=8", "--hardware.loader_threads=1",
 )  # fmt: skip
 
 
@@ -138,6 +140,9 @@ def test_an_arm_from_each_loader_beside_a_bare_loop(tmp_path, capsys):
     assert arm["resize_ms"] is arm["peak_memory_bytes"] is None
     assert arm["evaluation_images_per_s"] > 0
     assert content["profile"]["loader"] == "resident"
+    host_ms = [ms for _, ms, _ in content["profile"]["host"]]
+    assert host_ms == sorted(host_ms, reverse=True)
+    assert host_ms[0] > host_ms[-1]
     assert "aten::" in (tmp_path / "figures" / "profile.txt").read_text()
     assert (tmp_path / "figures" / "trace.json.gz").is_file()
     assert "bare loop, one batch" in capsys.readouterr().out

@@ -229,11 +229,21 @@ def test_the_crossover_is_where_the_baseline_overtakes_for_good(seconds, place):
     assert crossover_place(*seconds) == place
 
 
-def test_a_crossover_that_does_not_last_is_none():
+def test_where_neither_is_surely_sooner_there_is_no_crossover():
     runs = [timed((0.5, 0.95, 0.95, 0.95)), timed((0.9, 0.9, 0.9, 0.9), "random", step_s=1.3)]
     assert report_of(runs).crossover == [
         Crossover(arm="pretrained", baseline="random", accuracy=None)
     ]
+
+
+def test_a_crossover_that_does_not_last_is_none():
+    """The arm is sooner at 0.7 and at 0.9, the baseline between them, at 0.8."""
+    arm = timed((0.75, 0.75, 0.75, 0.95, 0.95), "pretrained")
+    baseline = timed((0.5, 0.85, 0.85, 0.85, 0.85, 0.85, 0.95, 0.95), "random", step_s=1.1)
+    report = report_of([arm, baseline], thresholds=[0.7, 0.8, 0.9])
+    leads = [row.blocks_sooner - row.blocks_later for row in report.comparisons]
+    assert leads == [1, -1, 1]
+    assert report.crossover[0].accuracy is None
 
 
 def test_losses_mirror_wins():

@@ -57,9 +57,11 @@ def test_nothing_that_a_step_started_outlives_it(ending, tmp_path, monkeypatch):
 
 def test_a_step_over_its_limit_is_interrupted_first_and_told(tmp_path):
     source = "import time\ntry:\n    time.sleep(100)\nexcept KeyboardInterrupt:\n    print('tells')"
-    outcome = run(python_step(source), tmp_path, limit_s=1.5)
-    assert (outcome.status, outcome.reason) == ("killed", "over its limit of 2 s")
-    assert outcome.seconds < 10
+    outcome = run(
+        python_step(source), tmp_path, limit_s=6
+    )  # a busy machine starts Python in seconds
+    assert (outcome.status, outcome.reason) == ("killed", "over its limit of 6 s")
+    assert outcome.seconds < 30
     assert (tmp_path / "step.txt").read_text() == "tells\n"
 
 

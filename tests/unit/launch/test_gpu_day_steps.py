@@ -27,6 +27,10 @@ DALI = "nvidia.dali.plugin.pytorch"
 PART_1_S = 310
 PART_2_S = 230
 TESTS_S = 60  # in twelve processes
+PART_1 = [
+    "gpu_tests", "tiny_dali", "verify_tiny_dali", "tiny_resident", "verify_tiny_resident",
+    "tiny_torch", "verify_tiny_torch", "throughput", "kernels", "doctor",
+]  # fmt: skip
 
 
 def by_name(steps):
@@ -43,10 +47,7 @@ def files(tmp_path):
 
 def test_part_1_in_its_order(tmp_path):
     steps = part_1_steps(make_day(tmp_path))
-    assert [step.name for step in steps] == [
-        "gpu_tests", "tiny_dali", "verify_tiny_dali", "tiny_resident", "verify_tiny_resident",
-        "tiny_torch", "verify_tiny_torch", "throughput", "kernels", "doctor",
-    ]  # fmt: skip
+    assert [step.name for step in steps] == PART_1
     assert not any(step.skip for step in steps)
     assert by_name(steps)["verify_tiny_torch"].needs == "tiny_torch"
 

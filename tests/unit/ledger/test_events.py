@@ -1,50 +1,87 @@
 """The event stream: read back whole, torn at any byte, never torn in the middle."""
 
+import dataclasses
 import json
 
 import pytest
 
-from bench.ledger.events import SCHEMA_VERSION, EventLog, read_events
+from bench.ledger.events import (
+    NO_DATA,
+    SCHEMA_VERSION,
+    CheckpointSaved,
+    EpochStopped,
+    Evaluated,
+    EventLog,
+    RunStarted,
+    RunStopped,
+    read_events,
+)
+from bench.ledger.records import RunStop, SavedCheckpoint
+from tests.unit.results_factory import make_look, make_start
+
+KEYS = {"schema_version", "kind", "rank", "seq", "epoch", "step", "mono_ns", "data"}
+STOP = RunStop(
+    status="completed", error=None, segments_s={"train": 9.0}, stopped_step=None, best_step=10
+)
+EVERY_KIND = [
+    (RunStarted, make_start()),
+    (EpochStopped, NO_DATA),
+    (Evaluated, make_look(1, 0.5).data),
+    (CheckpointSaved, SavedCheckpoint(path="step-5")),
+    (RunStopped, STOP),
+]
+
+
+def scores(number):
+    return make_look(number, 0.1 * number).data
 
 
 def write(directory, count=3):
     log = EventLog(directory)
     events = [
-        log.emit("eval_stop", epoch=0.5 * step, step=step, split="val", correct=step)
-        for step in range(count)
+        log.emit(Evaluated, scores(step), epoch=0.5 * step, step=step) for step in range(count)
     ]
     log.flush()
     return log.path, events
+
+
+def emit_stop(log):
+    return log.emit(RunStopped, STOP, epoch=0.0, step=0)
 
 
 def test_events_come_back_as_they_were_emitted(tmp_path):
     path, events = write(tmp_path)
     assert read_events(path) == events
     assert [event.seq for event in events] == [0, 1, 2]
-    assert events[2].data == {"split": "val", "correct": 2}
+    assert [event.step for event in events] == [0, 1, 2]
+    assert [event.epoch for event in events] == [0.0, 0.5, 1.0]
+    assert events[2].data == scores(2)
     assert {event.schema_version for event in events} == {SCHEMA_VERSION}
     assert sorted(event.mono_ns for event in events) == [event.mono_ns for event in events]
+
+
+def test_every_kind_of_event_comes_back_as_its_own(tmp_path):
+    log = EventLog(tmp_path)
+    events = [log.emit(event_type, data, epoch=0.0, step=0) for event_type, data in EVERY_KIND]
+    log.flush()
+    read = read_events(log.path)
+    assert read == events
+    assert [type(event) for event in read] == [event_type for event_type, _ in EVERY_KIND]
+    assert [event.data for event in read] == [data for _, data in EVERY_KIND]
+    kinds = ["run_start", "epoch_stop", "eval_stop", "checkpoint", "run_stop"]
+    assert [json.loads(line)["kind"] for line in log.path.read_text().splitlines()] == kinds
 
 
 def test_one_json_line_an_event_with_the_documented_keys(tmp_path):
     path, _ = write(tmp_path)
     lines = path.read_text().splitlines()
     assert len(lines) == 3
-    assert set(json.loads(lines[0])) == {
-        "schema_version",
-        "kind",
-        "rank",
-        "seq",
-        "epoch",
-        "step",
-        "mono_ns",
-        "data",
-    }
+    assert set(json.loads(lines[0])) == KEYS
 
 
 def test_nothing_reaches_the_disk_before_flush(tmp_path):
     log = EventLog(tmp_path, rank=1)
-    log.emit("epoch_stop")
+    log.emit(EpochStopped, epoch=1.0, step=5)
     assert not log.path.exists()
     log.flush()
     log.flush()
@@ -55,7 +92,7 @@ def test_nothing_reaches_the_disk_before_flush(tmp_path):
 def test_seq_continues_when_the_stream_is_opened_again(tmp_path):
     path, _ = write(tmp_path)
     again = EventLog(tmp_path)
-    again.emit("run_stop")
+    emit_stop(again)
     again.flush()
     assert [event.seq for event in read_events(path)] == [0, 1, 2, 3]
 
@@ -63,13 +100,16 @@ def test_seq_continues_when_the_stream_is_opened_again(tmp_path):
 def test_a_stream_torn_at_any_byte_reads_as_a_prefix_and_is_cut_when_opened_again(tmp_path):
     path, events = write(tmp_path)
     content = path.read_bytes()
-    for size in range(0, len(content), 5):
-        path.write_bytes(content[:size])
+    for size in range(len(content)):
+        torn = content[:size]
+        path.write_bytes(torn)
         read = read_events(path)
+        whole_lines = torn.count(b"\n")
+        assert whole_lines <= len(read) <= whole_lines + 1
         assert read == events[: len(read)]
         again = EventLog(tmp_path)
-        assert path.read_bytes() == content[: content[:size].rfind(b"\n") + 1]
-        assert again.emit("run_stop").seq == content[:size].count(b"\n")
+        assert path.read_bytes() == content[: torn.rfind(b"\n") + 1]
+        assert emit_stop(again).seq == whole_lines
 
 
 def test_a_bad_line_before_the_last_is_refused_by_file_and_line(tmp_path):
@@ -80,23 +120,89 @@ def test_a_bad_line_before_the_last_is_refused_by_file_and_line(tmp_path):
         read_events(path)
 
 
-@pytest.mark.parametrize("line", ['{"kind":"run_stop"}', "[1,2]", "7"])
-def test_a_whole_last_line_that_is_no_event_is_refused(tmp_path, line):
+@pytest.mark.parametrize("line", ['{"kind":"run_stop"}', '{"kind":"eval_start"}', "[1,2]", "7"])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_whole_last_line_that_is_no_event_is_refused(tmp_path, line, end):
     path, _ = write(tmp_path)
     with path.open("a") as file:
-        file.write(line + "\n")
-    with pytest.raises(ValueError, match=":4: not an event"):
+        file.write(line + end)
+    with pytest.raises(ValueError, match=r"events\.rank0\.jsonl:4: not an event"):
+        read_events(path)
+
+
+def changed(line, **changes):
+    """The line of an event with other values, as compact as the ledger's own."""
+    return json.dumps({**json.loads(line), **changes}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_an_event_that_lacks_a_key_is_refused_by_the_key(tmp_path, key):
+    path, _ = write(tmp_path, 1)
+    tree = json.loads(path.read_text())
+    del tree[key]
+    path.write_text(json.dumps(tree) + "\n")
+    with pytest.raises(ValueError, match=f"jsonl:1: not an event: .*{key}"):
+        read_events(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "eval_start"},
+        {"kind": "epoch_stop"},
+        {"seq": "0"},
+        {"data": {}},
+        {"data": {"split": "train"}},
+        {"more": 1},
+    ],
+)
+def test_what_an_event_does_not_have_is_refused(tmp_path, changes):
+    path, _ = write(tmp_path, 1)
+    path.write_text(changed(path.read_text(), **changes) + "\n")
+    with pytest.raises(ValueError, match="jsonl:1: not an event: "):
+        read_events(path)
+
+
+OTHER_VERSION = (
+    f"events of schema version {SCHEMA_VERSION - 1}, this headstart reads {SCHEMA_VERSION}: "
+    "give another --output"
+)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("changes", [{}, {"data": {"of": "another version"}}])
+def test_events_of_another_version_are_refused_by_it(tmp_path, place, changes):
+    path, _ = write(tmp_path)
+    lines = path.read_text().splitlines()
+    lines[place] = changed(lines[place], schema_version=SCHEMA_VERSION - 1, **changes)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=rf"events\.rank0\.jsonl:{place + 1}: {OTHER_VERSION}$"):
+        read_events(path)
+
+
+def test_the_version_is_read_wherever_it_stands_in_the_line(tmp_path):
+    path, _ = write(tmp_path, 1)
+    tree = {**json.loads(path.read_text()), "schema_version": SCHEMA_VERSION - 1}
+    path.write_text(json.dumps(tree, sort_keys=True) + "\n")
+    with pytest.raises(ValueError, match=f":1: {OTHER_VERSION}$"):
         read_events(path)
 
 
 def test_what_json_cannot_say_is_refused_and_not_written(tmp_path):
     log = EventLog(tmp_path)
-    log.emit("eval_stop", loss=float("nan"))
+    log.emit(Evaluated, dataclasses.replace(scores(1), loss=float("nan")), epoch=0.5, step=1)
     with pytest.raises(ValueError, match="JSON"):
         log.flush()
     assert log.path.read_text() == ""
 
 
-def test_words_outside_the_list_are_refused(tmp_path):
-    with pytest.raises(AssertionError, match="eval_start"):
-        EventLog(tmp_path).emit("eval_start")
+@pytest.mark.parametrize("event_type", [event_type for event_type, _ in EVERY_KIND])
+def test_a_record_of_another_kind_is_refused_at_once_and_not_written(tmp_path, event_type):
+    log = EventLog(tmp_path)
+    for other_type, data in EVERY_KIND:
+        if other_type is not event_type:
+            with pytest.raises(AssertionError, match=type(data).__name__):
+                log.emit(event_type, data, epoch=0.0, step=0)
+    log.flush()
+    assert log.path.read_text() == ""
+    assert emit_stop(log).seq == 0

@@ -304,8 +304,16 @@ def test_reading_the_report_module_brings_neither_matplotlib_nor_torch():
     assert done.stdout == "[]\n"
 
 
-def test_axes_are_labelled_in_words_however_short_the_range(tmp_path, study):
+def test_axes_are_labelled_in_words_however_short_the_range(tmp_path):
     """Matplotlib labels the minor marks of a logarithm in TeX where it spans less than ten."""
+    study = make_study(thresholds=(0.9,))
     write_report(tmp_path, study, list(make_study_runs(study, blocks=2, looks=6)))
     text = (tmp_path / "report.html").read_text()
     assert not re.findall(r"<text[^>]*>[^<]*[$\\][^<]*</text>", text)
+
+
+def test_marked_rows_are_bold_in_markdown(written):
+    lines = (written[0] / "report.md").read_text().splitlines()
+    primary_rows = [line for line in lines if line.startswith("| **0.90** | **pretrained** |")]
+    assert len(primary_rows) == 2
+    assert not [line for line in lines if line.startswith("| **0.80**")]

@@ -224,7 +224,8 @@ def test_the_wall_clock_or_why_there_is_none(process_runs, attempts, status, cel
 
 def test_what_differed_and_what_was_held_equal_share_no_key():
     arms = {"pretrained": {"weights.source": "file", "optim.lr": 3e-4}, "random": {}}
-    study = make_study(arms=arms, factors=("weights", "optim"))
+    data = {"source": "digits", "dir": "/home/me/images"}
+    study = make_study(arms=arms, factors=("weights", "optim"), data=data)
     differing = differing_table(study)
     assert differing.columns == ["factor", "pretrained", "random"]
     assert cells(differing) == [
@@ -236,7 +237,8 @@ def test_what_differed_and_what_was_held_equal_share_no_key():
     assert "lr " not in equal["optim"].replace("lr_", "")
     assert "source random" not in equal.get("weights", "")
     assert equal["data"].startswith("source digits, ")
-    assert " dir " not in equal["data"]  # not where they lie
+    assert "/home/me" not in equal["data"]  # not where they lie
+    assert "download" not in equal["data"]
     assert "null" not in equal["data"]
     assert equal["kind"] == "anytime"
 

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
+from bench.judge.arm_records import Spread
 from bench.judge.comparison import summarize
 from bench.judge.records import (
     ArmTuning,
     Comparison,
     Interval,
     Report,
-    Spread,
     TrialSummary,
     TuningSummary,
 )
