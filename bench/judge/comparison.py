@@ -113,7 +113,7 @@ def _judge_arm(study: Study, runs: Sequence[RunResult], rules: Rules) -> ArmOutc
 def _summarize_arms(
     study: Study, results: Sequence[RunResult], outcomes: Outcomes, clock: str
 ) -> list[ArmSummary]:
-    tau_s = _common_budget_s(results, clock)
+    tau_s = _least_completed_budget_s(results, clock)
     arms = []
     for arm, arm_outcomes in outcomes.items():
         runs = _runs_of(arm, results)
@@ -121,7 +121,7 @@ def _summarize_arms(
     return arms
 
 
-def _common_budget_s(results: Sequence[RunResult], clock: str) -> float:
+def _least_completed_budget_s(results: Sequence[RunResult], clock: str) -> float:
     """Return the least that an arm's longest run of a block had, of runs that went to their budget.
 
     0 where there is no such run.
