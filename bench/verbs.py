@@ -50,7 +50,7 @@ def tune(args: argparse.Namespace) -> int:
     """Find each arm's learning rate, and print the layer that has them."""
     from bench.config.load import load
     from bench.experiment.tune import Tuner
-    from bench.report.tuning_text import tuning_text
+    from bench.report.words import tuning_text
     from bench.runtime.distributed import World
 
     config = load(args.experiment, args.overrides)

@@ -14,9 +14,10 @@ if [[ ! -x $python ]]; then
 fi
 export PYTHONUNBUFFERED=1
 
-# One line: the accelerate config, the number of processes, a hardware layer or -, the experiment. Words for people go to stderr.
+# One line, printed by `doctor` in bench/verbs.py: accelerate's file, the number of processes, a hardware layer or -, the
+# experiment. What is for people goes to stderr.
 choice=$($python -m bench doctor --choose --gpus "${GPUS:-}" "${EXP:-}")
-read -r config processes layer experiment <<<"$choice"
+read -r launch_file processes layer experiment <<<"$choice"
 [[ $layer != - ]] || layer=
 read -r -a overrides <<<"$layer ${ARGS:-}" # splits at spaces, and lets [0,1] and * be
 # What is wrong or missing is found here, once and with exit code 2; behind accelerate every rank would, with code 1.
@@ -31,5 +32,5 @@ fi
 # Ctrl-C is for the trainer, which takes it back and says one line; accelerate would print its own traceback.
 trap '' INT
 # As a module and not as .venv/bin/accelerate, which holds an absolute path and breaks when the checkout moves.
-exec $python -m accelerate.commands.launch --quiet --config_file "$config" --num_processes "$processes" \
+exec $python -m accelerate.commands.launch --quiet --config_file "$launch_file" --num_processes "$processes" \
     -m bench run "$experiment" "--hardware.world_size=$processes" "${overrides[@]}"

@@ -192,6 +192,7 @@ class BlockRunner:
         Before the first run, so that the runs of a block follow each other.
         """
         realized = {}
+        # Weights do not enter the audit, so random ones stand in for all.
         for arm, config in self._arms.items():
             realized[arm] = self._assembler.assemble(config, random_weights()).realized
         check_declared(study_of(self._config), realized)

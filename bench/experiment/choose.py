@@ -29,7 +29,7 @@ NEEDS: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Availability:
-    """Where a need is or comes from, None where it is lacking; and why it would be."""
+    """Where a need is or comes from; None: it is lacking, and `reason` says what to set."""
 
     place: str | None
     reason: str

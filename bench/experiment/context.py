@@ -13,8 +13,8 @@ from bench.trackers import Guarded
 class RunContext:
     """Where runs are made and stored, and facts that stand in each of their ledgers.
 
-    `once_s` are the process's seconds by segment until its first run; `process_runs` says how many
-    runs it makes, for a lone one has the wall clock.
+    `once_s` are the process's seconds by segment until its first run; `process_runs` is how many
+    runs it makes: only a process of one run has a wall clock.
     """
 
     world: World

@@ -43,9 +43,9 @@ def execute(
     if world.is_main:
         write_text(directory / "config.yaml", dump(as_dict(spec.config)))
     world.barrier()
-    standing = _begin(spec, assembly, directory)
-    progress = standing.progress
-    earlier_s = _with_costs_of_process(standing.earlier_s, compiled, context)
+    starting_point = _begin(spec, assembly, directory)
+    progress = starting_point.progress
+    earlier_s = _with_costs_of_process(starting_point.earlier_s, compiled, context)
     order = make_order(
         spec.config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size
     )
@@ -81,14 +81,14 @@ def execute(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Standing:
+class _StartingPoint:
     """Where a run begins or goes on, and its seconds by segment until there."""
 
     progress: Progress
     earlier_s: Mapping[str, float]
 
 
-def _begin(spec: RunSpec, assembly: Assembly, directory: Path) -> _Standing:
+def _begin(spec: RunSpec, assembly: Assembly, directory: Path) -> _StartingPoint:
     """Put the program at the run's start, or where its newest checkpoint was taken."""
     config = spec.config
     program = assembly.program
@@ -98,14 +98,14 @@ def _begin(spec: RunSpec, assembly: Assembly, directory: Path) -> _Standing:
     if config.train.checkpoint_every_looks:
         saved = checkpoint.load_newest(directory / CHECKPOINTS, spec.run_id)
     if saved is None:
-        return _Standing(progress=Progress(), earlier_s={})
+        return _StartingPoint(progress=Progress(), earlier_s={})
     checkpoint.restore(program, saved)
     progress = Progress(
         step=saved.state.step,
         val_losses=saved.state.val_losses,
         data_wait_s=saved.state.data_wait_s,
     )
-    return _Standing(progress=progress, earlier_s=saved.state.segments_s)
+    return _StartingPoint(progress=progress, earlier_s=saved.state.segments_s)
 
 
 def _train(job: TrainingJob, spec: RunSpec, context: RunContext) -> RunStop:

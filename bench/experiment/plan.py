@@ -72,6 +72,7 @@ def plan_record(config: ExperimentConfig, blocks: Sequence[Block]) -> PlanRecord
     return PlanRecord(
         primary=primary,
         sha256=plan_sha256(to_json(primary)),
+        amended=(),
         config=as_dict(config),
         blocks=ids_by_block,
     )

@@ -72,9 +72,11 @@ def _blocks_text(config: ExperimentConfig) -> str:
 
 def _deciding_blocks_text(config: ExperimentConfig, spread: float) -> str:
     """Say how many blocks decide, at the stored spread."""
-    from bench.judge.statistics import plan_blocks  # NumPy and SciPy, which most plans do not need
+    from bench.judge.statistics import (
+        blocks_needed,
+    )  # NumPy and SciPy, which most plans do not need
 
-    blocks_at = partial(plan_blocks, spread=spread, alpha=config.primary.alpha, most=100)
+    blocks_at = partial(blocks_needed, spread=spread, alpha=config.primary.alpha, most=100)
     phrases = []
     for ratio in (config.primary.smallest_ratio, *RATIOS):
         blocks = blocks_at(ratio=ratio) or "more than 100"

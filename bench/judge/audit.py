@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.judge.records import Difference
 from bench.judge.study import Study
-from bench.ledger.json_records import JsonValue
-
-Reality = Mapping[str, JsonValue]  # flat facts of one arm, by name
+from bench.ledger.records import RealizedConfig
 
 # First words of a fact's name: the config keys that may bring a difference about.
 CAUSES: Mapping[str, tuple[str, ...]] = {
@@ -24,7 +22,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
 LACKING = "no such thing"
 
 
-def differences(study: Study, realities: Mapping[str, Reality]) -> list[Difference]:
+def differences(study: Study, realities: Mapping[str, RealizedConfig]) -> list[Difference]:
     """List every fact of every arm that is not the baseline's, and what may be why.
 
     That is, the config keys that differ and may bring it about (none: it is hidden). A fact that
@@ -52,7 +50,7 @@ def differences(study: Study, realities: Mapping[str, Reality]) -> list[Differen
     return rows
 
 
-def check_declared(study: Study, realities: Mapping[str, Reality]) -> None:
+def check_declared(study: Study, realities: Mapping[str, RealizedConfig]) -> None:
     """Raise ValueError, with both values, for a difference that no declared factor explains."""
     for difference in differences(study, realities):
         if not difference.explained_by:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.judge.arm_records import ArmSummary
 from bench.judge.arms import ArmOutcomes, runs_with_longest_budget, summarize_arm
-from bench.judge.audit import Reality, differences
+from bench.judge.audit import differences
 from bench.judge.classes import class_order
 from bench.judge.clocks import read_clock
 from bench.judge.comparable import what_differs
@@ -29,7 +29,7 @@ from bench.judge.study import Study
 from bench.judge.tuning import summarize_tuning
 from bench.judge.verdict import UNDECIDED_YET, check_controls, decide
 from bench.ledger.method import METHOD_VERSION
-from bench.ledger.records import EnvironmentFacts
+from bench.ledger.records import EnvironmentFacts, RealizedConfig
 from bench.ledger.result import RunResult
 
 
@@ -113,7 +113,7 @@ def _judge_arm(study: Study, runs: Sequence[RunResult], rules: Rules) -> ArmOutc
 def _summarize_arms(
     study: Study, results: Sequence[RunResult], outcomes: Outcomes, clock: str
 ) -> list[ArmSummary]:
-    tau_s = _common_budget_s(results, clock)
+    tau_s = _least_completed_budget_s(results, clock)
     arms = []
     for arm, arm_outcomes in outcomes.items():
         runs = _runs_of(arm, results)
@@ -121,7 +121,7 @@ def _summarize_arms(
     return arms
 
 
-def _common_budget_s(results: Sequence[RunResult], clock: str) -> float:
+def _least_completed_budget_s(results: Sequence[RunResult], clock: str) -> float:
     """Return the least that an arm's longest run of a block had, of runs that went to their budget.
 
     0 where there is no such run.
@@ -136,9 +136,9 @@ def _common_budget_s(results: Sequence[RunResult], clock: str) -> float:
     return min(longest_s.values(), default=0.0)
 
 
-def _realities(study: Study, finished: Sequence[RunResult]) -> dict[str, Reality]:
+def _realities(study: Study, finished: Sequence[RunResult]) -> dict[str, RealizedConfig]:
     """Return what was really used, from a finished run of each arm that has one."""
-    realities: dict[str, Reality] = {}
+    realities: dict[str, RealizedConfig] = {}
     for arm in study.arms:
         arm_runs = _runs_of(arm, finished)
         if arm_runs:

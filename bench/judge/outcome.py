@@ -103,7 +103,8 @@ def _crossing_of(run: RunResult, goal: _Goal) -> Crossing | None:
     if goal.rules.reached == "touch":
         touch = first_touch(accuracies, goal.threshold)
         return None if touch is None else Crossing(touch, "touch")
-    if goal.rules.reached == "mean":  # of all runs, which is looked at when each has its end
+    if goal.rules.reached == "mean":
+        # Every completed run counts for now; those of budgets whose mean is too low are taken back.
         return Crossing(last_place, "end") if is_completed else None
     if goal.is_annealed:
         is_reached = is_completed and accuracies[-1] >= goal.threshold

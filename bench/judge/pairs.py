@@ -231,7 +231,7 @@ def _bound(pairs: Sequence[BlockPair], alpha: float) -> tuple[float, float] | No
     """Return where the ratio of expected times with restarts lies: each arm's at alpha / 2."""
     arm_times = [pair.arm for pair in pairs]
     baseline_times = [pair.baseline for pair in pairs]
-    tau_s = _common_budget_s([*arm_times, *baseline_times])
+    tau_s = _least_missed_budget_s([*arm_times, *baseline_times])
     if not tau_s:
         return None
     arm = ert_interval(arm_times, tau_s, alpha / 2)
@@ -244,8 +244,11 @@ def _bound(pairs: Sequence[BlockPair], alpha: float) -> tuple[float, float] | No
     return baseline_low / arm_high, high
 
 
-def _common_budget_s(times: Sequence[CensoredTime]) -> float:
-    """Return the least budget of a run that missed, or the last crossing where none has one."""
+def _least_missed_budget_s(times: Sequence[CensoredTime]) -> float:
+    """Return the least budget of the runs that missed.
+
+    The last crossing where no run was cut off by its budget.
+    """
     budgets_s = [time.after for time in times if not time.reached and math.isfinite(time.after)]
     if budgets_s:
         return min(budgets_s)

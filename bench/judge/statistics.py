@@ -50,6 +50,7 @@ def sign_evidence(scores: Sequence[float]) -> float:
 
 
 def _log_sign_evidence(won: float | npt.NDArray[np.int64], n: int) -> FloatArray:
+    """Return log E_n of `sign_evidence`, for `won` of n blocks; B(1/2, 1/2) is pi."""
     log_gamma = np.vectorize(math.lgamma, otypes=[float])
     log_evidence: FloatArray = (
         n * math.log(2)
@@ -213,7 +214,7 @@ def log_area(xs: Sequence[float], accuracies: Sequence[float]) -> float | None:
     return float(np.trapezoid(height[positive], logs) / np.ptp(logs))
 
 
-def plan_blocks(
+def blocks_needed(
     *, spread: float, ratio: float, alpha: float, most: int, power: float = 0.9
 ) -> int | None:
     """Return the least number of blocks by which the evidence has chosen the right arm.

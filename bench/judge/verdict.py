@@ -60,6 +60,7 @@ def check_controls(study: Study, comparisons: Sequence[Comparison]) -> list[Cont
 
 
 def _decide_by_evidence(study: Study, comparison: Comparison) -> Verdict:
+    """Decide: equivalent where the interval lies within the margin, else by the evidence."""
     margin = study.smallest_ratio
     needed = 1 / study.alpha
     if _lies_within(comparison, 1 / margin, margin):

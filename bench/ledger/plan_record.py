@@ -55,7 +55,7 @@ class PlanRecord(Record):
     schema_version: int = PLAN_SCHEMA_VERSION
     primary: PrimaryRecord
     sha256: str
-    amended: tuple[AmendedPlan, ...] = ()
+    amended: tuple[AmendedPlan, ...]
     config: JsonObject
     blocks: Sequence[Sequence[str]]
 

@@ -166,7 +166,7 @@ class Program:
             self.scaler.load_state_dict(new_scaler.state_dict())
         self.average.reset()
         self._lr_scale = 1.0
-        # Every module in one mode, whatever was done to some of them: `_set_modes` goes by two.
+        # Every module in one mode: `_set_modes` looks only at the modes of these two.
         self._objective.eval()
         self.raw.eval()
 

@@ -91,6 +91,7 @@ def write_plan(output: Path, *overrides: str) -> StudyOnDisk:
     plan = PlanRecord(
         primary=primary,
         sha256=plan_sha256(to_json(primary)),
+        amended=(),
         config=as_dict(config),
         blocks=blocks,
     )

@@ -127,6 +127,7 @@ def make_plan(config: ExperimentConfig | None = None, **changes: object) -> Plan
     plan = PlanRecord(
         primary=primary_record(config, blocks),
         sha256=PLAN_SHA256,
+        amended=(),
         config=as_dict(config),
         blocks=blocks,
     )

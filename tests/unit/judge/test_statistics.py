@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from bench.judge.statistics import (
+    blocks_needed,
     confidence_sequence,
     holm,
     log_area,
     mean_interval,
     permutation_p_values,
-    plan_blocks,
     sign_evidence,
     sign_flip_p,
 )
@@ -293,4 +293,4 @@ def test_results_are_plain_floats_that_json_takes():
         *permutation_p_values(d, d),
     ]
     assert {type(number) for number in numbers} == {float}
-    assert type(plan_blocks(**SURE)) is int
+    assert type(blocks_needed(**SURE)) is int

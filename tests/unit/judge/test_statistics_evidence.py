@@ -14,11 +14,11 @@ from scipy import integrate, stats
 
 from bench.judge import statistics
 from bench.judge.statistics import (
+    blocks_needed,
     confidence_sequence,
     deciding_blocks,
     mean_interval,
     permutation_p_values,
-    plan_blocks,
     sign_evidence,
     sign_flip_p,
 )
@@ -305,7 +305,7 @@ def power_curve(p_win, alpha, most):
     ("ratio", "power"), [(1.25, 0.9), (0.8, 0.8), (1.5, 0.9), (1.2, 0.5), (1.1, 0.3)]
 )
 def test_plan_blocks_finds_the_exact_power(ratio, power):
-    n = plan_blocks(spread=0.2, ratio=ratio, alpha=0.05, most=60, power=power)
+    n = blocks_needed(spread=0.2, ratio=ratio, alpha=0.05, most=60, power=power)
     curve = power_curve(stats.norm.cdf(abs(math.log(ratio)) / 0.2), 0.05, n)
     assert curve[n - 1] < power <= curve[n]
 
@@ -323,19 +323,19 @@ def test_plan_blocks_is_what_simulated_studies_need():
             200,
         )
         needed.append(n if won[n - 1] > n / 2 else INF)
-    enough = plan_blocks(spread=0.3, ratio=1.3, alpha=0.05, most=200)
+    enough = blocks_needed(spread=0.3, ratio=1.3, alpha=0.05, most=200)
     assert abs(np.mean(np.array(needed) <= enough) - 0.9) < 0.03
 
 
 def test_plan_blocks_at_its_ends():
     sure = {"spread": 0.0, "ratio": 1.3, "alpha": 0.05}
-    assert [plan_blocks(**sure, most=most) for most in (0, 6, 7, 50)] == [None, None, 7, 7]
+    assert [blocks_needed(**sure, most=most) for most in (0, 6, 7, 50)] == [None, None, 7, 7]
     nothing = {"spread": 0.2, "ratio": 1.0, "alpha": 0.05, "most": 30}
-    assert plan_blocks(**nothing) is None
-    assert plan_blocks(**{**nothing, "spread": 0.0}) is None
+    assert blocks_needed(**nothing) is None
+    assert blocks_needed(**{**nothing, "spread": 0.0}) is None
     assert (
-        plan_blocks(**nothing, power=0.02) is None
+        blocks_needed(**nothing, power=0.02) is None
     )  # 2.6 % decide, half of them for the wrong arm
     noisy = {"spread": 0.3, "alpha": 0.05, "most": 400}
-    assert plan_blocks(ratio=1.3, **noisy) > plan_blocks(ratio=2.0, **noisy)
-    assert plan_blocks(ratio=1.3, **noisy) == plan_blocks(ratio=1 / 1.3, **noisy)
+    assert blocks_needed(ratio=1.3, **noisy) > blocks_needed(ratio=2.0, **noisy)
+    assert blocks_needed(ratio=1.3, **noisy) == blocks_needed(ratio=1 / 1.3, **noisy)

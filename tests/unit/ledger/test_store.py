@@ -1,6 +1,8 @@
 """The run store: one study at a time, whole files or none."""
 
+import dataclasses
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.files import write_json, write_text
-from bench.ledger.events import EventLog
-from bench.ledger.store import RunStore
-from tests.unit.results_factory import make_look, make_plan, make_run_start
+from bench.files import sha256_of, write_json, write_text
+from bench.ledger.events import EpochStopped, Evaluated, EventLog, RunStarted
+from bench.ledger.json_records import to_json
+from bench.ledger.plan_record import AmendedPlan
+from bench.ledger.store import LEDGER, RunStore
+from tests.unit.results_factory import make_look, make_plan, make_start
 
 ROOT = Path(__file__).parents[3]
 
@@ -91,7 +95,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 def test_text_is_utf8_whatever_the_locale(tmp_path):
     path = tmp_path / "report.md"
     process = python(
-        "from pathlib import Path; from bench.ledger.store import write_text; "
+        "from pathlib import Path; from bench.files import write_text; "
         f"write_text(Path({str(path)!r}), '\\u2014')",
         LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0",
     )  # fmt: skip
@@ -138,33 +142,45 @@ def test_the_plan_comes_back_and_its_absence_is_told(tmp_path):
 )
 def test_what_is_no_plan_of_this_version_is_refused_by_name(tmp_path, content):
     (tmp_path / "plan.json").write_bytes(content)
-    with pytest.raises(
-        ValueError, match=r"plan\.json: not a plan record of this headstart; give another --output$"
-    ):
+    sentence = r"plan\.json: not a plan record of this headstart \(.+\); give another --output$"
+    with pytest.raises(ValueError, match=sentence):
         RunStore(tmp_path).plan()
 
 
-def plan_of(digit, run="a", **changes):
-    return make_plan(
-        sha256=digit * 64,
-        blocks=[[f"{run}-0", f"{run}-1"]],
-        primary={"threshold": digit},
-        **changes,
-    )
+@pytest.mark.parametrize("key", ["config", "blocks", "primary", "sha256", "amended"])
+def test_a_plan_that_lacks_a_key_is_refused_by_the_key(tmp_path, key):
+    tree = to_json(make_plan())
+    del tree[key]
+    write_json(tmp_path / "plan.json", tree)
+    with pytest.raises(ValueError, match=rf"not a plan record of this headstart \({key}: "):
+        RunStore(tmp_path).plan()
+
+
+def plan_of(digit, amended=()):
+    """A plan whose hash and threshold tell it from others; its runs are a-0 and a-1."""
+    plan = make_plan(sha256=digit * 64, blocks=[["a-0", "a-1"]], amended=amended)
+    primary = dataclasses.replace(plan.primary, threshold=float(digit))
+    return dataclasses.replace(plan, primary=primary)
+
+
+def amended_digits(plan):
+    return [earlier.sha256[0] for earlier in plan.amended]
 
 
 def test_an_earlier_plan_is_kept_only_where_runs_were_begun_under_it(tmp_path):
     store = RunStore(tmp_path)
     store.write_plan(plan_of("1"))
-    assert store.write_plan(plan_of("2"))["amended"] == []
+    assert store.write_plan(plan_of("2")).amended == ()
     store.run_dir("a-1").mkdir()
-    kept = [{"sha256": "2" * 64, "primary": {"threshold": "2"}}]
-    assert store.amended(plan_of("3"))["amended"] == kept
-    assert store.plan()["sha256"] == "2" * 64  # which only asked
-    assert store.write_plan(plan_of("3"))["amended"] == kept
-    assert store.write_plan(plan_of("3"))["amended"] == kept
-    assert [old["sha256"][0] for old in store.write_plan(plan_of("4"))["amended"]] == ["2", "3"]
-    assert store.plan()["amended"] == store.amended(plan_of("4"))["amended"]
+    kept = (AmendedPlan(sha256="2" * 64, primary=to_json(plan_of("2").primary)),)
+    assert kept[0].primary["threshold"] == 2.0
+    assert store.amended(plan_of("3")).amended == kept
+    assert store.plan().sha256 == "2" * 64  # which only asked
+    assert store.write_plan(plan_of("3")).amended == kept
+    assert store.write_plan(plan_of("3")).amended == kept
+    assert amended_digits(store.write_plan(plan_of("4"))) == ["2", "3"]
+    assert store.plan().amended == store.amended(plan_of("4")).amended
+    assert store.plan() == dataclasses.replace(plan_of("4"), amended=store.plan().amended)
 
 
 def test_a_plan_that_is_taken_up_again_is_not_its_own_earlier_one(tmp_path):
@@ -172,38 +188,117 @@ def test_a_plan_that_is_taken_up_again_is_not_its_own_earlier_one(tmp_path):
     store.run_dir("a-0").mkdir()
     for digit in "121":
         store.write_plan(plan_of(digit))
-    assert [old["sha256"][0] for old in store.plan()["amended"]] == ["2"]
+    assert amended_digits(store.plan()) == ["2"]
 
 
 def test_what_a_plan_record_says_of_others_is_not_taken_over(tmp_path):
-    assert (
-        RunStore(tmp_path).write_plan(plan_of("1", amended=[{"sha256": "9" * 64}]))["amended"] == []
-    )
+    another = AmendedPlan(sha256="9" * 64, primary={})
+    assert RunStore(tmp_path).write_plan(plan_of("1", amended=(another,))).amended == ()
+
+
+def open_log(store, run_id):
+    store.run_dir(run_id).mkdir()
+    return EventLog(store.run_dir(run_id))
+
+
+def write_start_data(store, data):
+    """Write a ledger of one start, whose data is replaced."""
+    log = open_log(store, "x")
+    log.emit(RunStarted, make_start(), epoch=0.0, step=0)
+    log.flush()
+    event = json.loads(log.path.read_text())
+    log.path.write_text(json.dumps({**event, "data": data}) + "\n")
 
 
 @pytest.mark.parametrize("data", [{}, {"run_id": "x", "segments_s": {}}])
 def test_a_ledger_that_lacks_what_a_run_has_is_refused_by_name(tmp_path, data):
     store = RunStore(tmp_path)
-    store.run_dir("x").mkdir()
-    log = EventLog(store.run_dir("x"))
-    log.emit("run_start", **data)
+    write_start_data(store, data)
+    refusal = r"events\.rank0\.jsonl:1: not an event: .*field required"
+    with pytest.raises(ValueError, match=refusal):
+        store.result("x")
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(make_start())])
+def test_a_start_of_another_kind_of_value_is_refused_by_the_key(tmp_path, key):
+    store = RunStore(tmp_path)
+    write_start_data(store, {**to_json(make_start()), key: [["not", "of", "a", "start"]]})
+    with pytest.raises(ValueError, match=rf"jsonl:1: not an event: .*data\.{key}"):
+        store.result("x")
+
+
+@pytest.mark.parametrize(
+    ("segments_s", "error"),
+    [({"evaluate": 1.0}, "KeyError: 'train'"), ({"train": 0.0}, "ZeroDivisionError: ")],
+)
+def test_segments_that_no_run_has_are_refused_by_name(tmp_path, segments_s, error):
+    store = RunStore(tmp_path)
+    log = open_log(store, "x")
+    log.emit(RunStarted, make_start(), epoch=0.0, step=0)
+    scores = make_look(1, 0.5, segments_s=segments_s).data
+    log.emit(Evaluated, scores, epoch=0.5, step=5)
     log.flush()
     with pytest.raises(
-        ValueError, match=r"events\.rank0\.jsonl: not the events of a run: KeyError: "
+        ValueError, match=rf"events\.rank0\.jsonl: not the events of a run: {error}"
     ):
         store.result("x")
+
+
+def write_begun_run(store, arm):
+    """Write a run that was killed after its first evaluation, and return its ledger."""
+    log = open_log(store, f"{arm}-s0")
+    log.emit(EpochStopped, epoch=0.0, step=0)
+    log.flush()
+    assert store.result(f"{arm}-s0") is None
+    log.emit(RunStarted, make_start(arm, run_id=f"{arm}-s0"), epoch=0.0, step=0)
+    look = make_look(1, 0.5)
+    log.emit(Evaluated, look.data, epoch=look.epoch, step=look.step)
+    log.flush()
+    return log.path
 
 
 def test_a_result_is_folded_from_the_runs_own_events(tmp_path):
     store = RunStore(tmp_path)
     assert store.result("random-s0") is None
-    store.run_dir("random-s0").mkdir()
-    log = EventLog(store.run_dir("random-s0"))
-    log.emit("setup_stop")
-    log.flush()
-    assert store.result("random-s0") is None
-    for event in (make_run_start("random"), make_look(1, 0.5)):
-        log.emit(event.kind, epoch=event.epoch, step=event.step, **event.data)
-    log.flush()
+    ledger = write_begun_run(store, "random")
     result = store.result("random-s0")
-    assert (result.arm, result.status, len(result.looks)) == ("random", "interrupted", 1)
+    assert (result.arm, result.status, len(result.evaluations)) == ("random", "interrupted", 1)
+    assert ledger == store.run_dir("random-s0") / LEDGER
+    assert result.ledger_sha256 == sha256_of(ledger)
+
+
+def test_results_are_of_the_planned_runs_that_have_begun(tmp_path):
+    store = RunStore(tmp_path)
+    with pytest.raises(ValueError, match=r"no plan\.json"):
+        store.planned_results()
+    store.write_plan(make_plan(blocks=[["pretrained-s0"], ["random-s0"]]))
+    assert store.planned_results() == []
+    write_begun_run(store, "random")
+    write_begun_run(store, "other")
+    assert [run.run_id for run in store.planned_results()] == ["random-s0"]
+    assert [run.run_id for run in store.results(["other-s0", "random-s0"])] == [
+        "other-s0",
+        "random-s0",
+    ]
+
+
+def test_trials_are_the_runs_below_tuning(tmp_path):
+    (tmp_path / "tuning").mkdir()
+    tuning = RunStore(tmp_path / "tuning")
+    write_begun_run(tuning, "random")
+    write_begun_run(tuning, "pretrained")
+    write_begun_run(RunStore(tmp_path), "other")
+    trials = RunStore(tmp_path).trials()
+    assert [trial.run_id for trial in trials] == ["pretrained-s0", "random-s0"]
+
+
+def test_a_result_is_written_beside_its_ledger_under_the_keys_of_the_file(tmp_path):
+    store = RunStore(tmp_path)
+    write_begun_run(store, "random")
+    result = store.result("random-s0")
+    store.write_result(result)
+    stored = json.loads((store.run_dir("random-s0") / "result.json").read_bytes())
+    assert stored == to_json(result)
+    assert stored["looks"][0]["correct"] == 500
+    store.write_result(result, "tuning/random-s0")
+    assert (tmp_path / "tuning" / "random-s0" / "result.json").is_file()
