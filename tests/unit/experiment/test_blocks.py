@@ -177,50 +177,57 @@ def test_a_study_that_goes_on_computes_as_its_first_run_did(monkeypatch, tmp_pat
     assert precisions == ["bf16"]
 
 
+def no_weights(arms: set[str], context) -> dict[str, None]:
+    return {arm: None for arm in arms}
+
+
 @pytest.fixture
-def made(monkeypatch, tmp_path):
+def complete(monkeypatch, tmp_path):
     """Complete a study without training; return the runs that it made."""
 
-    def complete(finished: set[str], after_block=lambda: False, **world) -> list[str]:
+    def complete_without_training(
+        finished: set[str] | None, after_block=lambda: False, **world
+    ) -> list[str]:
         runner = make_runner(tmp_path, make_world(**world))
         executed: list[str] = []
-        monkeypatch.setattr(runner, "_prepare", lambda arms, context: {arm: None for arm in arms})
+        monkeypatch.setattr(runner, "_prepare", no_weights)
         monkeypatch.setattr(
             runner, "_execute", lambda run, weights, context: executed.append(run.run_id)
         )
         runner.complete(plan(load(ROOT / TINY)), finished, Guarded({}), after_block=after_block)
         return executed
 
-    return complete
+    return complete_without_training
 
 
-def test_runs_are_made_in_their_order_without_those_that_are_done(made):
-    assert made(set()) == IDS
-    assert made({IDS[1]}) == [IDS[0], *IDS[2:]]
+def test_runs_are_made_in_their_order_without_those_that_are_done(complete):
+    assert complete(set()) == IDS
+    assert complete({IDS[1]}) == [IDS[0], *IDS[2:]]
 
 
-def test_after_each_block_with_a_run_it_is_asked_whether_to_go_on(made):
+def test_after_each_block_with_a_run_it_is_asked_whether_to_go_on(complete):
     answers = []
 
     def go_on() -> bool:
         answers.append("go on")
         return False
 
-    made(set(IDS[:2]), go_on)
+    complete(set(IDS[:2]), go_on)
     assert answers == ["go on"]
 
 
-def test_no_block_is_begun_after_it_is_enough(made):
-    assert made(set(), lambda: True) == IDS[:2]
+def test_no_block_is_begun_after_it_is_enough(complete):
+    assert complete(set(), lambda: True) == IDS[:2]
 
 
 @pytest.mark.parametrize(("enough", "expected"), [(True, IDS[1:2]), (False, IDS[1:])])
-def test_another_rank_makes_what_rank_0_misses_and_stops_with_it(made, enough, expected):
+def test_another_rank_makes_what_rank_0_misses_and_stops_with_it(complete, enough, expected):
     values_of_rank_0 = iter([{IDS[0]}, PrecisionFacts(name="fp32"), enough, False])
-    executed = made(
-        None,
-        lambda: pytest.fail("asked on another rank"),
-        is_main=False,
-        from_main=lambda value: next(values_of_rank_0),
-    )
-    assert executed == expected
+
+    def from_rank_0(value):
+        return next(values_of_rank_0)
+
+    def fail() -> bool:
+        pytest.fail("asked on another rank")
+
+    assert complete(None, fail, is_main=False, from_main=from_rank_0) == expected

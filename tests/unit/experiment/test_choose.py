@@ -144,14 +144,15 @@ def seen(monkeypatch, tmp_path):
         monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
         monkeypatch.setattr("torch.cuda.get_device_name", lambda i: f"GPU {i}")
-        monkeypatch.setattr(
-            "bench.data.download.answering",
-            lambda urls: "https://some.org" if "cifar10" in servers else None,
-        )
-        monkeypatch.setattr(
-            "bench.models.hub.available",
-            lambda weights: f"from the hub: {weights.name}" if "hub" in servers else None,
-        )
+
+        def answering(urls) -> str | None:
+            return "https://some.org" if "cifar10" in servers else None
+
+        def available(weights) -> str | None:
+            return f"from the hub: {weights.name}" if "hub" in servers else None
+
+        monkeypatch.setattr("bench.data.download.answering", answering)
+        monkeypatch.setattr("bench.models.hub.available", available)
         return look()
 
     return see

@@ -39,7 +39,10 @@ def same_arms(before: dict[str, str], after: dict[str, str]) -> set[str]:
 def orders(blocks: int, *overrides: str) -> list[str]:
     """The arms' first letters, a word a block."""
     planned = plan(load(EMBEDDED, [f"--blocks={blocks}", *overrides]))
-    return ["".join(run.arm[0] for run in block) for block in planned]
+    letters = []
+    for block in planned:
+        letters.append("".join(run.arm[0] for run in block))
+    return letters
 
 
 def recipe_study(folder: Path, **changes: object) -> Path:

@@ -24,7 +24,8 @@ from bench.runtime.compute import (
 )
 from kernels.compiling import give_own_code
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+CPU = torch.device("cpu")
+GPU = torch.device("cuda", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +132,8 @@ def without_inductor(monkeypatch):
 @torch.no_grad()
 @pytest.mark.usefixtures("without_inductor")
 def test_every_shape_has_a_graph_of_its_own():
-    module, before = nn.Linear(4, 4), counters["stats"]["unique_graphs"]
+    module = nn.Linear(4, 4)
+    before = counters["stats"]["unique_graphs"]
     compile_module(module, "default")
     for rows in (2, 3, 5, 3):
         module(torch.randn(rows, 4))
@@ -153,14 +155,16 @@ def test_a_process_may_compile_any_number_of_networks():
 
 @torch.no_grad()
 def test_a_record_counts_the_graphs_and_seconds_inside(monkeypatch):
-    waits, now_s = [], [5.0]
+    waits = []
+    now_s = [5.0]
     monkeypatch.setattr(compute, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
 
     def synchronize() -> None:
         waits.append(True)
         now_s[0] += 0.5
 
-    first, second = nn.Linear(4, 4), nn.Linear(4, 5)
+    first = nn.Linear(4, 4)
+    second = nn.Linear(4, 5)
     for module in (first, second):
         give_own_code(module)
         module.compile(backend="eager", dynamic=False)
@@ -180,9 +184,9 @@ def never() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
-@pytest.mark.parametrize("asked", ["fp32", "bf16", "fp16"])
-def test_an_explicit_precision_is_not_probed(asked, device):
-    assert resolve_precision(asked, device, never) == PrecisionFacts(name=asked, reason="asked for")
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_an_explicit_precision_is_not_probed(name, device):
+    assert resolve_precision(name, device, never) == PrecisionFacts(name=name, reason="asked for")
 
 
 @pytest.mark.parametrize("probe_s", [{"fp32": 0.2, "bf16": 0.1}, {"fp32": 0.1, "bf16": 0.2}])
@@ -214,7 +218,8 @@ def test_the_probe_takes_the_fastest_step_under_each_precision_but_never_the_fir
         torch.float32: iter([0.25, *falling]),
         torch.bfloat16: iter([0.5, *(3 + s for s in falling)]),
     }
-    now_s, ran_in = [100.0], []
+    now_s = [100.0]
+    ran_in = []
 
     def step() -> None:
         dtype = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype

@@ -45,8 +45,10 @@ def test_segments_sum_to_the_wall_time(first, cuts, last_ns):
     with pytest.MonkeyPatch.context() as patch:
         fake = FakeClock()
         patch.setattr(time, "monotonic_ns", fake.read_ns)
-        start_ns, expected = fake.now_ns, {}
-        timer, running = PhaseTimer(first, fake.synchronize), first
+        start_ns = fake.now_ns
+        expected = {}
+        timer = PhaseTimer(first, fake.synchronize)
+        running = first
         for segment, gap_ns in [*cuts, (None, last_ns)]:
             fake.now_ns += gap_ns
             expected[running] = expected.get(running, 0) + gap_ns
@@ -76,7 +78,8 @@ def test_earlier_seconds_are_continued(clock):
 
 def test_work_still_queued_belongs_to_the_segment_that_queued_it(clock):
     timer = PhaseTimer("train", clock.synchronize)
-    clock.now_ns, clock.queued_ns = clock.now_ns + 10**9, 3 * 10**9
+    clock.now_ns += 10**9
+    clock.queued_ns = 3 * 10**9
     timer.switch("evaluate")
     assert timer.read_s() == {"train": 4.0, "evaluate": 0.0}
 

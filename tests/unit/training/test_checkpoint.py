@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -206,15 +207,21 @@ def drop_a_key(path: Path) -> None:
     path.write_text(json.dumps(state))
 
 
+# A file of a checkpoint, and what is done to it.
 DAMAGE = {
-    "tensors cut": lambda path: cut(path / "state.safetensors", -10),
-    "one byte": lambda path: flip_last_byte(path / "state.safetensors"),
-    "no tensors": lambda path: (path / "state.safetensors").unlink(),
-    "json cut": lambda path: cut(path / "state.json", 20),
-    "json empty": lambda path: cut(path / "state.json", 0),
-    "no json": lambda path: (path / "state.json").unlink(),
-    "no key": lambda path: drop_a_key(path / "state.json"),
+    "tensors cut": ("state.safetensors", partial(cut, length=-10)),
+    "one byte": ("state.safetensors", flip_last_byte),
+    "no tensors": ("state.safetensors", Path.unlink),
+    "json cut": ("state.json", partial(cut, length=20)),
+    "json empty": ("state.json", partial(cut, length=0)),
+    "no json": ("state.json", Path.unlink),
+    "no key": ("state.json", drop_a_key),
 }
+
+
+def damage_it(path: Path, damage: str) -> None:
+    file_name, change = DAMAGE[damage]
+    change(path / file_name)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -222,13 +229,13 @@ def test_a_damaged_one_is_passed_over_loudly(program, tmp_path, capsys, damage):
     older = shutil.copytree(save(tmp_path, program), tmp_path.parent / "older" / tmp_path.name)
     newest = save(tmp_path, program, step=6)
     shutil.copytree(older, tmp_path / "step-00000003")
-    DAMAGE[damage](newest)
+    damage_it(newest, damage)
     assert load(tmp_path).state.step == 3
     assert f"{newest} is damaged and passed over" in capsys.readouterr().out
 
 
 def test_where_all_are_damaged_the_run_begins_again_and_saves_over_them(program, tmp_path, capsys):
-    DAMAGE["json cut"](save(tmp_path, program))
+    damage_it(save(tmp_path, program), "json cut")
     assert checkpoint.load_newest(tmp_path, RUN) is None
     assert "damaged" in capsys.readouterr().out
     save(tmp_path, program)
