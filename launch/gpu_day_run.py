@@ -66,6 +66,7 @@ def run_step(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
         status, reason = _wait(process, limit_s)
     return Outcome(
@@ -76,6 +77,11 @@ def run_step(
         reason=reason,
         log=log.name,
     )
+
+
+def hear_interrupts() -> None:
+    """Let an interrupt reach a step, which the shell has background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> tuple[str, str]:

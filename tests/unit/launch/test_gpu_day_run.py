@@ -1,6 +1,7 @@
 """A step of the day: its log, its exit code, its limit, and that nothing of it stays behind."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -57,9 +58,11 @@ def test_nothing_that_a_step_started_outlives_it(ending, tmp_path, monkeypatch):
 
 def test_a_step_over_its_limit_is_interrupted_first_and_told(tmp_path):
     source = "import time\ntry:\n    time.sleep(100)\nexcept KeyboardInterrupt:\n    print('tells')"
-    outcome = run(
-        python_step(source), tmp_path, limit_s=6
-    )  # a busy machine starts Python in seconds
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job of a shell's background
+    try:
+        outcome = run(python_step(source), tmp_path, limit_s=6)  # a busy machine starts Python late
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (outcome.status, outcome.reason) == ("killed", "over its limit of 6 s")
     assert outcome.seconds < 30
     assert (tmp_path / "step.txt").read_text() == "tells\n"
