@@ -16,16 +16,18 @@ VIT = "tests/experiments/vit.yaml"
 WORKER = str(ROOT / "tests" / "distributed" / "worker.py")
 
 
-def _run(experiment, folder, *alone_only):
-    """One process's record, with overrides of its own, and both ranks'; each with its `weights`
-    after every step.
+def _run(experiment, folder, overrides, alone_overrides=()):
+    """One process's record, with overrides of its own beside the shared ones, and both ranks'.
+
+    Each has its `weights` after every step.
     """
     env = environment(folder)
     (folder / "one").mkdir()
     alone = {**env, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, WORKER, experiment, str(folder / "one"), *alone_only]
+    command = [sys.executable, WORKER, experiment, str(folder / "one")]
+    command += [*overrides, *alone_overrides]
     subprocess.run(command, cwd=ROOT, env=alone, check=True, timeout=200)
-    done = launch(WORKER, experiment, str(folder), env=env, processes=2)
+    done = launch(WORKER, experiment, str(folder), *overrides, env=env, processes=2)
     assert done.returncode == 0, done.stderr
     return _record(folder / "one", 0), [_record(folder, 0), _record(folder, 1)]
 
@@ -38,16 +40,27 @@ def _record(folder, rank):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    return _run(TINY, tmp_path_factory.mktemp("ranks"))
+    """A small network, compiled as a study compiles it."""
+    overrides = [
+        "--compile.enabled=true",
+        "--imports=[tests.distributed.one_convolution]",
+        "--model.name=one_convolution",
+    ]
+    return _run(TINY, tmp_path_factory.mktemp("ranks"), overrides)
 
 
-@pytest.fixture(scope="module")
-def vit_ranks(tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=["false", pytest.param("true", marks=pytest.mark.slow)],
+    ids=["eager", "compiled"],
+)
+def vit_ranks(request, tmp_path_factory):
+    """The ViT, in parts on the ranks and whole on one process. It takes minutes to compile."""
     return _run(
         VIT,
         tmp_path_factory.mktemp("vit_ranks"),
-        "--train.accumulate_steps=1",
-        "--model.checkpoint_activations=false",
+        [f"--compile.enabled={request.param}"],
+        ["--train.accumulate_steps=1", "--model.checkpoint_activations=false"],
     )
 
 
