@@ -21,9 +21,9 @@ from bench.ledger.events import Evaluated, RunStarted, RunStopped, read_events
 from bench.ledger.fold import segment_gaps
 from bench.ledger.json_records import to_json
 from bench.ledger.store import RunStore
-from bench.models.cnn import small_cnn
 from bench.models.weights import save_weights
 from tests.commands import ROOT, TINY, bench, environment
+from tests.experiments.networks import two_convolutions
 
 IDS = run_ids(plan(load(ROOT / TINY)))
 
@@ -184,7 +184,7 @@ def test_a_run_whose_loss_is_lost_has_diverged_before_it_is_evaluated(
 ):
     """At this rate the weights overflow within four steps."""
     overrides = [
-        "--optim.lr=1e9",
+        "--optim.lr=1e20",
         "--blocks=1",
         "--train.samples=512",
         "--evaluation.every_samples=512",
@@ -263,10 +263,10 @@ def test_finished_runs_from_another_weights_file_are_not_mixed_with_todays(tmp_p
     file = tmp_path / "w.safetensors"
     arguments = ["run", TINY, f"--output={tmp_path}/runs", "--train.samples=256"]
     arguments += ["--weights.source=file", f"--weights.file={file}"]
-    save_weights(file, small_cnn(10).state_dict(), {})
+    save_weights(file, two_convolutions(10).state_dict(), {})
     done = bench(*arguments, "--blocks=1", env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
-    save_weights(file, small_cnn(10).state_dict(), {})
+    save_weights(file, two_convolutions(10).state_dict(), {})
     done = bench(*arguments, env=environment(tmp_path))
     assert done.returncode == 2
     assert "was made with other weights" in done.stderr

@@ -103,6 +103,23 @@ def test_the_mission_with_data_and_without_hub_stops_with_one_sentence(make_benc
         assert way in last
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--hardware.world_size=3"], "32 does not divide over 3 processes"),
+        (
+            ["--hardware.world_size=2", "--train.accumulate_steps=32"],
+            "train.accumulate_steps: 32 does not divide a rank's 16 images",
+        ),
+    ],
+)
+def test_what_ranks_cannot_share_is_refused_before_they_are_started(verb, overrides, message):
+    """By the plan that the script makes first; its exit code ends the script, as above."""
+    code, out, err = verb("plan", "--fetch", TINY, *overrides)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 def test_a_study_runs_to_its_report_on_as_many_processes_as_were_asked_for(make_bench, tmp_path):
     done = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/runs --blocks=1 --thresholds=[0.3,0.5]")
     assert done.returncode == 0, done.stderr
@@ -115,15 +132,6 @@ def test_a_study_runs_to_its_report_on_as_many_processes_as_were_asked_for(make_
     )
     assert again.returncode == 0, again.stderr
     assert "0 of 2 runs to do" in again.stdout
-    uneven = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=3")
-    assert uneven.returncode == 2
-    assert "32 does not divide over 3 processes" in uneven.stderr
-    parts = make_bench(
-        EXP=TINY,
-        ARGS=f"--output={tmp_path}/other --hardware.world_size=2 --train.accumulate_steps=32",
-    )
-    assert parts.returncode == 2
-    assert "train.accumulate_steps: 32 does not divide a rank's 16 images" in parts.stderr
     refused = make_bench(EXP=TINY, ARGS=f"--output={tmp_path}/other --hardware.world_size=2")
     assert refused.returncode == 1
     assert "hardware.world_size: 2 processes were asked for, 1 started" in refused.stderr

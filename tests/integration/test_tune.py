@@ -73,23 +73,23 @@ def test_a_killed_tuning_goes_on_from_its_finished_trials(study):
 def test_it_goes_on_beyond_the_edge_and_finds_the_rate_that_learns(study):
     _, tuned, root = study
     assert yaml.safe_load((root / "tuned.yaml").read_text()) == {
-        "arms": {arm: {"optim.lr": 1e-3} for arm in ARMS}
+        "arms": {arm: {"optim.lr": 1e-2} for arm in ARMS}
     }
     arms = json.loads((root / "report.json").read_text())["tuning"]["arms"]
     for arm in ARMS:
         tuning = arms[arm]
-        assert [row["lr"] for row in tuning["trials"]] == [1e-5, 1e-4, 1e-3, 1e-2]
+        assert [row["lr"] for row in tuning["trials"]] == [1e-4, 1e-3, 1e-2, 1e-1]
         assert (tuning["samples"], tuning["at_edge"]) == (4 * 512, False)
         assert tuning["expected_best"][-1] == tuning["trials"][2]["score"] > 0.2
     lines = tuned.stdout.splitlines()[-13:]
-    assert [lines[0], lines[6]] == [f"{arm}: best learning rate 0.001" for arm in ARMS]
+    assert [lines[0], lines[6]] == [f"{arm}: best learning rate 0.01" for arm in ARMS]
     assert lines[12] == f"next: run the experiment as it was tuned, with --layer={root}/tuned.yaml"
 
 
 def test_the_layers_rates_are_what_runs(study):
     runs = [json.loads(path.read_text())["start"] for path in study[2].glob("*/result.json")]
     rates = sorted((run["arm"], run["seed"], run["config"]["optim"]["lr"]) for run in runs)
-    assert rates == [("flipped", 0, 1e-3), ("still", 0, 1e-3)]
+    assert rates == [("flipped", 0, 1e-2), ("still", 0, 1e-2)]
 
 
 def test_a_trial_has_its_own_rate_and_seed_on_record(study):
@@ -115,7 +115,7 @@ def test_the_report_adds_the_seconds_of_every_trial(study):
         assert tuning_s == pytest.approx(sum(run["segments_s"]["train"] for run in runs))
         (line,) = [line for line in section.splitlines() if line.startswith(f"| {name} |")]
         row = line.strip("| ").split(" | ")
-        assert row[1] == "1e-05; 0.0001; 0.001 (best); 0.01"
+        assert row[1] == "0.0001; 0.001; 0.01 (best); 0.1"
         run_s = arm["thresholds"][0]["time_to_accuracy_s"]["median"]
         cells_s = [float(row[-2]), float(row[-1])]
         assert cells_s == pytest.approx([tuning_s, run_s + tuning_s], rel=0.01)
@@ -148,7 +148,7 @@ def test_another_config_is_refused_before_it_adds_to_what_is_on_record(study):
 
 
 def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):
-    (trial,) = copy.glob("tuning/still-lr0.001-*")
+    (trial,) = copy.glob("tuning/still-lr0.01-*")
     shutil.copytree(trial, copy / "tuning" / "again")
     (copy / "tuned.yaml").unlink()
     done = bench("tune", RATES, f"--output={copy.parent}", env=environment(copy))

@@ -33,6 +33,7 @@ OVERRIDES = [
     "--baseline=plain",
     "--primary.arm=other",
     "--model.input_size=32",
+    "--model.name=small_cnn",  # which the planted networks alter
 ]
 
 

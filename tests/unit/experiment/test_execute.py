@@ -173,7 +173,7 @@ def test_without_checkpoints_a_killed_run_begins_again(run):
 
 def test_a_run_that_dies_after_its_own_stop_ends_there_when_it_goes_on(run, tmp_path):
     """What is scored on test, and where the run stopped, is as if it had not died."""
-    overrides = (*STOPPING, "--train.checkpoint_every_looks=1", "--optim.lr=3.0")
+    overrides = (*STOPPING, "--train.checkpoint_every_looks=1", "--optim.lr=30.0")
     straight = run(*overrides)
     assert straight.stopped_step is not None
     assert straight.stopped_step < 32
