@@ -9,7 +9,9 @@ STAMP := .venv/.lock-$(shell sha256sum requirements.lock | cut -c1-12)
 TORCH_TESTS := tests/kernels tests/unit/runtime tests/unit/training tests/unit/models tests/unit/data
 TORCH_VENV := .venv-torch-$(TORCH)
 
-# Several processes of pytest, a file each: one for each core, and not more than memory allows. ARGS=-n0 for one alone.
+# Several processes of pytest, a file each: one for each core, and not more than memory allows; ARGS=-n0: one alone.
+# One thread each, for threads of OpenMP that share a core wait for each other busily.
+ONE_THREAD := OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # launch/bench.sh reads these from the environment, so no shell here parses what they hold.
@@ -28,7 +30,7 @@ bench: $(STAMP)
 
 ## make test         the tests that need neither GPU nor minutes: ARGS="-k clocks"
 test: $(STAMP)
-	$(VENV) -m pytest $(PARALLEL) $(ARGS)
+	$(ONE_THREAD) $(VENV) -m pytest $(PARALLEL) $(ARGS)
 
 ## make test-slow    the tests that take minutes
 test-slow: $(STAMP)

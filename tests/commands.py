@@ -7,21 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.clean_environment import cleared
+
 ROOT = Path(__file__).parents[1]
 TINY = "tests/experiments/tiny.yaml"
-# Of make itself and of `make bench`, which a test starts with its own; of data, weights and W&B.
-CLEARED = {
-    *("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "EXP", "ARGS", "GPUS", "K"),
-    *("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR", "WANDB_MODE", "WANDB_API_KEY"),
-}
 
 
 def environment(tmp_path: Path, **changes: str | None) -> dict[str, str]:
     """This process's environment with a cache of the test's own and the given changes; None unsets.
 
-    Data, weights and W&B's settings are unset, and so is what `make test ARGS=...` hands down.
+    Whatever decides how headstart behaves is unset.
     """
-    variables = {name: value for name, value in os.environ.items() if name not in CLEARED}
+    variables = cleared(os.environ)
     variables |= {"HEADSTART_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1"}
     for name, value in changes.items():
         if value is None:

@@ -2,7 +2,6 @@
 same bytes.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 
@@ -20,6 +19,7 @@ from bench.data.order import Augmentation, Order
 from bench.data.source import Dataset, Split
 from tests.benchmarks import rivals
 from tests.benchmarks.rounds import Contender, Pair, check_close, measure, record
+from tests.clean_environment import CIFAR10_DIR
 from tests.unit.data.test_loaders import expected
 
 pytestmark = pytest.mark.benchmark
@@ -70,8 +70,8 @@ def board(publish):
     """
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
-    read = cifar10.load if os.environ.get("CIFAR10_DIR") else builtin.synthetic
-    dataset = read(load("small_cnn").data)
+    read = cifar10.load if CIFAR10_DIR else builtin.synthetic
+    dataset = read(load("small_cnn", [f"--data.dir={CIFAR10_DIR or 'null'}"]).data)
     makers: dict[str, Callable[[], Contender]] = {}
     for name, (loader, dtype) in LOADERS.items():
         makers[name] = partial(our_contender, dataset, loader, dtype)

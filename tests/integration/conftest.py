@@ -14,8 +14,6 @@ def verb(monkeypatch, capsys):
     """
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    for variable in ("RANK", "CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR"):
-        monkeypatch.delenv(variable, raising=False)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main(arguments)

@@ -2,13 +2,13 @@
 code, and a whole run.
 """
 
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tests.clean_environment import CIFAR10_DIR
 from tests.commands import ROOT, TINY, environment
 
 # The discard port: refused at once.
@@ -89,12 +89,11 @@ def test_the_mission_without_data_or_hub_stops_with_one_sentence(make_bench, tmp
     assert not (tmp_path / "checkout" / "runs").exists()
 
 
-@pytest.mark.skipif(not os.environ.get("CIFAR10_DIR"), reason="CIFAR10_DIR is not set")
+@pytest.mark.skipif(not CIFAR10_DIR, reason="CIFAR10_DIR is not set")
 def test_the_mission_with_data_and_without_hub_stops_with_one_sentence(make_bench):
     done = make_bench(
         EXP="pretrained_vs_random",
-        CIFAR10_DIR=os.environ["CIFAR10_DIR"],
-        HEADSTART_CACHE=os.environ.get("HEADSTART_CACHE", ""),
+        CIFAR10_DIR=CIFAR10_DIR,
     )
     assert done.returncode == 2
     *_, last = done.stderr.splitlines()

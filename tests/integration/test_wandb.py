@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clean_environment import cleared
 from tests.integration.wandb_server import WandbServer
 
 pytest.importorskip("wandb")
@@ -55,13 +56,8 @@ print("the run went on")
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """This process's, without its W&B settings and its owner's keys."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("WANDB_", "NETRC"))
-    }
     return {
-        **inherited,
+        **cleared(os.environ),
         "HOME": str(home),
         "NETRC": str(home / "netrc"),
         "NO_PROXY": "127.0.0.1",

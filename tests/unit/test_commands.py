@@ -1,21 +1,80 @@
-"""What tests start hears nothing of how they were started themselves."""
+"""Tests, and what they start, hear nothing of how they were started themselves."""
 
 import os
 import subprocess
+import sys
 
-from tests.commands import CLEARED, ROOT, environment
+import pytest
+
+from tests.clean_environment import is_cleared
+from tests.commands import ROOT, bench, environment
+
+# One of each kind, each set to what would change or break what is started.
+HOSTILE = {
+    "ACCELERATE_DYNAMO_BACKEND": "inductor",
+    "ACCELERATE_MIXED_PRECISION": "fp8",
+    "ARGS": "--optim.lr=7",
+    "CIFAR10_DIR": "/nowhere",
+    "EXP": "none",
+    "FSDP_VERSION": "2",
+    "HEADSTART_CACHE": "/proc/none",
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "K": "none",
+    "LOCAL_RANK": "1",
+    "MASTER_PORT": "none",
+    "RANK": "1",
+    "SLURM_PROCID": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    "TORCH_LOGS": "none",
+    "WANDB_MODE": "none",
+    "WORLD_SIZE": "2",
+}
 
 
-def test_what_make_hands_down_is_unset(tmp_path, monkeypatch):
-    for name in CLEARED:
-        monkeypatch.setenv(name, "from outside")
+@pytest.fixture
+def hostile(monkeypatch):
+    """An environment that decides otherwise wherever it is heard."""
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_variable_of_each_kind_is_cleared(name):
+    assert is_cleared(name)
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"])
+def test_what_belongs_to_the_machine_is_kept(name):
+    assert not is_cleared(name)
+
+
+def test_what_is_started_has_what_the_test_gives_it_alone(tmp_path, monkeypatch, hostile):
     monkeypatch.setenv("KEPT", "yes")
     variables = environment(tmp_path, EXP="mine", KEPT=None)
-    assert set(variables) & CLEARED == {"EXP"}
-    assert variables["EXP"] == "mine"
+    heard = {name: variables[name] for name in HOSTILE if name in variables}
+    assert heard == {"EXP": "mine", "HEADSTART_CACHE": str(tmp_path / "cache")}
     assert "KEPT" not in variables
     assert variables["PATH"] == os.environ["PATH"]
-    assert variables["HEADSTART_CACHE"] == str(tmp_path / "cache")
+
+
+def test_a_verb_answers_as_it_does_elsewhere(tmp_path, hostile):
+    done = bench("plan", "small_cnn", env=environment(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "551,018" in done.stdout
+
+
+def test_this_process_hears_nothing_either(tmp_path, hostile):
+    """A pytest of its own, with this folder's conftest."""
+    code = (
+        "import os\ndef test():\n    assert not {'RANK', 'WANDB_MODE', 'EXP'} & set(os.environ)\n"
+    )
+    (tmp_path / "test_probe.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.conftest", "--rootdir", str(tmp_path), str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=60
+    )
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_make_inside_a_make_does_not_take_its_args(tmp_path, monkeypatch):

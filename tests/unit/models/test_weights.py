@@ -24,6 +24,7 @@ from bench.models.weights import (
     random_weights,
     save_weights,
 )
+from tests.clean_environment import WEIGHTS_DIR
 from tests.unit.models.factory import model_config, weights_config
 
 LITE = "tf_efficientnet_lite0.safetensors"
@@ -309,12 +310,12 @@ def test_weights_appear_only_whole(tmp_path, monkeypatch, given):
 
 
 @pytest.mark.skipif(
-    not (Path(os.environ.get("HEADSTART_WEIGHTS_DIR", "")) / LITE).is_file(),
+    not (WEIGHTS_DIR / LITE).is_file(),
     reason=f"no {LITE} in HEADSTART_WEIGHTS_DIR",
 )
 def test_real_weights_load_but_for_their_head():
     lite = build("tf_efficientnet_lite0", 10)
-    path = find_file(LITE)
+    path = find_file(str(WEIGHTS_DIR / LITE))
     start = start_from(path, lite)
     assert start.facts.loaded == len(lite.state_dict()) - 2 == len(load_file(path)) - 2 == 294
     assert sorted(start.facts.skipped) == ["classifier.bias", "classifier.weight"]
