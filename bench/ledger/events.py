@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Discriminator, TypeAdapter
 
-from bench.ledger.json_records import Record, parse_by, to_json
+from bench.ledger.json_records import JsonObject, Record, parse_by, schema_by, to_json
 from bench.ledger.records import RunStart, RunStop, SavedCheckpoint, Scores
 
 SCHEMA_VERSION = 3
@@ -162,6 +162,11 @@ def read_events(path: Path) -> list[Event]:
     if _is_json(last_line):
         events.append(_read_line(last_line, f"{path}:{len(lines) + 1}"))
     return events
+
+
+def event_schema() -> JsonObject:
+    """Return the JSON Schema of one line of a ledger; `kind` tells which event it is."""
+    return schema_by(_EVENT)
 
 
 def last_attempt(events: Sequence[Event]) -> Sequence[Event]:

@@ -14,8 +14,10 @@ __all__ = [
     "JsonValue",
     "Record",
     "RecordType",
+    "json_schema",
     "parse",
     "parse_by",
+    "schema_by",
     "stored_as",
     "to_json",
 ]
@@ -55,6 +57,17 @@ def to_json(record: object) -> dict[str, JsonValue]:
         record, mode="json", by_alias=True
     )
     return tree
+
+
+def json_schema(record_type: type[RecordType]) -> JsonObject:
+    """Return the JSON Schema (draft 2020-12) of a record as it stands in a file."""
+    return schema_by(_adapter(record_type))
+
+
+def schema_by(adapter: TypeAdapter[RecordType]) -> JsonObject:
+    """Return the JSON Schema of what an adapter reads, as `json_schema` does."""
+    schema: dict[str, JsonValue] = adapter.json_schema(by_alias=True, mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _adapter(record_type: type[RecordType]) -> TypeAdapter[RecordType]:
