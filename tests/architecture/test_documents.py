@@ -17,7 +17,7 @@ MAX_README_LINES = 120
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 EXPERIMENT = re.compile(r"\bEXP=([\w./-]+)")
-VERB = re.compile(r"python -m bench ([a-z]+)(?: ([a-z]\w*))?")
+VERB = re.compile(r"python -m bench ([a-z]+)(?: ([a-z][\w./]*))?")
 CODE = re.compile(r"`([^`\n]+)`")
 # `judge/verdict.py`, `judge/verdict.py: decide` or `test_verdict.py`.
 SOURCE = re.compile(r"((?:\w+/)*\w+\.py)(?:: (\w[\w.]*))?")
@@ -34,9 +34,9 @@ def documents() -> list[str]:
 def missing_links(document: str, text: str) -> list[str]:
     """Links to files that do not exist."""
     folder = ROOT / Path(document).parent
-    targets = [link.partition("#")[0] for link in LINK.findall(text)]
-    local = [target for target in targets if target and "://" not in target]
-    return [target for target in local if not (folder / target).exists()]
+    files = [link.partition("#")[0] for link in LINK.findall(text)]
+    local = [file for file in files if file and "://" not in file]
+    return [file for file in local if not (folder / file).exists()]
 
 
 def missing_commands(text: str) -> list[str]:
