@@ -20,8 +20,11 @@ def documents() -> list[str]:
     """Every document that people write, by its path below the root."""
     paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("kernels/**/*.md")]
     names = [path.relative_to(ROOT) for path in paths]
-    written = [name for name in names if not any(name.match(pattern) for pattern in GENERATED)]
-    return sorted(str(name) for name in written)
+    return sorted(str(name) for name in names if not is_generated(name))
+
+
+def is_generated(document: Path) -> bool:
+    return any(document.match(pattern) for pattern in GENERATED)
 
 
 def missing_sources(text: str) -> list[str]:
