@@ -1,4 +1,6 @@
-"""What the tests of `augment` share: a slow meaning in float64, one image at a time, and how far each dtype may be from it."""
+"""What the tests of `augment` share: a slow meaning in float64, one image at a time, and how far
+each dtype may be from it.
+"""
 
 import itertools
 
@@ -19,7 +21,8 @@ CIFAR = {
     **IMAGENET,
 }
 MODES = list(itertools.product(["zero", "reflect"], ["none", "random", "alternating"], [0, 1, 5]))
-# Bits after the leading one: a half type may be one unit in the last place off, float32 by an absolute error:
+# Bits after the leading one: a half type may be one unit in the last place off, float32 by an
+# absolute error:
 # normalised pixels reach 2.7, where its steps are 2.4e-7, and there are three roundings.
 FLOAT32_ATOL = 1e-6
 BITS = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
@@ -28,23 +31,27 @@ BIG_SEED = 2**63 - 12345  # both words of the key in use
 
 def make_images(n: int, height: int, width: int) -> Tensor:
     images = np.random.default_rng(7).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
-    images[0], images[-1] = 0, 255
+    images[0] = 0
+    images[-1] = 255
     return torch.from_numpy(images)
 
 
 def expected(images: Tensor, samples: Tensor, *, seed: int, epoch: int, **recipe) -> np.ndarray:
     """[B, 3, H, W] in float64: pad, cut the window, mirror, normalise, cut out."""
-    pad, cutout = recipe["pad"], recipe["cutout"]
+    pad = recipe["pad"]
+    cutout = recipe["cutout"]
     height, width = images.shape[1:3]
     mode = {"zero": "constant", "reflect": "reflect"}[recipe["pad_mode"]]
     result = []
     for sample in samples.tolist():
         drawn = words(seed, Stream.AUGMENT, sample, epoch)
-        top, left = below(drawn[0], 2 * pad + 1), below(drawn[1], 2 * pad + 1)
+        top = below(drawn[0], 2 * pad + 1)
+        left = below(drawn[1], 2 * pad + 1)
         window = np.pad(images[sample].numpy(), ((pad, pad), (pad, pad), (0, 0)), mode=mode)
         window = window[top : top + height, left : left + width]
         first = words(seed, Stream.AUGMENT, sample, 0)
-        heads, start = drawn[2] >= 2**31, first[2] >= 2**31
+        heads = drawn[2] >= 2**31
+        start = first[2] >= 2**31
         if {"none": False, "random": heads, "alternating": start == (epoch % 2 == 0)}[
             recipe["flip"]
         ]:
@@ -60,7 +67,9 @@ def expected(images: Tensor, samples: Tensor, *, seed: int, epoch: int, **recipe
 
 
 def check_images(images: Tensor, reference: np.ndarray) -> None:
-    """Within FLOAT32_ATOL or one unit in the last place of a half type; exact where the reference is 0 (a cutout)."""
+    """Within FLOAT32_ATOL or one unit in the last place of a half type; exact where the reference
+    is 0 (a cutout).
+    """
     error = np.abs(images.cpu().double().numpy() - reference)
     last_place = 2.0 ** (np.frexp(reference)[1] - 1 - BITS[images.dtype])
     allowed = np.where(
@@ -75,7 +84,9 @@ def check_images(images: Tensor, reference: np.ndarray) -> None:
 def guarded(
     batch: int, height: int, width: int, dtype: torch.dtype, device: str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """A buffer of NaN [batch + 2, H, W, 3], and as [batch, 3, H, W] all but its first and last image."""
+    """A buffer of NaN [batch + 2, H, W, 3], and as [batch, 3, H, W] all but its first and last
+    image.
+    """
     buffer = torch.full((batch + 2, height, width, 3), torch.nan, dtype=dtype, device=device)
     return buffer, buffer[1:-1].permute(0, 3, 1, 2)
 

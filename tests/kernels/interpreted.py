@@ -1,4 +1,6 @@
-"""The Triton kernel of `augment` on a CPU; run by test_augment_kernel.py in a process with TRITON_INTERPRET=1."""
+"""The Triton kernel of `augment` on a CPU; run by test_augment_kernel.py in a process with
+TRITON_INTERPRET=1.
+"""
 
 import pytest
 import torch
@@ -20,7 +22,8 @@ from tests.kernels.augment_cases import (
 )
 
 SAMPLES = torch.tensor([3, 0, 10, 3])
-# Height, width, pad. More than one program an image, an incomplete last one, a row of one pixel, a wide row.
+# Height, width, pad. More than one program an image, an incomplete last one, a row of one pixel, a
+# wide row.
 SIZES = [(32, 32, 4), (9, 6, 3), (150, 10, 4), (5, 1, 0), (2, 700, 1)]
 
 

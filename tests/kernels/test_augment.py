@@ -1,4 +1,6 @@
-"""The op `augment` on a CPU: against a slow meaning, its draws, its memory, compiled, traced, and what it refuses."""
+"""The op `augment` on a CPU: against a slow meaning, its draws, its memory, compiled, traced, and
+what it refuses.
+"""
 
 import os
 import shutil
@@ -62,15 +64,15 @@ def test_any_size_seed_and_epoch(data):
         "mean": tuple(data.draw(st.lists(st.floats(0, 1), min_size=3, max_size=3))),
         "std": tuple(data.draw(st.lists(st.floats(0.2, 1), min_size=3, max_size=3))),
     }
-    seed, epoch = data.draw(st.integers(0, 2**63 - 1)), data.draw(st.integers(0, 2**31 - 1))
+    seed = data.draw(st.integers(0, 2**63 - 1))
+    epoch = data.draw(st.integers(0, 2**31 - 1))
     samples = torch.tensor(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5)))
     images = make_images(n, height, width)
     result = eager(images, samples, seed=seed, epoch=epoch, **recipe)
     with torch.compiler.set_stance("force_eager"):  # what is compiled on a CPU, line by line
-        held = Resident(images, Recipe(**recipe, dtype=torch.float32)).batch(
-            samples, seed=seed, epoch=epoch
-        )
-    assert torch.equal(held, result)
+        resident = Resident(images, Recipe(**recipe, dtype=torch.float32))
+        batch = resident.batch(samples, seed=seed, epoch=epoch)
+    assert torch.equal(batch, result)
     # A mean near a byte leaves a difference near 0, where only the absolute error counts.
     torch.testing.assert_close(
         result.double(),
@@ -101,7 +103,8 @@ def test_random_words_are_the_streams():
 
 
 def test_alternating_mirrors_every_other_epoch():
-    images, samples = make_images(40, 4, 4), torch.arange(40)
+    images = make_images(40, 4, 4)
+    samples = torch.arange(40)
     first, second, third = (
         eager(images, samples, epoch=epoch, pad=0, flip="alternating") for epoch in (0, 1, 2)
     )
@@ -133,15 +136,16 @@ def test_memory_and_dtype(batch):
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="no C++ compiler")
 @torch._dynamo.config.patch(recompile_limit=1)  # one recipe's graph is no recompile of another's
 def test_one_compilation_serves_every_seed_epoch_and_size():
-    images, others = make_images(32, 32, 32), make_images(7, 32, 32)
+    images = make_images(32, 32, 32)
+    others = make_images(7, 32, 32)
     for changes in (
         {},
         {"pad_mode": "zero", "flip": "alternating", "cutout": 5, "dtype": torch.bfloat16},
         {"flip": "none"},
     ):
         recipe = {**CIFAR, **changes}
-        held = {of: Resident(of, Recipe(**recipe)) for of in (images, others)}
-        held[images].batch(torch.tensor([4]), seed=0, epoch=0)
+        residents = {of: Resident(of, Recipe(**recipe)) for of in (images, others)}
+        residents[images].batch(torch.tensor([4]), seed=0, epoch=0)
         with torch.compiler.set_stance("fail_on_recompile"):
             for of, batch, seed, epoch in (
                 (images, 1, 0, 1),
@@ -152,7 +156,7 @@ def test_one_compilation_serves_every_seed_epoch_and_size():
             ):
                 samples = torch.arange(batch) % len(of)
                 with torch.set_grad_enabled(seed != 1):
-                    result = held[of].batch(samples, seed=seed, epoch=epoch)
+                    result = residents[of].batch(samples, seed=seed, epoch=epoch)
                 plain = eager(of, samples, seed=seed, epoch=epoch, **recipe)
                 assert torch.equal(result, plain)
                 assert result.stride() == plain.stride()
@@ -183,7 +187,9 @@ def test_inside_anothers_compile_only_the_first_epoch_recompiles():
 
 
 def test_inside_anothers_compile_for_a_gpu_nothing_is_cloned(monkeypatch):
-    """Traced without a GPU: torch finds from the kernel's own code that it writes nothing but its result."""
+    """Traced without a GPU: torch finds from the kernel's own code that it writes nothing but its
+    result.
+    """
     monkeypatch.setattr(
         triton.runtime.driver,
         "_active",

@@ -1,4 +1,6 @@
-"""The op `augment` on a GPU: the kernel is the reference, writes its own result alone, and compiles into another's graph."""
+"""The op `augment` on a GPU: the kernel is the reference, writes its own result alone, and compiles
+into another's graph.
+"""
 
 import pytest
 import torch
@@ -56,7 +58,8 @@ def test_it_is_the_reference(height, width, pad, pad_mode, flip, cutout, dtype):
 
 @pytest.mark.parametrize("dtype", BITS)
 def test_nothing_outside_is_written(dtype):
-    images, recipe = make_images(11, 150, 10).cuda(), Recipe(**{**CIFAR, "dtype": dtype})
+    images = make_images(11, 150, 10).cuda()
+    recipe = Recipe(**{**CIFAR, "dtype": dtype})
     buffer, out = guarded(len(SAMPLES), 150, 10, dtype, "cuda")
     launch(images, SAMPLES.cuda(), out, recipe, seed=BIG_SEED, epoch=3)
     check_guards(buffer)
@@ -76,7 +79,8 @@ def test_bytes_past_two_to_the_31():
 
 
 def test_no_host_sync():
-    images, samples = make_images(11, 32, 32).cuda(), SAMPLES.cuda()
+    images = make_images(11, 32, 32).cuda()
+    samples = SAMPLES.cuda()
     augment(images, samples, Recipe(**CIFAR), seed=1, epoch=0)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -91,7 +95,8 @@ def test_opcheck():
 
 
 def test_inside_anothers_compile():
-    images, samples = make_images(11, 32, 32).cuda(), SAMPLES.cuda()
+    images = make_images(11, 32, 32).cuda()
+    samples = SAMPLES.cuda()
     model = torch.compile(
         lambda x, rows, epoch: augment(x, rows, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu(),
         fullgraph=True,

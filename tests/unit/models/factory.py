@@ -14,5 +14,6 @@ def model_config(name: str = "small_cnn", **changes) -> ModelConfig:
 
 
 def weights_config(source: str = "file", **changes) -> WeightsConfig:
-    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe", "stem", "transform"))
+    keys = ("tag", "sha256", "accept_license", "file", "recipe", "stem", "transform")
+    none = {key: None for key in keys}
     return WeightsConfig(source=source, **{**none, **changes})

@@ -1,4 +1,6 @@
-"""What fine-tuning asks of a network: its classifier apart, a learning rate for each layer, BatchNorm's pace."""
+"""What fine-tuning asks of a network: its classifier apart, a learning rate for each layer,
+BatchNorm's pace.
+"""
 
 import copy
 
@@ -24,7 +26,8 @@ SIZES = {
 @pytest.mark.parametrize(("name", "size"), SIZES.items())
 def test_head_and_body_are_the_network_with_shared_parameters(name, size):
     network = build(name, 10).eval()
-    modules, names = list(network.modules()), list(network.state_dict())
+    modules = list(network.modules())
+    names = list(network.state_dict())
     body, head = split_head(network)
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -32,9 +35,9 @@ def test_head_and_body_are_the_network_with_shared_parameters(name, size):
         assert features.ndim == 2
         assert torch.equal(head(features), network(images))
         assert (features != 0).sum() > 10
-    assert [id(module) for module in network.modules()] == [
-        id(module) for module in modules
-    ]  # the network is left as it was
+    # The network is left as it was.
+    for module, before in zip(network.modules(), modules, strict=True):
+        assert module is before
     assert list(network.state_dict()) == names
     both = {id(parameter) for part in (body, head) for parameter in part.parameters()}
     assert both == {id(parameter) for parameter in network.parameters()}
@@ -62,10 +65,8 @@ def test_a_network_with_two_classifiers_cannot_be_split():
 )
 def test_timms_layers_decay_as_timm_has_it(name, stem, decay):
     network = build(name, 10, stem)
-    scales, names = (
-        layer_scales(network, decay),
-        {id(parameter): name for name, parameter in network.named_parameters()},
-    )
+    scales = layer_scales(network, decay)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
     groups = param_groups_layer_decay(network, layer_decay=decay)
     timms = {
         names[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]
@@ -89,7 +90,8 @@ def test_a_resnet_has_ten_layers_and_either_stem_is_the_first():
 
 def test_our_networks_decay_layer_by_layer():
     network = build("small_cnn", 10)
-    expected, layer = {}, 0
+    expected = {}
+    layer = 0
     for name, module in reversed(list(network.named_modules())):
         if isinstance(module, nn.Conv2d | nn.Linear):
             expected |= {f"{name}.weight": 0.5**layer, f"{name}.bias": 0.5**layer}
@@ -105,10 +107,23 @@ def test_our_networks_decay_layer_by_layer():
 def test_the_momentum_is_every_batch_norms_and_nothing_elses(name):
     network = build(name, 10)
     set_batch_norm_momentum(network, 0.37)
-    found = {
+    probabilities = {
         type(module): module.momentum for module in network.modules() if hasattr(module, "momentum")
     }
-    assert set(found.values()) == (set() if name == "test_vit" else {0.37})
+    assert set(probabilities.values()) == (set() if name == "test_vit" else {0.37})
+
+
+def count_saved(network: nn.Module, images: torch.Tensor) -> int:
+    """How many tensors a forward pass saves for the backward one, which is run too."""
+    saved = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network(images).square().sum().backward()
+    return len(saved)
 
 
 @pytest.mark.parametrize("name", ["test_vit", "convnext_atto"])
@@ -119,25 +134,20 @@ def test_activations_computed_again_give_the_same_gradients(name):
     images = torch.randn(2, 3, SIZES[name], SIZES[name], generator=torch.Generator().manual_seed(0))
     saved = []
     for network in (plain, again):
-        count = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor, count=count: count.append(0) or tensor, lambda tensor: tensor
-        ):
-            network(images).square().sum().backward()
-        saved.append(len(count))
+        saved.append(count_saved(network, images))
     assert saved[1] < saved[0] / 2
     for (key, one), other in zip(plain.named_parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, msg=key)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("resnet18", "BatchNorm"), ("small_cnn", "BatchNorm"), ("ours", "cannot do it")],
 )
-def test_a_network_whose_activations_cannot_be_computed_again_is_refused(name, told):
+def test_a_network_whose_activations_cannot_be_computed_again_is_refused(name, message):
     network = nn.Sequential(nn.Linear(2, 2)) if name == "ours" else build(name, 10)
     with pytest.raises(
-        ValueError, match=rf"model.checkpoint_activations: {name} .*{told}.*; allowed: false"
+        ValueError, match=rf"model.checkpoint_activations: {name} .*{message}.*; allowed: false"
     ):
         checkpoint_activations(network, name)
 

@@ -1,4 +1,6 @@
-"""What a rank is said to hold: by hand what belongs to parameters, and what a real pass keeps what belongs to images."""
+"""What a rank is said to hold: by hand what belongs to parameters, and what a real pass keeps
+what belongs to images.
+"""
 
 import pytest
 import torch
@@ -7,7 +9,10 @@ from bench.config.load import load
 from bench.models.memory import memory_bytes
 from bench.models.networks import build, checkpoint_activations
 
-PARAMETERS, STATISTICS, HEAD = 551_018, 448, 128 * 10 + 10  # of the small CNN
+# of the small CNN
+PARAMETERS = 551_018
+STATISTICS = 448
+HEAD = 128 * 10 + 10
 
 
 def memory(*overrides, size=32):
@@ -35,20 +40,24 @@ def memory(*overrides, size=32):
     ],
 )
 def test_what_belongs_to_parameters_by_hand(overrides, trained, moments, copies):
-    found = memory(*overrides)
-    assert found.pop("activations") > 0
-    whole = 4 * (PARAMETERS + STATISTICS)
-    assert found == {
-        "parameters": whole, "gradients": 4 * trained, "optimizer": 4 * moments * trained, "copies": copies * whole
-    }  # fmt: skip
+    estimate = memory(*overrides)
+    assert estimate.pop("activations") > 0
+    network_bytes = 4 * (PARAMETERS + STATISTICS)
+    assert estimate == {
+        "parameters": network_bytes,
+        "gradients": 4 * trained,
+        "optimizer": 4 * moments * trained,
+        "copies": copies * network_bytes,
+    }
 
 
 def really_saved(name, images, *, half, again):
     """Bytes of all storages that a pass on the CPU keeps, but those of parameters and buffers."""
-    network, saved = build(name, 10).train(), {}
+    network = build(name, 10).train()
+    saved = {}
     if again:
         checkpoint_activations(network, name)
-    own = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())}
+    network_tensors = {tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
@@ -61,7 +70,7 @@ def really_saved(name, images, *, half, again):
     ):
         logits = network(images)
     assert logits.requires_grad
-    return sum(size for key, size in saved.items() if key not in own)
+    return sum(size for key, size in saved.items() if key not in network_tensors)
 
 
 @pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", True), ("auto", True)])
@@ -70,22 +79,24 @@ def really_saved(name, images, *, half, again):
     [("small_cnn", 32, False), ("test_vit", 160, False), ("test_vit", 160, True)],
 )
 def test_activations_are_what_a_real_pass_keeps(name, size, again, precision, half):
-    own = ("train.global_batch_size=64", "evaluation.every_samples=640", "train.samples=12800")
-    asked = (
+    overrides = (
         f"model.name={name}",
         f"model.checkpoint_activations={str(again).lower()}",
         f"precision={precision}",
+        "hardware.world_size=2",
+        "train.accumulate_steps=4",
+        "train.global_batch_size=64",
+        "evaluation.every_samples=640",
+        "train.samples=12800",
     )
-    found = memory(*asked, "hardware.world_size=2", "train.accumulate_steps=4", *own, size=size)
+    estimate = memory(*overrides, size=size)
     real = really_saved(name, torch.randn(64 // 2 // 4, 3, size, size), half=half, again=again)
-    assert found["activations"] == pytest.approx(real, rel=0.01)
+    assert estimate["activations"] == pytest.approx(real, rel=0.01)
 
 
 def test_a_frozen_body_keeps_nothing_and_checkpointing_keeps_little():
     assert memory("finetune.layers=head")["activations"] < memory()["activations"] / 100
-    whole, again = (
-        memory("model.name=test_vit", f"model.checkpoint_activations={on}", size=160)
-        for on in ("false", "true")
-    )
-    assert again.pop("activations") < whole.pop("activations") / 3
-    assert again == whole
+    plain = memory("model.name=test_vit", "model.checkpoint_activations=false", size=160)
+    again = memory("model.name=test_vit", "model.checkpoint_activations=true", size=160)
+    assert again.pop("activations") < plain.pop("activations") / 3
+    assert again == plain

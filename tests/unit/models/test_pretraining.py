@@ -9,7 +9,8 @@ from bench.models.pretraining import estimated_price, pretrainings
 from bench.models.weights import initial_weights
 from tests.unit.models.factory import model_config, weights_config
 
-# Epochs, images, and forward GMAC of an image with the classes of the pretraining, the latter by other people's counters.
+# Epochs, images, and forward GMAC of an image with the classes of the pretraining, the latter by
+# other people's counters.
 PUBLISHED = {
     "resnet18.a1_in1k": (600, 1_281_167, 1.814),  # torchvision's docs: 1.81 GFLOPS
     "resnet50.a1_in1k": (600, 1_281_167, 4.089),  # torchvision's docs: 4.09
@@ -37,8 +38,13 @@ def test_every_estimate_is_what_others_count():
 
 
 def test_a_vision_transformers_count_is_that_of_its_formula():
-    """Blocks: 4 D^2 (projections of attention) and 8 D^2 (MLP) a token, two products of all tokens with all; patches, head."""
-    tokens, width, blocks, classes = 16 * 16 + 1, 1280, 32, 21_843
+    """Blocks: 4 D^2 (projections of attention) and 8 D^2 (MLP) a token, two products of all
+    tokens with all; patches, head.
+    """
+    tokens = 16 * 16 + 1
+    width = 1280
+    blocks = 32
+    classes = 21_843
     macs = (
         blocks * (12 * width**2 * tokens + 2 * tokens**2 * width)
         + 256 * 3 * 14 * 14 * width
@@ -72,9 +78,7 @@ def test_a_file_is_priced_by_its_tag_though_its_values_be_shuffled(tmp_path, tra
     weights = weights_config(
         file=str(tmp_path / "lite.safetensors"), tag="in1k", transform=transform
     )
-    found, config = (
-        initial_weights(model_config("tf_efficientnet_lite0"), weights, lite),
-        model_config("tf_efficientnet_lite0"),
-    )
-    assert found.facts.pretraining == estimated_price(config, "in1k")
-    assert found.facts.pretraining.flops / 1e15 == pytest.approx(1036, rel=1e-3)
+    start = initial_weights(model_config("tf_efficientnet_lite0"), weights, lite)
+    config = model_config("tf_efficientnet_lite0")
+    assert start.facts.pretraining == estimated_price(config, "in1k")
+    assert start.facts.pretraining.flops / 1e15 == pytest.approx(1036, rel=1e-3)

@@ -1,4 +1,6 @@
-"""Pretrained values taken apart, in each run anew: their order gone, or all but their mean and variance."""
+"""Pretrained values taken apart, in each run anew: their order gone, or all but their mean and
+variance.
+"""
 
 from dataclasses import replace
 
@@ -23,8 +25,10 @@ HEAD = {"head.weight", "head.bias"}
 TRANSFORMS = ["shuffled", "random_matched"]
 
 
-def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> InitialWeights:
-    """Of a trained-looking small CNN: every tensor has its own mean and spread, and no variance is negative."""
+def given_start(transform: str, tensors: dict[str, Tensor] | None = None) -> InitialWeights:
+    """Of a trained-looking small CNN: every tensor has its own mean and spread, and no
+    variance is negative.
+    """
     if tensors is None:
         generator = torch.Generator().manual_seed(9)
         tensors = {}
@@ -33,12 +37,14 @@ def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> InitialWe
                 drawn = torch.rand(value.shape, generator=generator) ** 3 * (place + 1) / 10
                 tensors[key] = drawn if key.endswith("running_var") else drawn - place / 40
                 tensors[key] = tensors[key] if value.is_floating_point() else value + 77
-    facts = replace(random_weights().facts, source="file", transform=how)
+    facts = replace(random_weights().facts, source="file", transform=transform)
     return InitialWeights(tensors=tensors, facts=facts)
 
 
-def state_of(how: str, seed: int, tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    return initial_state(model_config(), 10, seed, given_start(how, tensors))
+def state_of(
+    transform: str, seed: int, tensors: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    return initial_state(model_config(), 10, seed, given_start(transform, tensors))
 
 
 def moments(value: Tensor) -> tuple[float, float]:
@@ -76,17 +82,17 @@ def test_random_matched_is_normal(seed):
     assert (z**4).mean().sub(3).abs() < 6 * (24 / z.numel()) ** 0.5
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_no_variance_is_negative(how):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_no_variance_is_negative(transform):
     for seed in SEEDS:
         assert all(
             (value >= 0).all()
-            for key, value in state_of(how, seed).items()
+            for key, value in state_of(transform, seed).items()
             if key.endswith("running_var")
         )
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
+@pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize(
     "value",
     [
@@ -97,72 +103,77 @@ def test_no_variance_is_negative(how):
         torch.tensor([7, 8]),
     ],
 )
-def test_one_number_and_a_constant_stay(how, value):
+def test_one_number_and_a_constant_stay(transform, value):
     for seed in SEEDS:
-        assert torch.equal(state_of(how, seed, {"extra": value})["extra"], value)
+        assert torch.equal(state_of(transform, seed, {"extra": value})["extra"], value)
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_half_precision_stays_half(how):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_half_precision_stays_half(transform):
     value = torch.linspace(-1, 1, 999).bfloat16()
-    found = state_of(how, 0, {"extra": value})["extra"]
-    assert found.dtype == torch.bfloat16
-    assert moments(found) == pytest.approx(moments(value), abs=2e-3)
+    changed = state_of(transform, 0, {"extra": value})["extra"]
+    assert changed.dtype == torch.bfloat16
+    assert moments(changed) == pytest.approx(moments(value), abs=2e-3)
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_the_draw_is_of_the_seed_and_the_tensors_name_alone(how):
-    start, before = given_start(how), torch.get_rng_state()
-    whole = initial_state(model_config(), 10, 3, start)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_draw_is_of_the_seed_and_the_tensors_name_alone(transform):
+    start = given_start(transform)
+    before = torch.get_rng_state()
+    state = initial_state(model_config(), 10, 3, start)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(5)
-    again, other = state_of(how, 3), state_of(how, 4)
+    again = state_of(transform, 3)
+    other = state_of(transform, 4)
     drawn = {key for key, value in start.tensors.items() if value.is_floating_point()}
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
-    assert not any(torch.equal(whole[key], other[key]) for key in drawn)
+    assert all(torch.equal(state[key], again[key]) for key in state)
+    assert not any(torch.equal(state[key], other[key]) for key in drawn)
     key = "hidden.0.weight"
-    alone = state_of(how, 3, {key: start.tensors[key]})
-    assert torch.equal(alone[key], whole[key])
+    alone = state_of(transform, 3, {key: start.tensors[key]})
+    assert torch.equal(alone[key], state[key])
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_tensors_of_one_shape_have_draws_of_their_own(how):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_tensors_of_one_shape_have_draws_of_their_own(transform):
     value = torch.arange(500.0)
-    state = state_of(how, 0, {"a": value, "b": value})
+    state = state_of(transform, 0, {"a": value, "b": value})
     assert not torch.equal(state["a"], state["b"])
 
 
 def test_the_draw_is_not_that_of_the_random_weights():
-    """The first normal numbers of a run's initialisation do not come again as a transformed tensor."""
+    """The first normal numbers of a run's initialisation do not come again as a transformed
+    tensor.
+    """
     for seed in SEEDS:
         first = torch.randn(
             1000,
             dtype=torch.float64,
             generator=torch.Generator().manual_seed(derive_seed(seed, Stream.INIT)),
         )
-        given = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        found = state_of("random_matched", seed, {"extra": given})["extra"]
-        assert abs(torch.corrcoef(torch.stack([first, found]))[0, 1]) < 0.2
+        values = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        changed = state_of("random_matched", seed, {"extra": values})["extra"]
+        assert abs(torch.corrcoef(torch.stack([first, changed]))[0, 1]) < 0.2
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_the_head_is_the_random_one(how):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_head_is_the_random_one(transform):
     for seed in SEEDS:
-        scratch, state = (
-            initial_state(model_config(), 10, seed, random_weights()),
-            state_of(how, seed),
-        )
+        scratch = initial_state(model_config(), 10, seed, random_weights())
+        state = state_of(transform, seed)
         assert all(torch.equal(scratch[key], state[key]) for key in HEAD)
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, how):
-    network, path = build("small_cnn", 10), tmp_path / "w.safetensors"
-    save_file(given_start(how).tensors, path)
-    found = initial_weights(model_config(), weights_config(file=str(path), transform=how), network)
-    assert (found.facts.transform, found.facts.stem) == (how, None)
-    state = initial_state(model_config(), 10, 2, found)
-    assert all(torch.equal(state[key], value) for key, value in state_of(how, 2).items())
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, transform):
+    network = build("small_cnn", 10)
+    path = tmp_path / "w.safetensors"
+    save_file(given_start(transform).tensors, path)
+    changed = initial_weights(
+        model_config(), weights_config(file=str(path), transform=transform), network
+    )
+    assert (changed.facts.transform, changed.facts.stem) == (transform, None)
+    state = initial_state(model_config(), 10, 2, changed)
+    assert all(torch.equal(state[key], value) for key, value in state_of(transform, 2).items())
     assert file_weights(path, network, weights_config(), tag=None).facts.transform is None
 
 
