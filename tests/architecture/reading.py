@@ -87,8 +87,8 @@ def _is_ours(folder: Path) -> bool:
         or folder.name.endswith(".egg-info")
         or (folder / "pyvenv.cfg").exists()
     )
-    made = by_tools or folder in {ROOT / name for name in _MADE}
-    return not hidden and not made
+    by_us = folder in {ROOT / name for name in _MADE}
+    return not (hidden or by_tools or by_us)
 
 
 def module_name(path: str) -> str:

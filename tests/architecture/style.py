@@ -33,6 +33,17 @@ RULES = _by_name(
     record_rules.bare_mappings,
     record_rules.foreign_fields,
 )
+# What holds in tests too: they call with more arguments, and read JSON by its keys.
+TEST_RULES = _by_name(
+    shape_rules.long_lines,
+    shape_rules.skipped_formats,
+    shape_rules.empty_names,
+    statement_rules.dense_statements,
+    statement_rules.paired_displays,
+    statement_rules.parallel_sequences,
+    statement_rules.boolean_arithmetic,
+    statement_rules.hidden_conditions,
+)
 TEMPLATE_RULES = _by_name(shape_rules.long_lines, computing_templates)
 
 

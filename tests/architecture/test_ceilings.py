@@ -21,10 +21,10 @@ def lock_breaches(project: dict, lock: str) -> Iterator[str]:
     """What pyproject.toml's [project] and a lock disagree about, and lines that lock nothing."""
     lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
     yield from (f"no name==version: {line!r}" for line in lines if not LOCK_LINE.fullmatch(line))
-    locked = {
-        canonicalize_name(name): version
-        for name, _, version in (line.partition("==") for line in lines)
-    }
+    locked = {}
+    for line in lines:
+        name, _, version = line.partition("==")
+        locked[canonicalize_name(name)] = version
     if len(locked) != len(lines):
         yield "a package is locked twice"
     for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:

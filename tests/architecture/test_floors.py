@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 
@@ -62,19 +63,26 @@ def part(name: str) -> str:
     return f"{root}.{rest[0]}" if root == "bench" and rest else root
 
 
-def breach(found: Import) -> str | None:
+def breach(statement: Import) -> str | None:
     """What is wrong with one import, or None."""
-    here, there = part(found.by), part(found.of)
-    if found.of.startswith("."):
-        return f"{found}: write the whole name"
-    if found.of.split(".")[0] not in PACKAGES or here == there:
+    here = part(statement.by)
+    there = part(statement.of)
+    if statement.of.startswith("."):
+        return f"{statement}: write the whole name"
+    if statement.of.split(".")[0] not in PACKAGES or here == there:
         return None
     for room in (here, there):
         if room not in FLOORS:
-            return f"{found}: {room} has no floor; allowed: {', '.join(FLOORS)}"
+            return f"{statement}: {room} has no floor; allowed: {', '.join(FLOORS)}"
     if FLOORS[there] >= FLOORS[here]:
-        return f"{found}: floor {FLOORS[here]} may not see floor {FLOORS[there]}"
+        return f"{statement}: floor {FLOORS[here]} may not see floor {FLOORS[there]}"
     return None
+
+
+def breaches(statements: Iterable[Import]) -> list[str]:
+    """What is wrong with imports, a line each."""
+    lines = [breach(statement) for statement in statements]
+    return [line for line in lines if line is not None]
 
 
 def torch_paths(sources: dict[str, str], starts: tuple[str, ...]) -> list[str]:
@@ -82,18 +90,20 @@ def torch_paths(sources: dict[str, str], starts: tuple[str, ...]) -> list[str]:
 
     In a start module itself a lazy one counts too.
     """
-    paths = {
-        name: name
-        for name in sources
-        if any(name == start or name.startswith(start + ".") for start in starts)
-    }
-    starting, waiting, lines = set(paths), list(paths), []
+    rooms = tuple(f"{start}." for start in starts)
+    starting = {name for name in sources if f"{name}.".startswith(rooms)}
+    paths = {name: name for name in starting}
+    waiting = sorted(starting)
+    lines = []
     while waiting:
         name = waiting.pop()
-        for found in imports(sources[name], name, plug_ins=False):
-            if found.of.split(".")[0] in GPU_STACK and (name in starting or not found.lazy):
-                lines.append(f"{paths[name]} -> {found.of} (line {found.line})")
-            for module in () if found.lazy else _run_by(sources, found.of):
+        for statement in imports(sources[name], name, plug_ins=False):
+            is_run = not statement.lazy
+            if statement.of.split(".")[0] in GPU_STACK and (is_run or name in starting):
+                lines.append(f"{paths[name]} -> {statement.of} (line {statement.line})")
+            if not is_run:
+                continue
+            for module in _run_by(sources, statement.of):
                 if module not in paths:
                     paths[module] = f"{paths[name]} -> {module}"
                     waiting.append(module)
@@ -103,12 +113,13 @@ def torch_paths(sources: dict[str, str], starts: tuple[str, ...]) -> list[str]:
 def _run_by(sources: dict[str, str], name: str) -> list[str]:
     """The modules that importing a dotted name runs: the packages above it, and itself."""
     parts = name.split(".")
-    return [module for n in range(1, len(parts) + 1) if (module := ".".join(parts[:n])) in sources]
+    packages = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return [package for package in packages if package in sources]
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_go_down_only(room: str):
-    assert [line for found in imports_of(room) if (line := breach(found))] == []
+    assert breaches(imports_of(room)) == []
 
 
 def test_every_room_has_a_floor():
@@ -165,7 +176,7 @@ def test_torch_free_modules_import_without_the_gpu_stack(start: str):
     ],
 )
 def test_a_breach_of_floors_is_reported(module: str, source: str):
-    assert [line for found in imports(source, module) if (line := breach(found))]
+    assert breaches(imports(source, module)) != []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +200,7 @@ def test_a_breach_of_floors_is_reported(module: str, source: str):
     ],
 )
 def test_imports_down_the_floors_are_let_be(module: str, source: str):
-    assert [line for found in imports(source, module) if (line := breach(found))] == []
+    assert breaches(imports(source, module)) == []
 
 
 @pytest.mark.parametrize(

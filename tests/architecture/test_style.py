@@ -1,6 +1,7 @@
 """The rules of style over product code, room by room, so that each room answers for itself."""
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,18 @@ from tests.architecture.breach import Breach
 from tests.architecture.exemptions import EXEMPTIONS, Exemption
 from tests.architecture.reading import ROOMS, ROOT, files, room_of, sources
 from tests.architecture.shape_rules import MAX_MEDIAN_LINES, median_length
-from tests.architecture.style import RULES, TEMPLATE_RULES, breaches_of, is_test, size_breaches
+from tests.architecture.style import (
+    RULES,
+    TEMPLATE_RULES,
+    TEST_RULES,
+    breaches_of,
+    is_test,
+    size_breaches,
+)
+
+TEST_FOLDERS = sorted(
+    str(path.parent.relative_to(ROOT)) for path in ROOT.glob("tests/**/__init__.py")
+)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -16,6 +28,21 @@ from tests.architecture.style import RULES, TEMPLATE_RULES, breaches_of, is_test
 def test_rule(rule: str, room: str):
     lines = breaches_of(rule, sources(room))
     assert not lines, f"{len(lines)} breaches:\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("folder", TEST_FOLDERS)
+@pytest.mark.parametrize("rule", TEST_RULES)
+def test_rule_of_tests(rule: str, folder: str):
+    texts = {f"{folder}/{path.name}": path.read_text() for path in Path(ROOT, folder).glob("*.py")}
+    assert texts
+    lines = breaches_of(rule, texts)
+    assert not lines, f"{len(lines)} breaches:\n" + "\n".join(lines)
+
+
+def test_every_test_lies_in_a_folder_that_is_looked_at():
+    paths = [file.relative_to(ROOT) for file in files(".py")]
+    folders = {str(path.parent) for path in paths if is_test(path.as_posix())}
+    assert folders == set(TEST_FOLDERS)
 
 
 @pytest.mark.parametrize("rule", TEMPLATE_RULES)

@@ -39,7 +39,7 @@ def test_killed_in_an_epoch_and_resumed_the_batches_that_follow_are_the_same(
     done = launch(WORKER, name, str(tmp_path), "resume", env=env, processes=2)
     assert done.returncode == 0, done.stderr
     for rank, lines in enumerate(undisturbed):
-        assert [line.split()[0] for line in lines] == [str(step) for step in range(1, 22)]
+        assert [int(line.split()[0]) for line in lines] == list(range(1, 22))
         order = Order(
             samples=45, global_batch_size=6, rank=rank, world_size=2, seed=3, last_batch="drop"
         )

@@ -80,7 +80,8 @@ def test_segments_sum_to_the_time_between_start_and_stop(study):
     for run_id in IDS:
         events = read_events(root / run_id / "events.rank0.jsonl")
         assert segment_gaps(events) == []
-        start, stop = events[0], events[-1]
+        start = events[0]
+        stop = events[-1]
         assert isinstance(start, RunStarted)
         assert isinstance(stop, RunStopped)
         passed_s = (stop.mono_ns - start.mono_ns) / 1e9

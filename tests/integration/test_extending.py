@@ -35,7 +35,7 @@ from tests.unit.training.factory import make_config
 
 RECIPES = read_recipes()
 PACKAGES = (bench.data, bench.models, bench.trackers, bench.training, kernels)
-# Makes the recipes' files parts of the packages, in a process of its own, as a third party's module.
+# A module from outside, which makes the recipes' files parts of the packages in another process.
 PLUG_INS = """
 import importlib
 from pathlib import Path
@@ -43,7 +43,8 @@ from pathlib import Path
 from bench import registry
 
 for name in {packages}:
-    importlib.import_module(name).__path__.append(str(Path(__file__).parent / name.replace(".", "/")))
+    folder = Path(__file__).parent / name.replace(".", "/")
+    importlib.import_module(name).__path__.append(str(folder))
 for kind, name, target in {lines}:
     registry.register(kind, name, target)
 """

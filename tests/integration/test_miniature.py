@@ -2,6 +2,7 @@
 weights made here to the report.
 """
 
+import itertools
 import json
 
 import pytest
@@ -30,9 +31,8 @@ def test_the_miniature_runs_to_its_report_with_all_arms(tmp_path):
     assert done.returncode == 0, done.stderr
     root = tmp_path / "runs" / "miniature"
     results = [json.loads(path.read_text()) for path in root.glob("*/result.json")]
-    assert {(result["arm"], result["seed"]) for result in results} == {
-        (arm, seed) for arm in ARMS for seed in (0, 1)
-    }
+    runs = {(result["arm"], result["seed"]) for result in results}
+    assert runs == set(itertools.product(ARMS, (0, 1)))
     assert {result["status"] for result in results} == {"completed"}
     networks = {result["arm"]: result["start"]["network"] for result in results}
     assert {arm: networks[arm]["parameters"] for arm in sorted(ARMS)} == {

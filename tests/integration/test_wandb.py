@@ -124,21 +124,20 @@ def assert_no_canary(home: Path) -> None:
 
 
 def assert_is_the_curve(rows: list[dict]) -> None:
-    assert [row["_step"] for row in rows] == [5, 10, 15, 20]
-    assert (
-        [row["val/accuracy"] for row in rows]
-        == [row["val_by_epoch/accuracy"] for row in rows]
-        == ACCURACIES
-    )
-    assert [row["time/train_s"] for row in rows] == [1, 2, 3, 4]
-    assert [row["trainer/epoch"] for row in rows] == pytest.approx(
-        [320 * n / 1200 for n in (1, 2, 3, 4)]
-    )
-    assert [row["trainer/samples"] for row in rows] == [320, 640, 960, 1280]
-    assert [row["so_far/images_per_s"] for row in rows] == [320] * 4
-    assert [row["so_far/data_wait_fraction"] for row in rows] == pytest.approx([0.05] * 4)
+    def column(key: str) -> list[float]:
+        return [row[key] for row in rows]
+
+    assert column("_step") == [5, 10, 15, 20]
+    assert column("val/accuracy") == ACCURACIES
+    assert column("val_by_epoch/accuracy") == ACCURACIES
+    assert column("time/train_s") == [1, 2, 3, 4]
+    assert column("trainer/epoch") == pytest.approx([320 * n / 1200 for n in (1, 2, 3, 4)])
+    assert column("trainer/samples") == [320, 640, 960, 1280]
+    assert column("so_far/images_per_s") == [320] * 4
+    assert column("so_far/data_wait_fraction") == pytest.approx([0.05] * 4)
     losses = pytest.approx([2.3 * (1 - accuracy) for accuracy in ACCURACIES])
-    assert [row["val/loss"] for row in rows] == [row["val_by_epoch/loss"] for row in rows] == losses
+    assert column("val/loss") == losses
+    assert column("val_by_epoch/loss") == losses
 
 
 def assert_is_the_summary(summary: dict) -> None:
@@ -269,9 +268,8 @@ def test_a_resumed_run_goes_on_where_the_server_has_it(tmp_path):
             environ={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": CANARY},
             resumed_step=4,
         )
-    assert [asked["name"] for asked in server.asked("RunResumeStatus")] == [
-        "pretrained-s0-1a2b3c4d"
-    ]
+    names = [request["name"] for request in server.asked("RunResumeStatus")]
+    assert names == ["pretrained-s0-1a2b3c4d"]
     assert_is_the_curve(server.rows)
 
 

@@ -78,5 +78,8 @@ def test_comments_are_read_over_several_lines(tmp_path):
         "  none: 1\n"
     )
     assert comments(path) == {
-        "kind": "One.", "data": "Two lines.", "data.urls": "Three.", "data.none": "",
-    }  # fmt: skip
+        "kind": "One.",
+        "data": "Two lines.",
+        "data.urls": "Three.",
+        "data.none": "",
+    }

@@ -30,9 +30,10 @@ def test_an_experiment_is_started_by_its_command(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_names_the_experiment_that_uses_it(path):
-    named = next(Path(word) for word in load(path).command.split() if word.endswith(".yaml"))
-    assert named in EXPERIMENTS
-    config = load(named)
+    words = load(path).command.split()
+    (experiment,) = [Path(word) for word in words if word.endswith(".yaml")]
+    assert experiment in EXPERIMENTS
+    config = load(experiment)
     assert str(path) in [arm_config(config, arm).weights.recipe for arm in config.arms]
 
 

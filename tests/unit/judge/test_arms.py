@@ -1,4 +1,7 @@
-"""What an arm's runs tell: how a step splits, what compiling paid, whether it is as it was stored."""
+"""What an arm's runs tell.
+
+How a step splits, what compiling paid, whether it is as it was stored.
+"""
 
 import dataclasses
 import math

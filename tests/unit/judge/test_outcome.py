@@ -225,10 +225,13 @@ def test_a_mean_of_equal_accuracies_is_that_accuracy(accuracy, has_counts):
 
 
 @given(
-    st.lists(st.sampled_from([0.1, 0.7, 0.9, 0.95]), min_size=1, max_size=8), st.floats(1e-3, 1e3),
-    st.sampled_from(["completed", "diverged"]), st.sampled_from(sorted(RULES)),
-    st.sampled_from(["anytime", "annealed"]), st.sampled_from(sorted(CLOCKS)),
-)  # fmt: skip
+    st.lists(st.sampled_from([0.1, 0.7, 0.9, 0.95]), min_size=1, max_size=8),
+    st.floats(1e-3, 1e3),
+    st.sampled_from(["completed", "diverged"]),
+    st.sampled_from(sorted(RULES)),
+    st.sampled_from(["anytime", "annealed"]),
+    st.sampled_from(sorted(CLOCKS)),
+)
 def test_whatever_the_curve_its_row_is_coherent(curve, step_s, status, rules, kind, clock):
     run = timed(curve, step_s=step_s, status=status, test=curve)
     row = one([run], rules=rules, kind=kind, clock=clock)

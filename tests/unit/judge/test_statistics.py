@@ -84,7 +84,8 @@ def test_a_time_that_cannot_be_is_refused(after, by):
     ],
 )
 def test_sooner(a, b, score):
-    first, second = CensoredTime(after=a[0], by=a[1]), CensoredTime(after=b[0], by=b[1])
+    first = CensoredTime(after=a[0], by=a[1])
+    second = CensoredTime(after=b[0], by=b[1])
     assert sooner(first, second) == score
     assert sooner(second, first) == 1 - score
 
@@ -215,11 +216,11 @@ def test_holm_is_closed_testing_by_bonferroni(p_values):
     families = []
     for size in range(1, len(tested) + 1):
         families += itertools.combinations(tested, size)
-    wanted = [_closed_p(index, families, p_values) for index in range(len(p_values))]
-    assert [p is None for p in holm(p_values)] == [p is None for p in wanted]
-    assert [p for p in holm(p_values) if p is not None] == pytest.approx(
-        [p for p in wanted if p is not None], **CLOSE
-    )
+    adjusted = holm(p_values)
+    assert len(adjusted) == len(p_values)
+    for index, p in enumerate(adjusted):
+        wanted = _closed_p(index, families, p_values)
+        assert p == (None if wanted is None else pytest.approx(wanted, **CLOSE))
 
 
 def _closed_p(index, families, p_values):

@@ -1,5 +1,6 @@
-"""What a tuning's summary tells: scores, the expected best of k, the limits, and what it does to the
-verdict.
+"""What a tuning's summary tells: scores, the expected best of k, the limits.
+
+And what it does to the verdict.
 """
 
 import dataclasses

@@ -25,10 +25,14 @@ ROOT = Path(__file__).parents[3]
 def python(code, **environment):
     """Run code in a process of its own, from the repository root."""
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, text=True,
-        env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        text=True,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )  # fmt: skip
+    )
 
 
 def holder(root):
@@ -97,9 +101,13 @@ def test_text_is_utf8_whatever_the_locale(tmp_path):
     process = python(
         "from pathlib import Path; from bench.files import write_text; "
         f"write_text(Path({str(path)!r}), '\\u2014')",
-        LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0",
-    )  # fmt: skip
-    assert (process.communicate(timeout=10)[1], path.read_bytes()) == ("", "—".encode())
+        LC_ALL="C",
+        PYTHONCOERCECLOCALE="0",
+        PYTHONUTF8="0",
+    )
+    _, err = process.communicate(timeout=60)
+    assert err == ""
+    assert path.read_bytes() == "—".encode()
 
 
 def test_a_written_file_can_be_read_by_others(tmp_path):
