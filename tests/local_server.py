@@ -1,4 +1,7 @@
-"""What the stand-ins for web services share: a quiet HTTP server on a free port of 127.0.0.1, while it is entered."""
+"""What the stand-ins for web services share: a quiet HTTP server on a free port of 127.0.0.1.
+
+It serves while it is entered.
+"""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
