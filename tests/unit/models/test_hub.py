@@ -257,7 +257,7 @@ def test_a_file_is_downloaded_once_and_reused_without_the_hub(tmp_path):
         assert attempt["where"] == f"to be fetched from {hub.url}"
         assert Path(first).read_bytes() == b"weights" * 1000
         assert fetched(hub, tmp_path, "some").outcomes["some"]["outcome"] == first
-        assert hub.asked("GET", "timm/some") == 1
+        assert hub.request_count("GET", "timm/some") == 1
     down = fetched(hub, tmp_path, "some", "other")
     assert [down.outcomes[name]["where"] for name in ("some", "other")] == [cache, None]
     assert down.outcomes["some"]["outcome"] == first
@@ -296,7 +296,7 @@ def test_a_network_starts_from_the_hub_and_records_it(tmp_path):
         out, err = begin(
             START, environment(tmp_path, **hub.settings(tmp_path)), *cases
         ).communicate(timeout=120)
-        assert hub.asked("GET", f"timm/test_resnet.{tag}") == 1
+        assert hub.request_count("GET", f"timm/test_resnet.{tag}") == 1
     default, same, other, missing = map(json.loads, out.splitlines() or pytest.fail(err))
     keys = len(build("test_resnet", 10).state_dict())
     assert sorted(default.pop("skipped")) == sorted(same.pop("skipped")) == ["fc.bias", "fc.weight"]
