@@ -54,16 +54,18 @@ def test_a_meaning_has_every_word_that_its_field_allows(section):
 
 def test_base_repeats_the_meaning_of_every_key():
     texts = dotted_meanings()
-    for key, comment in comments(BASE).items():
+    base_comments = comments(BASE)
+    assert set(SECTIONS) <= set(base_comments)
+    for key, comment in base_comments.items():
         assert comment == texts[key], f"{key} in {BASE}; expected: {texts[key]}"
 
 
 def test_base_has_no_comment_but_meanings():
     lines = BASE.read_text().splitlines()
-    end_of_head = lines.index("")
-    for line in lines[end_of_head:]:
-        if not KEY.match(line) and not CONTINUED.match(line):
-            assert "#" not in line
+    body = lines[lines.index("") :]
+    others = [line for line in body if not KEY.match(line) and not CONTINUED.match(line)]
+    assert len(others) < len(body)
+    assert [line for line in others if "#" in line] == []
 
 
 def test_comments_are_read_over_several_lines(tmp_path):

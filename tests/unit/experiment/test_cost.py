@@ -115,7 +115,9 @@ def test_shipped_plans_fit_a_terminal_and_know_their_cost(name):
     costs = arm_costs(config)
     text = plan_text(config, costs)
     assert max(len(line) for line in text.splitlines()) <= 130
-    assert all(cost.parameters and cost.flops_per_image for cost in costs)
+    assert [cost.arm for cost in costs] == list(config.arms)
+    assert [cost.arm for cost in costs if not cost.parameters] == []
+    assert [cost.arm for cost in costs if not cost.flops_per_image] == []
     for part in (config.question, config.cost):
         assert " ".join(part.split()) in " ".join(text.split())
     table = text.splitlines()[-len(config.arms) - 1 :]

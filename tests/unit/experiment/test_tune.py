@@ -43,19 +43,28 @@ def test_the_fourth_rate(scores, coarse, finer):
 def test_no_rate_is_tried_twice_and_the_grid_grows_from_its_edges_or_between(centre, scores, finer):
     tried = dict(zip((centre, centre / 10, centre * 10), scores[:3], strict=True))
     for score in scores[3:]:
-        lowest = min(tried)
-        highest = max(tried)
         rate = next_rate(tried, finer=finer)
         assert rate not in tried
-        is_below = math.isclose(rate, lowest / 10, rel_tol=0.01)
-        is_above = math.isclose(rate, highest * 10, rel_tol=0.01)
-        is_between = finer and lowest < rate < highest
-        assert is_below or is_above or is_between
-        if is_best_alone(tried, lowest):
-            assert is_below
-        if is_best_alone(tried, highest):
-            assert is_above
+        assert place_among(tried, rate) in allowed_places(tried, finer)
         tried[rate] = score
+
+
+def place_among(tried: dict[float, float], rate: float) -> str:
+    """Where a rate lies to those that were tried: a step of ten from an edge, or between."""
+    if math.isclose(rate, min(tried) / 10, rel_tol=0.01):
+        return "below"
+    if math.isclose(rate, max(tried) * 10, rel_tol=0.01):
+        return "above"
+    return "between" if min(tried) < rate < max(tried) else "elsewhere"
+
+
+def allowed_places(tried: dict[float, float], finer: bool) -> set[str]:
+    """Beyond an edge where that was best alone, else beyond one of them or, if finer, between."""
+    if is_best_alone(tried, min(tried)):
+        return {"below"}
+    if is_best_alone(tried, max(tried)):
+        return {"above"}
+    return {"below", "above", "between"} if finer else {"below", "above"}
 
 
 def is_best_alone(tried: dict[float, float], rate: float) -> bool:

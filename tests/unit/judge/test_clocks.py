@@ -46,7 +46,7 @@ def test_an_absent_segment_took_no_time():
 
 
 def test_an_unknown_clock_is_an_error():
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="wrist"):
         read_clock("wrist", {"train": 1.0})
 
 

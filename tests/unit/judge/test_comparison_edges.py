@@ -102,6 +102,19 @@ def test_whatever_the_runs_there_is_a_report_that_json_can_say(blocks, rules, ki
     )
     for row in report.comparisons:
         assert row.blocks_sooner + row.blocks_later <= row.blocks <= len(blocks)
-        if row.ratio is not None:
-            assert row.least <= row.ratio * (1 + 1e-9)
-            assert row.ratio <= row.greatest * (1 + 1e-9)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_size=1, max_size=6),
+    st.sampled_from(sorted(RULES)),
+)
+def test_a_ratio_lies_between_the_least_and_the_greatest(blocks, rules):
+    runs = []
+    for block, (arm_s, baseline_s) in enumerate(blocks):
+        for arm, step_s in (("pretrained", arm_s), ("random", baseline_s)):
+            runs.append(timed(RISING, arm, block, step_s=step_s, test=RISING))
+    ratios = [row for row in report_of(runs, rules).comparisons if row.ratio is not None]
+    assert ratios != []
+    for row in ratios:
+        assert row.least <= row.ratio * (1 + 1e-9)
+        assert row.ratio <= row.greatest * (1 + 1e-9)

@@ -1,5 +1,7 @@
 """Crossings: worked examples, and properties against a definition that looks at every window."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,21 +96,26 @@ def test_never_before_the_first_touch(accuracies, threshold, confirm_looks, comp
         accuracies, threshold=threshold, confirm_looks=confirm_looks, completed=completed
     )
     touch = first_touch(accuracies, threshold)
-    assert crossing is None or (touch is not None and touch <= crossing.place)
+    touch_place = math.inf if touch is None else touch
+    assert touch_place <= place_of(crossing)
+
+
+def place_of(crossing: Crossing | None) -> float:
+    """Where a crossing is; infinitely late where there is none."""
+    return math.inf if crossing is None else crossing.place
 
 
 @given(ACCURACIES, ACCURACIES, THRESHOLDS, LOOKS)
-def test_a_confirmed_crossing_stands_whatever_comes_after(
-    accuracies, later, threshold, confirm_looks
-):
+def test_a_confirmed_crossing_stands_whatever_comes_after(before, later, threshold, confirm_looks):
+    accuracies = before + [threshold] * confirm_looks
     crossing = find(accuracies, threshold=threshold, confirm_looks=confirm_looks, completed=False)
-    if crossing is not None:
-        longer = find(accuracies + later, threshold=threshold, confirm_looks=confirm_looks)
-        assert longer == crossing
+    assert crossing is not None
+    longer = find(accuracies + later, threshold=threshold, confirm_looks=confirm_looks)
+    assert longer == crossing
 
 
 @given(ACCURACIES, LOOKS, st.booleans())
 def test_a_higher_threshold_is_never_reached_sooner(accuracies, confirm_looks, completed):
     low = find(accuracies, threshold=0.5, confirm_looks=confirm_looks, completed=completed)
     high = find(accuracies, threshold=0.9, confirm_looks=confirm_looks, completed=completed)
-    assert high is None or (low is not None and low.place <= high.place)
+    assert place_of(low) <= place_of(high)

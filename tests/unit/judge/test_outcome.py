@@ -221,7 +221,7 @@ def test_a_mean_of_equal_accuracies_is_that_accuracy(accuracy, has_counts):
             last = dataclasses.replace(last, correct=accuracy, total=1)
             run = dataclasses.replace(run, test_evaluations=[last])
         runs.append(run)
-    assert all(row.time.reached for row in judged(runs, accuracy, "airbench"))
+    assert [row.time.reached for row in judged(runs, accuracy, "airbench")] == [True] * 7
 
 
 @given(
@@ -238,10 +238,34 @@ def test_whatever_the_curve_its_row_is_coherent(curve, step_s, status, rules, ki
     assert row.time.reached == (row.evaluation is not None) == (row.kind is not None)
     assert row.time.reached <= row.touched
     assert row.ended_below <= row.fell_back <= row.touched
-    if row.time.reached:
-        assert 0 <= row.time.after < row.time.by
-        assert row.time.by == read_clock(RULES[rules].clock or clock, row.evaluation.segments_s)
-        assert status == "completed"
+
+
+@given(
+    st.lists(st.sampled_from([0.1, 0.7, 0.9, 0.95]), max_size=5),
+    st.floats(1e-3, 1e3),
+    st.sampled_from(sorted(RULES)),
+    st.sampled_from(["anytime", "annealed"]),
+    st.sampled_from(sorted(CLOCKS)),
+)
+def test_what_holds_to_the_end_is_reached_at_an_evaluations_time(
+    before, step_s, rules, kind, clock
+):
+    curve = before + [0.95] * 4
+    run = timed(curve, step_s=step_s, test=curve)
+    row = one([run], rules=rules, kind=kind, clock=clock)
+    assert row.time.reached
+    assert 0 <= row.time.after < row.time.by
+    assert row.time.by == read_clock(RULES[rules].clock or clock, row.evaluation.segments_s)
+
+
+@given(
+    st.lists(st.sampled_from([0.1, 0.7, 0.9, 0.95]), min_size=1, max_size=8),
+    st.sampled_from(sorted(RULES)),
+    st.sampled_from(["anytime", "annealed"]),
+)
+def test_whatever_its_curve_a_run_that_diverged_never_reaches(curve, rules, kind):
+    run = timed(curve, status="diverged", test=curve)
+    assert not one([run], rules=rules, kind=kind).time.reached
 
 
 @given(

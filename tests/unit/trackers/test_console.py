@@ -1,6 +1,7 @@
 """What the console says: plain lines off a terminal, a table on one, nothing between events."""
 
 import io
+import re
 import threading
 
 import pytest
@@ -170,9 +171,13 @@ def test_the_table_is_drawn_by_events_alone():
 
 @pytest.mark.parametrize("width", [1, 2, 7, 20, 40, 79])
 def test_no_terminal_is_too_narrow(width):
-    tracker = ConsoleTracker(make_config(), console=terminal(width))
+    console = terminal(width)
+    tracker = ConsoleTracker(make_config(), console=console)
     play(tracker, [0.5, 0.9, 0.9])
     tracker.close()
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    lines = re.split(r"[\r\n]+", drawn)
+    assert 0 < max(len(line) for line in lines) <= width
 
 
 def test_closing_gives_the_cursor_back_even_twice_or_unused():

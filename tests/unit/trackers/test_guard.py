@@ -79,4 +79,8 @@ def test_a_stderr_that_is_gone_does_not_matter(monkeypatch):
             raise BrokenPipeError
 
     monkeypatch.setattr("sys.stderr", Gone())
-    use(Guarded({"fake": Recording("event")}))
+    failing = Recording("event")
+    sound = Recording()
+    use(Guarded({"fake": failing, "sound": sound}))
+    assert failing.calls == ["start", "event", "close"]
+    assert sound.calls == ["start", "event", "finish", "close"]

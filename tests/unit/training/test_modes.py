@@ -73,15 +73,21 @@ def test_a_run_may_begin_with_a_look(world):
     assert modes_of_step(program, 0) == TRAINING
 
 
-@pytest.mark.parametrize("looks", [False, True])
-def test_the_network_trains_when_the_head_is_no_longer_alone(world, looks):
+def test_the_network_trains_when_the_head_is_no_longer_alone(world):
     program = make_program(world, finetune__head_first_steps=2)
     for seed in (0, 1):  # the second run goes back from training to the head alone
         program.reset(start_of(seed))
-        for step in range(4):
-            assert modes_of_step(program, step) == (HEAD_ONLY if step < 2 else TRAINING)
-            if looks:
-                assert modes_of_evaluation(program) == EVALUATION
+        modes = [modes_of_step(program, step) for step in range(4)]
+        assert modes == [HEAD_ONLY, HEAD_ONLY, TRAINING, TRAINING]
+
+
+def test_a_look_after_each_step_keeps_the_head_alone_as_long(world):
+    program = make_program(world, finetune__head_first_steps=2)
+    for seed in (0, 1):
+        program.reset(start_of(seed))
+        for step, mode in enumerate([HEAD_ONLY, HEAD_ONLY, TRAINING, TRAINING]):
+            assert modes_of_step(program, step) == mode
+            assert modes_of_evaluation(program) == EVALUATION
 
 
 def test_a_head_alone_trains_before_and_after_a_look(world):
@@ -92,8 +98,8 @@ def test_a_head_alone_trains_before_and_after_a_look(world):
     assert modes_of_step(program, 1) == HEAD_ONLY
 
 
-@pytest.mark.parametrize("head_first_steps", [0, 1])
-def test_the_kernel_warm_up_meets_the_modes_of_a_run(world, head_first_steps):
+@pytest.mark.parametrize(("head_first_steps", "first_modes"), [(0, TRAINING), (1, HEAD_ONLY)])
+def test_the_kernel_warm_up_meets_the_modes_of_a_run(world, head_first_steps, first_modes):
     program = make_program(world, finetune__head_first_steps=head_first_steps)
     program.reset(start_of(0))
     with modes_seen() as modes:
@@ -101,7 +107,7 @@ def test_the_kernel_warm_up_meets_the_modes_of_a_run(world, head_first_steps):
     # The pairs of HEAD_ONLY are all among those of the other two.
     assert modes == TRAINING | EVALUATION
     program.reset(start_of(0))
-    assert modes_of_step(program, 0) == (HEAD_ONLY if head_first_steps else TRAINING)
+    assert modes_of_step(program, 0) == first_modes
     assert modes_of_evaluation(program) == EVALUATION
     assert modes_of_step(program, 1) == TRAINING
 

@@ -65,11 +65,13 @@ def test_scores_are_counted_from_the_confusion(stage):
     assert scores.data_wait_s == 0.25
 
 
-@pytest.mark.parametrize("final", [False, True])
-def test_the_confusion_is_kept_at_the_end_alone(stage, final):
+CONFUSION = ((3, 1, 0), (2, 5, 0), (0, 0, 4))
+
+
+@pytest.mark.parametrize(("final", "kept"), [(False, None), (True, CONFUSION)])
+def test_the_confusion_is_kept_at_the_end_alone(stage, final, kept):
     evaluate(stage, final=final)
-    confusion = stage.events()[0].data.confusion
-    assert confusion == (((3, 1, 0), (2, 5, 0), (0, 0, 4)) if final else None)
+    assert stage.events()[0].data.confusion == kept
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
