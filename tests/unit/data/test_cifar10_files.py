@@ -83,7 +83,7 @@ def member(name: str, raw: bytes = b"", **fields) -> bytes:
 
 
 def original(tmp_path: Path, write=write_batches) -> Path:
-    """tmp_path/data with what `write` makes of small splits, as if that were the published files."""
+    """tmp_path/data with what `write` makes of small splits, as if it were the published files."""
     write(tmp_path / "data", TRAIN, TEST)
     publish(tmp_path / "data")
     return tmp_path / "data"
