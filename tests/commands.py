@@ -1,6 +1,4 @@
-"""Starts headstart the way a user does, for tests: from the repository's root, in a process of its
-own.
-"""
+"""Starts headstart as a user does, for tests: in a process, from the repository's root."""
 
 import os
 import subprocess
@@ -9,11 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TINY = "tests/experiments/tiny.yaml"
-# Of make itself and of `make bench`, which a test starts with its own; of data, weights and W&B.
-CLEARED = {
-    *("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "EXP", "ARGS", "GPUS", "K"),
-    *("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR", "WANDB_MODE", "WANDB_API_KEY"),
-}
+# Of make itself, and of the make that may run the tests.
+MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "EXP", "ARGS", "GPUS", "K")
+DATA_VARIABLES = ("CIFAR10_DIR", "HEADSTART_WEIGHTS_DIR", "WANDB_MODE", "WANDB_API_KEY")
+CLEARED = {*MAKE_VARIABLES, *DATA_VARIABLES}
 
 
 def environment(tmp_path: Path, **changes: str | None) -> dict[str, str]:
@@ -45,11 +42,17 @@ def launch(
     *arguments: str, env: dict[str, str], processes: int, timeout_s: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` of CPU ranks over gloo on the loopback interface."""
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
-        *("--num_processes", str(processes), "--num_machines", "1", "--main_process_port", "0"),
-        *("--mixed_precision", "no", "--dynamo_backend", "no", *arguments),
-    ]
+    options = {
+        "--num_processes": str(processes),
+        "--num_machines": "1",
+        "--main_process_port": "0",
+        "--mixed_precision": "no",
+        "--dynamo_backend": "no",
+    }
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    for option, value in options.items():
+        command += [option, value]
+    command += arguments
     env = {**env, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
