@@ -1,6 +1,6 @@
-"""What the stand-ins for web services share.
+"""What the stand-ins for web services share: a quiet HTTP server on a free port of 127.0.0.1.
 
-A quiet HTTP server on a free port of 127.0.0.1, while it is entered.
+It serves while it is entered.
 """
 
 import threading

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.data.order import Augmentation, Order
 from bench.data.source import Split
-from kernels.augment.reference import along_a_row
+from kernels.augment.reference import Recipe, along_a_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,19 @@ class LoaderSpec:
     augmentation: Augmentation
     threads: int
     compiled: bool = True  # whether a loader may use torch.compile on a CPU
+
+    @property
+    def recipe(self) -> Recipe:
+        """How images are prepared, as kernels/augment takes it."""
+        return Recipe(
+            pad=self.augmentation.pad,
+            pad_mode=self.augmentation.pad_mode,
+            flip=self.augmentation.flip,
+            cutout=self.augmentation.cutout,
+            mean=self.mean,
+            std=self.std,
+            dtype=self.dtype,
+        )
 
 
 class Loader(Protocol):

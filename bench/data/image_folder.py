@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 from torchvision.datasets import ImageFolder
 
 from bench.config.schema import DataConfig
 from bench.data import cache
-from bench.data.source import Channels, Dataset, Images, Pools, Split, cut, gather
+from bench.data.source import Dataset, Images, Pools, Split, cut, gather, moments
 from bench.files import files_sha256
 
 LAYOUT = (
@@ -38,13 +37,6 @@ class Folder(NamedTuple):
 
     classes: list[str]
     files: list[LabelledFile]
-
-
-class Moments(NamedTuple):
-    """Each channel's mean and standard deviation, as fractions of 255."""
-
-    mean: Channels
-    std: Channels
 
 
 def load(data: DataConfig) -> Dataset:
@@ -78,27 +70,6 @@ def load(data: DataConfig) -> Dataset:
         val=splits.val,
         test=splits.test,
     )
-
-
-def moments(images: Images) -> Moments:
-    """Compute each channel's mean and deviation from counts of its 256 values.
-
-    They are exact at any number of images.
-    """
-    channels = [images[..., channel].ravel() for channel in range(3)]
-    counts = np.stack([np.bincount(channel, minlength=256) for channel in channels])
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    values = np.arange(256) / 255
-    mean = shares @ values
-    variance = shares @ values**2 - mean**2
-    # A channel of one value must not divide by 0.
-    std = np.sqrt(np.maximum(variance, 1 / 255**2))
-    return Moments(mean=_channels(mean), std=_channels(std))
-
-
-def _channels(numbers: npt.NDArray[np.float64]) -> Channels:
-    red, green, blue = numbers.tolist()
-    return (red, green, blue)
 
 
 def _list(folder: Path) -> Folder:

@@ -16,7 +16,6 @@ from bench.data.batches import Batch, LoaderSpec
 from bench.data.order import Order
 from bench.data.source import Split
 from kernels.augment.op import Resident
-from kernels.augment.reference import Recipe
 
 
 class ResidentLoader:
@@ -27,7 +26,7 @@ class ResidentLoader:
 
     def __init__(self, split: Split, spec: LoaderSpec) -> None:
         images = torch.from_numpy(np.ascontiguousarray(split.images)).to(spec.device)
-        self._images = Resident(images, _recipe(spec), compiled=spec.compiled)
+        self._images = Resident(images, spec.recipe, compiled=spec.compiled)
         self._labels = torch.from_numpy(np.ascontiguousarray(split.labels)).to(spec.device)
         self._device = spec.device
 
@@ -97,16 +96,3 @@ class _HostBatches(Dataset[_HostBatch]):
     def __getitem__(self, index: int) -> _HostBatch:
         batch = self._loader.batch(self._order, self._steps[index])
         return _HostBatch(images=batch.images, labels=batch.labels, samples=batch.samples)
-
-
-def _recipe(spec: LoaderSpec) -> Recipe:
-    augmentation = spec.augmentation
-    return Recipe(
-        pad=augmentation.pad,
-        pad_mode=augmentation.pad_mode,
-        flip=augmentation.flip,
-        cutout=augmentation.cutout,
-        mean=spec.mean,
-        std=spec.std,
-        dtype=spec.dtype,
-    )

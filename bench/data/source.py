@@ -44,6 +44,13 @@ class Splits(NamedTuple):
     test: Split
 
 
+class Moments(NamedTuple):
+    """Each channel's mean and standard deviation, as fractions of 255."""
+
+    mean: Channels
+    std: Channels
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pools:
     """All images of a source, content-sorted by `gather`; `test` where it has its own test set."""
@@ -125,6 +132,22 @@ def cut(pools: Pools, *, val: int, test: int = 0) -> Splits:
     )
 
 
+def moments(images: Images) -> Moments:
+    """Compute each channel's mean and deviation from counts of its 256 values.
+
+    They are exact at any number of images.
+    """
+    channels = [images[..., channel].ravel() for channel in range(3)]
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in channels])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    values = np.arange(256) / 255
+    mean = shares @ values
+    variance = shares @ values**2 - mean**2
+    # A channel of one value must not divide by 0.
+    std = np.sqrt(np.maximum(variance, 1 / 255**2))
+    return Moments(mean=_channels(mean), std=_channels(std))
+
+
 def subset(dataset: Dataset, data: DataConfig) -> Dataset:
     """Take the first data.{train,val,test}_samples of each split; null: all.
 
@@ -147,6 +170,11 @@ def _check_count(name: str, samples: int | None, split: Split, source: str) -> N
         raise ValueError(
             f"data.{name}_samples: {samples} is more than {source} has; at most {available}"
         )
+
+
+def _channels(numbers: npt.NDArray[np.float64]) -> Channels:
+    red, green, blue = numbers.tolist()
+    return (red, green, blue)
 
 
 def _content_sorted(split: Split) -> Split:

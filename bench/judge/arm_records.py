@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from bench.ledger.json_records import Record, stored_as
+from bench.ledger.json_records import Record, meaning, stored_as
 from bench.ledger.records import Pretraining, Status
 
 Bottleneck = Literal["data", "communication", "compute"]
@@ -136,14 +136,14 @@ class ArmSummary(Record):
     parameters: int | None
     flops_per_image: int | None
     weights: WeightsSummary | None
-    runs: int  # finished ones
+    runs: Annotated[int, meaning("finished ones")]
     statuses: Mapping[Status, int]
     thresholds: Sequence[ThresholdSummary]
     images_per_s: float | None
     step: StepSplit | None
     compile: CompileSummary | None
     final_accuracy: Spread
-    optimism_gap: Spread  # val above test, a fraction
+    optimism_gap: Annotated[Spread, meaning("val accuracy above test accuracy, a fraction")]
     area_log_flops: Spread
     stored_epochs: Annotated[StoredEpochs | None, stored_as("reference")]
     classes: ClassSummary | None

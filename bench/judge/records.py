@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from bench.judge.arm_records import ArmSummary
-from bench.ledger.json_records import JsonObject, JsonValue, Record, stored_as
+from bench.ledger.json_records import JsonObject, JsonValue, Record, always, meaning, stored_as
 from bench.ledger.plan_record import AmendedPlan
 from bench.ledger.records import Status
 
@@ -87,7 +87,7 @@ class Comparison(Record):
     blocks: int
     blocks_sooner: int
     blocks_later: int
-    reached: tuple[int, int]  # runs of the arm, of the baseline
+    reached: Annotated[tuple[int, int], meaning("runs of the arm, of the baseline")]
     evidence: float
     win_probability: float | None
     ratio: float | None
@@ -96,10 +96,12 @@ class Comparison(Record):
     least: float | None
     greatest: float | None
     bound: Interval | None
-    correlation: float | None  # within blocks, of log times
+    correlation: Annotated[float | None, meaning("within blocks, of log times")]
     p_sign_flip: float | None
     p_holm: float | None
-    too_wide: bool  # the interval says nothing about the ratio's size: no figure is shown
+    too_wide: Annotated[
+        bool, meaning("the interval says nothing about the ratio's size: no figure is shown")
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ class Ranking(Record):
     meaning: Annotated[str, stored_as("words")]
     clock: str
     arms: Sequence[RankedArm] | None
-    same: bool | None  # the order of headstart's rules
+    same: Annotated[bool | None, meaning("as the order by headstart's rules")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +180,7 @@ class ArmTuning(Record):
     at_edge: bool
     samples: int
     seconds: float
-    expected_best: Sequence[float]  # of k trials, k = 1 to all
+    expected_best: Annotated[Sequence[float], meaning("score, of k trials, k = 1 to all")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +258,7 @@ class Verdict(Record):
 class Report(Record):
     """The content of report.json."""
 
-    schema_version: int = REPORT_SCHEMA_VERSION
+    schema_version: Annotated[int, always(REPORT_SCHEMA_VERSION)] = REPORT_SCHEMA_VERSION
     method_version: str
     experiment: str
     rules: str
@@ -274,7 +276,9 @@ class Report(Record):
     tuning: TuningSummary | None
     tuning_cost: Sequence[TuningCost]
     break_even: Sequence[BreakEven]
-    class_order: Sequence[str]  # the hardest first, by the mean of the arms' accuracies
+    class_order: Annotated[
+        Sequence[str], meaning("the hardest first, by the mean of the arms' accuracies")
+    ]
     runs: Sequence[RunFacts]
     controls: Sequence[Control]
     verdict: Verdict

@@ -14,7 +14,15 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Discriminator, TypeAdapter
 
-from bench.ledger.json_records import JsonObject, Record, parse_by, schema_by, to_json
+from bench.ledger.json_records import (
+    JsonObject,
+    Record,
+    always,
+    meaning,
+    parse_by,
+    schema_by,
+    to_json,
+)
 from bench.ledger.records import RunStart, RunStop, SavedCheckpoint, Scores
 
 SCHEMA_VERSION = 3
@@ -30,17 +38,15 @@ NO_DATA = NoData()
 
 @dataclass(frozen=True, kw_only=True)
 class _Event(Record):
-    """One thing that happened. `mono_ns` is the rank's monotonic clock; words follow MLPerf
-    logging.
-    """
+    """One thing that happened. Words follow MLPerf logging."""
 
-    schema_version: int
+    schema_version: Annotated[int, always(SCHEMA_VERSION)]
     kind: str
     rank: int
-    seq: int
-    epoch: float
-    step: int
-    mono_ns: int
+    seq: Annotated[int, meaning("number of the line in its file, from 0 on")]
+    epoch: Annotated[float, meaning("epochs trained so far")]
+    step: Annotated[int, meaning("optimizer steps so far")]
+    mono_ns: Annotated[int, meaning("the rank's monotonic clock")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 __all__ = [
     "JsonObject",
     "JsonValue",
     "Record",
     "RecordType",
+    "always",
     "json_schema",
+    "meaning",
     "parse",
     "parse_by",
     "schema_by",
@@ -27,14 +30,31 @@ RecordType = TypeVar("RecordType")
 
 
 class Record:
-    """The base of every record: an unknown key is refused, and nothing is converted silently."""
+    """The base of every record: an unknown key is refused, and nothing is converted silently.
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    Fields with a default may be missing in what is read, and stand in all that is written.
+    """
+
+    __pydantic_config__ = ConfigDict(
+        extra="forbid", strict=True, json_schema_serialization_defaults_required=True
+    )
 
 
 def stored_as(key: str) -> object:
     """Say under which key a field stands in the file, as in `Annotated[str, stored_as("told")]`."""
     field: object = Field(alias=key)
+    return field
+
+
+def meaning(text: str) -> object:
+    """Say what a field holds where its name does not: its description in the JSON Schema."""
+    field: object = Field(description=text)
+    return field
+
+
+def always(value: int) -> object:
+    """Say the one value that a field is written with; reading refuses no other."""
+    field: object = Field(json_schema_extra={"const": value})
     return field
 
 
@@ -66,8 +86,17 @@ def json_schema(record_type: type[RecordType]) -> JsonObject:
 
 def schema_by(adapter: TypeAdapter[RecordType]) -> JsonObject:
     """Return the JSON Schema of what an adapter reads, as `json_schema` does."""
-    schema: dict[str, JsonValue] = adapter.json_schema(by_alias=True, mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    schema: dict[str, JsonValue] = adapter.json_schema(
+        by_alias=True, mode="serialization", schema_generator=_SchemaWithoutFieldTitles
+    )
+    return {"$schema": _SchemaWithoutFieldTitles.schema_dialect, **schema}
+
+
+class _SchemaWithoutFieldTitles(GenerateJsonSchema):
+    """Leaves out the titles that pydantic makes of keys: "Images Per S" for images_per_s."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
 
 
 def _adapter(record_type: type[RecordType]) -> TypeAdapter[RecordType]:

@@ -6,9 +6,9 @@ curves from elsewhere, or is not there.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from bench.ledger.json_records import JsonObject, Record
+from bench.ledger.json_records import JsonObject, Record, meaning
 
 Status = Literal["completed", "diverged", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("completed", "diverged", "failed", "interrupted")
@@ -46,14 +46,16 @@ class NetworkFacts(Record):
     parameters: int | None
     buffers: int | None = None
     flops_per_image: int | None
-    input_size: int | None = None  # pixels
+    input_size: Annotated[int | None, meaning("pixels a side")] = None
     train_flops_per_image: int = 0
     train_flops_once: int = 0
     head_first_samples: int = 0
     head_first_flops_per_image: int = 0
-    mean: tuple[float, ...] = ()  # of pixels in [0, 1]
-    std: tuple[float, ...] = ()
-    normalization_of: str | None = None  # whose mean and std: the weights', the data's
+    mean: Annotated[tuple[float, ...], meaning("of pixels in [0, 1], by channel")] = ()
+    std: Annotated[tuple[float, ...], meaning("of pixels in [0, 1], by channel")] = ()
+    normalization_of: Annotated[
+        str | None, meaning("whose mean and std: the weights', the data's")
+    ] = None
 
     def train_flops(self, samples: float) -> float:
         """FLOP of training on so many images."""
@@ -83,11 +85,11 @@ class WeightsFacts(Record):
     tag: str | None
     license: str | None = None
     sha256: str | None
-    stem: str | None  # how a 3x3 stem was made of a 7x7 one
-    transform: str | None  # shuffled | random_matched
+    stem: Annotated[str | None, meaning("how a 3x3 stem was made of a 7x7 one")]
+    transform: Annotated[str | None, meaning("shuffled | random_matched")]
     pretraining: Pretraining | None
-    loaded: int = 0  # tensors
-    skipped: tuple[str, ...] = ()
+    loaded: Annotated[int, meaning("tensors of the file that were used")] = 0
+    skipped: Annotated[tuple[str, ...], meaning("names of the head's tensors, which were not")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ class CompileRecord(Record):
     cache_misses: int | None
     step_s: float | None
     eager_step_s: float | None
-    communication_fraction: float  # of a step, spent on exchanging gradients
+    communication_fraction: Annotated[float, meaning("of a step, spent on exchanging gradients")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,8 @@ class RunStart(Record):
     block: int
     experiment: str
     method_version: str | None
-    config: JsonObject  # as it was stored; bench.judge types it
+    # As it was stored; bench.judge types it.
+    config: Annotated[JsonObject, meaning("of this run: configs/base.yaml has the keys")]
     dataset: DatasetFacts
     network: NetworkFacts
     reality: RealizedConfig
@@ -134,7 +137,9 @@ class RunStart(Record):
     self_check: str | None
     plan_sha256: str | None
     precision: PrecisionFacts
-    process_runs: int  # that this process was to make; a lone one has the wall clock
+    process_runs: Annotated[
+        int, meaning("that this process was to make; a lone one has the wall clock")
+    ]
     environment: EnvironmentFacts
     world_size: int | None
     resumed_step: int = 0
@@ -155,10 +160,10 @@ class Scores(Record):
     """
 
     split: Split
-    samples: int  # training images so far
+    samples: Annotated[int, meaning("training images so far")]
     correct: int
     total: int
-    loss: float | None  # mean; None where it is not finite
+    loss: Annotated[float | None, meaning("mean; null where it is not finite")]
     class_correct: tuple[int, ...] | None
     confusion: tuple[tuple[int, ...], ...] | None
     segments_s: Mapping[str, float]

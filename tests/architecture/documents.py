@@ -69,8 +69,9 @@ def experiments_named(text: str) -> dict[str, Path]:
     for path in [*shipped, *ROOT.glob("tests/experiments/*.yaml")]:
         experiments[str(path.relative_to(ROOT))] = path
     for words in command_lines(text):
-        if words[:1] == ["cp"] and words[1] in experiments:
-            experiments[words[2]] = experiments[words[1]]
+        sources = [word for word in words if word in experiments]
+        if words[:1] in (["cp"], ["sed"]) and sources:
+            experiments[words[-1]] = experiments[sources[0]]
     return experiments
 
 

@@ -116,8 +116,14 @@ def test_a_command_that_exists_is_let_be(text: str):
     assert command_faults(text) == []
 
 
-def test_a_copied_experiment_is_the_one_that_it_was_copied_from():
-    text = "`cp configs/experiments/embedded.yaml my.yaml`"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`cp configs/experiments/embedded.yaml my.yaml`",
+        "`sed 's/a/b/' configs/experiments/embedded.yaml > my.yaml  # then edit it`",
+    ],
+)
+def test_a_copied_experiment_is_the_one_that_it_was_copied_from(text: str):
     assert experiments_named(text)["my.yaml"].name == "embedded.yaml"
 
 

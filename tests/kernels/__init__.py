@@ -1,1 +1,4 @@
-"""Each op against its meaning: the reference, the compiled CPU path, the Triton kernel interpreted, compiled and on a GPU."""
+"""Each op against its meaning.
+
+The reference, the compiled CPU path, and the Triton kernel: interpreted, compiled and on a GPU.
+"""

@@ -1,4 +1,7 @@
-"""What the tests of `augment` share: a slow meaning in float64, one image at a time, and how far each dtype may be from it."""
+"""What the tests of `augment` share: its slow meaning, and how far a result may be from it.
+
+The slow meaning takes one image at a time and computes in float64.
+"""
 
 import itertools
 
@@ -18,64 +21,93 @@ CIFAR = {
     "dtype": torch.float32,
     **IMAGENET,
 }
-MODES = list(itertools.product(["zero", "reflect"], ["none", "random", "alternating"], [0, 1, 5]))
-# Bits after the leading one: a half type may be one unit in the last place off, float32 by an absolute error:
-# normalised pixels reach 2.7, where its steps are 2.4e-7, and there are three roundings.
+PAD_MODES = ["zero", "reflect"]
+FLIPS = ["none", "random", "alternating"]
+CUTOUTS = [0, 1, 5]
+MODES = list(itertools.product(PAD_MODES, FLIPS, CUTOUTS))
+# float32 may be off by an absolute error: normalised pixels reach 2.7, where its steps are 2.4e-7,
+# and there are three roundings. A half type may be one unit in the last place off.
 FLOAT32_ATOL = 1e-6
+# Bits after the leading one.
 BITS = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
 BIG_SEED = 2**63 - 12345  # both words of the key in use
 
 
 def make_images(n: int, height: int, width: int) -> Tensor:
+    """Random images [N, H, W, 3], but for the first, which is black, and the last, white."""
     images = np.random.default_rng(7).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
-    images[0], images[-1] = 0, 255
+    images[0] = 0
+    images[-1] = 255
     return torch.from_numpy(images)
 
 
 def expected(images: Tensor, samples: Tensor, *, seed: int, epoch: int, **recipe) -> np.ndarray:
     """[B, 3, H, W] in float64: pad, cut the window, mirror, normalise, cut out."""
-    pad, cutout = recipe["pad"], recipe["cutout"]
-    height, width = images.shape[1:3]
-    mode = {"zero": "constant", "reflect": "reflect"}[recipe["pad_mode"]]
     result = []
     for sample in samples.tolist():
         drawn = words(seed, Stream.AUGMENT, sample, epoch)
-        top, left = below(drawn[0], 2 * pad + 1), below(drawn[1], 2 * pad + 1)
-        window = np.pad(images[sample].numpy(), ((pad, pad), (pad, pad), (0, 0)), mode=mode)
-        window = window[top : top + height, left : left + width]
-        first = words(seed, Stream.AUGMENT, sample, 0)
-        heads, start = drawn[2] >= 2**31, first[2] >= 2**31
-        if {"none": False, "random": heads, "alternating": start == (epoch % 2 == 0)}[
-            recipe["flip"]
-        ]:
+        window = cropped(images[sample].numpy(), drawn, recipe)
+        if is_mirrored(sample, seed=seed, epoch=epoch, flip=recipe["flip"]):
             window = window[:, ::-1]
         image = (window / 255 - np.array(recipe["mean"])) / np.array(recipe["std"])
-        centre = int(drawn[3]) // 2**16 * height // 2**16, int(drawn[3]) % 2**16 * width // 2**16
-        (first_y, first_x) = (middle - cutout // 2 for middle in centre)
-        image[
-            max(first_y, 0) : max(first_y + cutout, 0), max(first_x, 0) : max(first_x + cutout, 0)
-        ] = 0
+        cut_out(image, int(drawn[3]), recipe["cutout"])
         result.append(image)
     return np.stack(result).transpose(0, 3, 1, 2)
 
 
+def cropped(image: np.ndarray, drawn: np.ndarray, recipe: dict) -> np.ndarray:
+    """The window of an image [H, W, 3], padded, whose corner the first two words say."""
+    height, width = image.shape[:2]
+    pad = recipe["pad"]
+    numpy_mode = {"zero": "constant", "reflect": "reflect"}[recipe["pad_mode"]]
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode=numpy_mode)
+    top = below(drawn[0], 2 * pad + 1)
+    left = below(drawn[1], 2 * pad + 1)
+    return padded[top : top + height, left : left + width]
+
+
+def is_mirrored(sample: int, *, seed: int, epoch: int, flip: str) -> bool:
+    """Whether a sample is mirrored in an epoch; `alternating` draws once, in epoch 0."""
+    if flip == "none":
+        return False
+    draw_epoch = {"random": epoch, "alternating": 0}[flip]
+    is_heads = words(seed, Stream.AUGMENT, sample, draw_epoch)[2] >= 2**31
+    if flip == "alternating" and epoch % 2 == 1:
+        return not is_heads
+    return is_heads
+
+
+def cut_out(image: np.ndarray, word: int, cutout: int) -> None:
+    """Set a square of an image [H, W, 3] to 0; the word's halves say where its middle is."""
+    height, width = image.shape[:2]
+    middle_y = word // 2**16 * height // 2**16
+    middle_x = word % 2**16 * width // 2**16
+    first_y = middle_y - cutout // 2
+    first_x = middle_x - cutout // 2
+    rows = slice(max(first_y, 0), max(first_y + cutout, 0))
+    columns = slice(max(first_x, 0), max(first_x + cutout, 0))
+    image[rows, columns] = 0
+
+
 def check_images(images: Tensor, reference: np.ndarray) -> None:
-    """Within FLOAT32_ATOL or one unit in the last place of a half type; exact where the reference is 0 (a cutout)."""
-    error = np.abs(images.cpu().double().numpy() - reference)
-    last_place = 2.0 ** (np.frexp(reference)[1] - 1 - BITS[images.dtype])
-    allowed = np.where(
-        reference == 0,
-        0,
-        np.maximum(FLOAT32_ATOL, 0 if images.dtype == torch.float32 else last_place),
-    )
+    """Within FLOAT32_ATOL or one unit in the last place of a half type.
+
+    Exact where the reference is 0, as in a cutout.
+    """
     assert images.shape == reference.shape
+    error = np.abs(images.cpu().double().numpy() - reference)
+    allowed = np.full_like(reference, FLOAT32_ATOL)
+    if images.dtype != torch.float32:
+        last_place = 2.0 ** (np.frexp(reference)[1] - 1 - BITS[images.dtype])
+        allowed = np.maximum(allowed, last_place)
+    allowed[reference == 0] = 0
     assert (error <= allowed).all(), (error - allowed).max()
 
 
 def guarded(
     batch: int, height: int, width: int, dtype: torch.dtype, device: str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """A buffer of NaN [batch + 2, H, W, 3], and as [batch, 3, H, W] all but its first and last image."""
+    """A buffer of NaN [B + 2, H, W, 3], and all but its first and last image as [B, 3, H, W]."""
     buffer = torch.full((batch + 2, height, width, 3), torch.nan, dtype=dtype, device=device)
     return buffer, buffer[1:-1].permute(0, 3, 1, 2)
 

@@ -1,4 +1,7 @@
-"""The Triton kernel of `augment` on a CPU; run by test_augment_kernel.py in a process with TRITON_INTERPRET=1."""
+"""The Triton kernel of `augment` on a CPU.
+
+Run by test_augment_kernel.py in a process with TRITON_INTERPRET=1.
+"""
 
 import pytest
 import torch
@@ -20,7 +23,8 @@ from tests.kernels.augment_cases import (
 )
 
 SAMPLES = torch.tensor([3, 0, 10, 3])
-# Height, width, pad. More than one program an image, an incomplete last one, a row of one pixel, a wide row.
+# Height, width, pad. Among them: more than one program an image, an incomplete last one, a row of
+# one pixel, a wide row.
 SIZES = [(32, 32, 4), (9, 6, 3), (150, 10, 4), (5, 1, 0), (2, 700, 1)]
 
 
@@ -52,10 +56,8 @@ def test_it_is_the_slow_meaning(pad_mode, flip, cutout, dtype):
     }
     images = make_images(11, 9, 6)
     for epoch in (0, 5):
-        check_images(
-            run(images, epoch=epoch, **recipe),
-            expected(images, SAMPLES, seed=BIG_SEED, epoch=epoch, **recipe),
-        )
+        result = run(images, epoch=epoch, **recipe)
+        check_images(result, expected(images, SAMPLES, seed=BIG_SEED, epoch=epoch, **recipe))
 
 
 @pytest.mark.parametrize("pad_mode", ["zero", "reflect"])
@@ -66,16 +68,15 @@ def test_it_is_the_reference_to_the_bit(height, width, pad, pad_mode):
     for dtype in (torch.float32, torch.float16):
         recipe = {**CIFAR, "pad": pad, "pad_mode": pad_mode, "cutout": 3, "dtype": dtype}
         for seed in (0, 1, 2**32, BIG_SEED):
-            meant = reference(
-                images, SAMPLES, draw_numbers(seed, 1, images.device), Recipe(**recipe)
-            )
+            numbers = draw_numbers(seed, 1, images.device)
+            meant = reference(images, SAMPLES, numbers, Recipe(**recipe))
             assert torch.equal(run(images, seed=seed, epoch=1, **recipe), meant)
 
 
 def test_bytes_past_two_to_the_31():
-    images = torch.empty(
-        700_001, 32, 32, 3, dtype=torch.uint8
-    )  # 2.15 GB that stay untouched, but for one image
+    # 2.15 GB that stay untouched, but for one image.
+    images = torch.empty(700_001, 32, 32, 3, dtype=torch.uint8)
     images[-1] = make_images(3, 32, 32)[1]
-    last = run(images, torch.tensor([700_000]), **CIFAR)
-    check_images(last, expected(images, torch.tensor([700_000]), seed=BIG_SEED, epoch=3, **CIFAR))
+    last_sample = torch.tensor([700_000])
+    result = run(images, last_sample, **CIFAR)
+    check_images(result, expected(images, last_sample, seed=BIG_SEED, epoch=3, **CIFAR))

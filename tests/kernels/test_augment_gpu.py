@@ -1,4 +1,7 @@
-"""The op `augment` on a GPU: the kernel is the reference, writes its own result alone, and compiles into another's graph."""
+"""The op `augment` on a GPU: the kernel is the reference and writes its own result alone.
+
+It also compiles into another's graph.
+"""
 
 import pytest
 import torch
@@ -56,7 +59,8 @@ def test_it_is_the_reference(height, width, pad, pad_mode, flip, cutout, dtype):
 
 @pytest.mark.parametrize("dtype", BITS)
 def test_nothing_outside_is_written(dtype):
-    images, recipe = make_images(11, 150, 10).cuda(), Recipe(**{**CIFAR, "dtype": dtype})
+    images = make_images(11, 150, 10).cuda()
+    recipe = Recipe(**{**CIFAR, "dtype": dtype})
     buffer, out = guarded(len(SAMPLES), 150, 10, dtype, "cuda")
     launch(images, SAMPLES.cuda(), out, recipe, seed=BIG_SEED, epoch=3)
     check_guards(buffer)
@@ -67,16 +71,13 @@ def test_bytes_past_two_to_the_31():
     images[-1] = make_images(3, 32, 32)[1].cuda()
     samples = torch.tensor([700_000])
     result = augment(images, samples.cuda(), Recipe(**CIFAR), seed=BIG_SEED, epoch=3)
-    check_images(
-        result,
-        expected(
-            images[-1:].cpu().expand(700_001, -1, -1, -1), samples, seed=BIG_SEED, epoch=3, **CIFAR
-        ),
-    )
+    all_as_the_last = images[-1:].cpu().expand(700_001, -1, -1, -1)
+    check_images(result, expected(all_as_the_last, samples, seed=BIG_SEED, epoch=3, **CIFAR))
 
 
 def test_no_host_sync():
-    images, samples = make_images(11, 32, 32).cuda(), SAMPLES.cuda()
+    images = make_images(11, 32, 32).cuda()
+    samples = SAMPLES.cuda()
     augment(images, samples, Recipe(**CIFAR), seed=1, epoch=0)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -91,13 +92,12 @@ def test_opcheck():
 
 
 def test_inside_anothers_compile():
-    images, samples = make_images(11, 32, 32).cuda(), SAMPLES.cuda()
-    model = torch.compile(
-        lambda x, rows, epoch: augment(x, rows, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu(),
-        fullgraph=True,
-    )
+    images = make_images(11, 32, 32).cuda()
+    samples = SAMPLES.cuda()
+
+    def step(x, rows, epoch):
+        return augment(x, rows, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu()
+
+    model = torch.compile(step, fullgraph=True)
     for epoch in (0, 1, 2, 3, 4, 9):  # three compilations: 0 and 1 are constants to torch
-        result = model(images, samples, epoch)
-        assert torch.equal(
-            result, augment(images, samples, Recipe(**CIFAR), seed=BIG_SEED, epoch=epoch).relu()
-        )
+        assert torch.equal(model(images, samples, epoch), step(images, samples, epoch))

@@ -1,4 +1,7 @@
-"""The Triton kernel of `augment` without a GPU: interpreted, and compiled for three generations of GPUs."""
+"""The Triton kernel of `augment` without a GPU.
+
+It is interpreted, and compiled for three generations of GPUs.
+"""
 
 import os
 import re
@@ -21,16 +24,27 @@ from tests.kernels.augment_cases import CIFAR
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-PLAIN, ALL = {}, {"pad_mode": "zero", "flip": "alternating", "cutout": 12}
-# 65,536 registers of a multiprocessor over 128 threads a program: 80 leave room for six programs, 128 for four.
 ARCHITECTURES = [80, 90, 100]
-CASES = [(32, PLAIN), (32, ALL), (224, PLAIN), (224, ALL), (1024, ALL)]
+PLAIN = {}
+ALL_CHANGED = {"pad_mode": "zero", "flip": "alternating", "cutout": 12}
+CASES = [
+    pytest.param(32, PLAIN, id="32 px, plain"),
+    pytest.param(32, ALL_CHANGED, id="32 px, all changed"),
+    pytest.param(224, PLAIN, id="224 px, plain"),
+    pytest.param(224, ALL_CHANGED, id="224 px, all changed"),
+    pytest.param(1024, ALL_CHANGED, id="1024 px, all changed"),
+]
 TRITON = Version(triton.__version__).release[:2]
+# 65,536 registers of a multiprocessor over 128 threads a program: 80 leave room for six programs,
+# 128 for four.
 MAX_REGISTERS = {32: 80, 224: 80, 1024: 128}
 
 
 def compiled(size: int, dtype: torch.dtype, arch: int, *, seed="i64", epoch="i32", **changes):
-    """The kernel for images of size x size, compiled as a launch on aligned tensors would; seed and epoch: a type, or 1."""
+    """The kernel for images of size x size, compiled as a launch on aligned tensors would.
+
+    Seed and epoch are a type, or 1.
+    """
     recipe = Recipe(**{**CIFAR, "dtype": dtype, **changes})
     constexprs = constants(size, size, recipe)
     types = [
@@ -44,14 +58,14 @@ def compiled(size: int, dtype: torch.dtype, arch: int, *, seed="i64", epoch="i32
     ]
     signature = dict(zip(augment_kernel.arg_names, types, strict=True))
     ones = {name: 1 for name, kind in signature.items() if kind == 1}
-    signature |= dict.fromkeys(ones, "constexpr")
+    signature |= {name: "constexpr" for name in ones}
     aligned = {(place,): [["tt.divisibility", 16]] for place in range(3)}
     source = ASTSource(
         augment_kernel, signature=signature, constexprs=constexprs | ones, attrs=aligned
     )
-    return triton.compile(
-        source, target=GPUTarget("cuda", arch, 32), options={"num_warps": WARPS}
-    ), constexprs
+    target = GPUTarget("cuda", arch, 32)
+    kernel = triton.compile(source, target=target, options={"num_warps": WARPS})
+    return kernel, constexprs
 
 
 def resources(cubin: bytes, folder: Path) -> dict[str, int]:
@@ -65,16 +79,9 @@ def resources(cubin: bytes, folder: Path) -> dict[str, int]:
 
 
 def test_interpreted():
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "tests/kernels/interpreted.py",
-    ]
+    pytest_command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        command,
+        [*pytest_command, "tests/kernels/interpreted.py"],
         cwd=ROOT,
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
@@ -121,6 +128,6 @@ def test_the_code_is_as_small_as_it_was_when_it_was_tuned(size, changes, arch, t
 
 @pytest.mark.parametrize(("seed", "epoch"), [("i32", "i32"), ("i64", "i64"), (1, 1)])
 def test_compiled_for_what_else_a_launch_may_pass(seed, epoch):
-    """Small seeds are i32; inside another's compile a symbolic epoch is i64, and a number that is 1 a constant."""
+    """Small seeds are i32. Inside another's compile a symbolic epoch is i64, and 1 a constant."""
     kernel, _ = compiled(32, torch.float32, 90, seed=seed, epoch=epoch, flip="alternating")
     assert "st.global.v4.b32" in kernel.asm["ptx"]

@@ -53,11 +53,14 @@ def shuffled(split: Split, seed: int) -> Split:
 
 
 def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, fractions of 255, from exact counts of the 256 values."""
+    """Mean and standard deviation of each channel, fractions of 255, from exact counts of the 256
+    values.
+    """
     counts = np.stack(
         [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]
     )
-    values, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+    values = np.arange(256) / 255
+    shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ values
     return mean, np.sqrt(shares @ values**2 - mean**2)
 
@@ -85,10 +88,10 @@ def write_hugging_face(folder: Path, train: Split, test: Split) -> None:
 
 def in_batches(train: Split, test: Split) -> dict[str, Split]:
     """The six files' contents by their names."""
-    rows = np.array_split(np.arange(len(train.labels)), 5)
-    return {f"data_batch_{i}": train.take(held) for i, held in enumerate(rows, start=1)} | {
-        "test_batch": test
-    }
+    batches = {"test_batch": test}
+    for number, rows in enumerate(np.array_split(np.arange(len(train.labels)), 5), start=1):
+        batches[f"data_batch_{number}"] = train.take(rows)
+    return batches
 
 
 def write_batches(folder: Path, train: Split, test: Split) -> None:
@@ -106,7 +109,9 @@ def write_batches(folder: Path, train: Split, test: Split) -> None:
 
 
 def publish(folder: Path) -> None:
-    """Make a folder's archives and python batches the published ones, in a KNOWN_MD5 that the caller has monkeypatched."""
+    """Make a folder's archives and python batches the published ones, in a KNOWN_MD5 that the
+    caller has monkeypatched.
+    """
     for path in folder.iterdir():
         if path.name in cifar10_layouts.KNOWN_MD5:
             cifar10_layouts.KNOWN_MD5[path.name] = hashlib.md5(path.read_bytes()).hexdigest()
@@ -127,20 +132,24 @@ def write_records(folder: Path, train: Split, test: Split) -> None:
 def write_archive(
     path: Path, folder: str, write: Callable[[Path, Split, Split], None], train: Split, test: Split
 ) -> None:
-    """A tar.gz of what `write` writes, below `folder`, with the originals' extra files, as tarfile does it."""
+    """A tar.gz of what `write` writes, below `folder`, with the originals' extra files, as tarfile
+    does it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        TemporaryDirectory() as held,
+        TemporaryDirectory() as parent,
         tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive,
     ):
-        write(Path(held) / folder, train, test)
-        (Path(held) / folder / "readme.html").write_text("<a>")
-        (Path(held) / folder / "batches.meta").write_bytes(b"")
-        archive.add(Path(held) / folder, folder)
+        write(Path(parent) / folder, train, test)
+        (Path(parent) / folder / "readme.html").write_text("<a>")
+        (Path(parent) / folder / "batches.meta").write_bytes(b"")
+        archive.add(Path(parent) / folder, folder)
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes what Python 2 with the numpy of its day wrote: strings are bytes, truths integers, arrays of numpy.core."""
+    """Writes what Python 2 with the numpy of its day wrote: strings are bytes, truths integers,
+    arrays of numpy.core.
+    """
 
     dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
 

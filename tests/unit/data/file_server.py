@@ -1,8 +1,9 @@
-"""A local web server for the tests of downloads: each of its urls errs in the way that it is told to."""
+"""A local web server for the tests of downloads: each of its urls errs in the way that it is told
+to.
+"""
 
 import re
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -63,7 +64,7 @@ class FileServer:
         return f"http://{self.host}{path}"
 
     def of(self, url: str) -> list[Asked]:
-        return [asked for asked in self.asked if url.endswith(asked.path)]
+        return [request for request in self.asked if url.endswith(request.path)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -72,11 +73,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path  # which a proxy is asked for with the host before it
-        site, self.asked = self.owner.sites[path], Asked(path, self.headers["Range"], [])
+        site = self.owner.sites[path]
+        self.asked = Asked(path, self.headers["Range"], [])
         self.owner.asked.append(self.asked)
         self.close_connection = True
-        with suppress(BrokenPipeError, ConnectionResetError):
+        try:
             self._answer(site)
+        except (BrokenPipeError, ConnectionResetError):  # the client has had enough
+            pass
 
     def _answer(self, site: Site) -> None:
         if site.hang_after == -1:
@@ -87,31 +91,26 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(site.status, {"Content-Length": 3})
             self.wfile.write(b"no\n")
         else:
-            self._content(
-                site,
-                int(re.match(r"bytes=(\d+)-$", self.asked.range)[1])
-                if self.asked.range and site.ranges
-                else 0,
-            )
+            start = 0
+            if self.asked.range and site.ranges:
+                start = int(re.match(r"bytes=(\d+)-$", self.asked.range)[1])
+            self._content(site, start)
 
     def _content(self, site: Site, start: int) -> None:
-        total, body = len(site.content), site.content[start:]
+        total = len(site.content)
+        body = site.content[start:]
         if start and start >= total:
             self._head(416, {"Content-Range": f"bytes */{total}", "Content-Length": 0})
             return
-        length = (
-            {"Transfer-Encoding": "chunked"}
-            if site.chunked
-            else {}
-            if site.endless
-            else {"Content-Length": len(body)}
-        )
-        spans = (
-            {"Content-Range": site.content_range or f"bytes {start}-{total - 1}/{total}"}
-            if start
-            else {}
-        )
-        self._head(206 if start else 200, length | spans)
+        headers = {}
+        if site.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        elif not site.endless:
+            headers["Content-Length"] = len(body)
+        if start:
+            span = f"bytes {start}-{total - 1}/{total}"
+            headers["Content-Range"] = site.content_range or span
+        self._head(206 if start else 200, headers)
         while site.endless:
             self._send(body, site)
         self._body(body, site)

@@ -1,4 +1,6 @@
-"""The bridge to other people's scripts: epochs, resume in the middle of one, and nothing left behind."""
+"""The bridge to other people's scripts: epochs, resume in the middle of one, and nothing left
+behind.
+"""
 
 import itertools
 import multiprocessing
@@ -15,26 +17,27 @@ NAMES = ["dali", "resident", "torch"]
 
 
 def make_loader(name: str = "dali", cutout: int = 3, **changes) -> EpochLoader:
-    asked = {"batch_size": 6, "rank": 0, "world_size": 1, "seed": 3, **changes}
-    return EpochLoader(make_split(), make_spec(cutout=cutout), loader=name, **asked)
+    settings = {"batch_size": 6, "rank": 0, "world_size": 1, "seed": 3, **changes}
+    return EpochLoader(make_split(), make_spec(cutout=cutout), loader=name, **settings)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_for_is_an_epoch(name):
     with make_loader(name) as loader:
         assert len(loader) == 7
-        epochs = [[batch.samples.tolist() for batch in loader] for _ in range(3)]
-    assert [len(epoch) for epoch in epochs] == [7, 7, 7]
-    assert list(itertools.chain(*epochs)) == [
-        make_order().rows(step).samples.tolist() for step in range(21)
-    ]
+        samples = []
+        for _ in range(3):
+            epoch = [batch.samples.tolist() for batch in loader]
+            assert len(epoch) == 7
+            samples += epoch
+    assert samples == [make_order().rows(step).samples.tolist() for step in range(21)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("stop", [1, 6, 7, 10])
 def test_resumed_anywhere_the_batches_that_follow_are_the_same(name, stop):
     with make_loader(name) as loader:
-        whole = [*loader, *loader]
+        both_epochs = [*loader, *loader]
     with make_loader(name) as first:
         taken = list(itertools.islice(itertools.chain(first, first), stop))
         state = first.state_dict()
@@ -43,7 +46,7 @@ def test_resumed_anywhere_the_batches_that_follow_are_the_same(name, stop):
         second.load_state_dict(state)
         rest = [*second, *(second if stop < 7 else ())]
     assert len(taken + rest) == 14
-    for batch, before in zip(taken + rest, whole, strict=True):
+    for batch, before in zip(taken + rest, both_epochs, strict=True):
         same(batch, before)
 
 
@@ -59,7 +62,7 @@ def test_after_a_break_the_epoch_goes_on_and_a_state_can_be_loaded_at_any_time()
 def test_dali_fetches_ahead_over_the_end_of_an_epoch(monkeypatch):
     watched = Watched()
     watched.steps_per_epoch = 7
-    monkeypatch.setattr(bridge, "Order", lambda **asked: watched)
+    monkeypatch.setattr(bridge, "Order", lambda **settings: watched)
     with make_loader() as loader:
         list(loader)
         assert len(watched.asked) >= 9
@@ -96,7 +99,7 @@ def test_a_worker_that_dies_is_an_error_within_seconds():
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "told"),
+    ("name", "changes", "message"),
     [
         ("dli", {}, "loader: no loader 'dli'; .*did you mean 'dali'"),
         ("dali", {"batch_size": 7, "world_size": 2}, "7 does not divide over 2 processes"),
@@ -109,8 +112,8 @@ def test_a_worker_that_dies_is_an_error_within_seconds():
         ),
     ],
 )
-def test_what_cannot_be_is_refused(name, changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_is_refused(name, changes, message):
+    with pytest.raises(ValueError, match=message):
         make_loader(name, **changes)
 
 

@@ -1,4 +1,6 @@
-"""The cache answers with what was built, whatever happens to its files, and however many processes ask."""
+"""The cache answers with what was built, whatever happens to its files, and however many processes
+ask.
+"""
 
 import errno
 import fcntl
@@ -82,8 +84,8 @@ def truncate(path: Path) -> None:
 
 def repack(path: Path, **changes) -> None:
     """The same file with other arrays in it; None: without this one."""
-    with np.load(path) as held:
-        arrays = dict(held) | changes
+    with np.load(path) as file:
+        arrays = dict(file) | changes
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 
@@ -107,7 +109,7 @@ DAMAGE = {
     "no digest": lambda at: repack(at, sha256=None),
     "fewer pools": lambda at: repack(at, test_images=None, test_labels=None),
     "no pools": lambda at: repack(
-        at, **dict.fromkeys(("train_images", "train_labels", "test_images", "test_labels"))
+        at, train_images=None, train_labels=None, test_images=None, test_labels=None
     ),
     "another format": lambda at: np.save(at.open("wb"), build().train.images),
     "no file": Path.unlink,
@@ -140,7 +142,8 @@ def test_a_failed_write_leaves_nothing(root, monkeypatch):
 
 def test_everything_is_synced_before_it_is_named(root, monkeypatch):
     steps = []
-    fsync, replace = os.fsync, os.replace
+    fsync = os.fsync
+    replace = os.replace
     monkeypatch.setattr(
         os, "fsync", lambda file: (steps.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file))
     )
@@ -178,7 +181,8 @@ def race(root: str, locks: bool, barrier, answers) -> None:
 @pytest.mark.parametrize("locks", [True, False])
 def test_two_processes_at_once(root, locks):
     context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(2), context.Queue()
+    barrier = context.Barrier(2)
+    answers = context.Queue()
     both = [
         context.Process(target=race, args=(str(root), locks, barrier, answers)) for _ in range(2)
     ]
@@ -211,7 +215,8 @@ def test_many_repair_the_same_damage(root, monkeypatch):
     for _ in range(10):
         cache.load(SOURCE, build)
         truncate(entry(root))
-        barrier, failures = threading.Barrier(4), []
+        barrier = threading.Barrier(4)
+        failures = []
 
         def repair(barrier=barrier, failures=failures):
             try:

@@ -141,13 +141,13 @@ def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
 @pytest.mark.parametrize("layout", PROVEN)
 def test_known_md5s_prove_the_original_and_nothing_else_is_read(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
-    known = dict(cifar10_layouts.KNOWN_MD5)
+    known_md5 = dict(cifar10_layouts.KNOWN_MD5)
     flipped = Split(
         images=TRAIN.images ^ (np.arange(40) == 7).astype(np.uint8)[:, None, None, None],
         labels=TRAIN.labels,
     )
     LAYOUTS[layout](tmp_path / "other", flipped, TEST)
-    cifar10_layouts.KNOWN_MD5.update(known)
+    cifar10_layouts.KNOWN_MD5.update(known_md5)
     with pytest.raises(
         ValueError,
         match=r"its md5 is [0-9a-f]{32}, not [0-9a-f]{32} as published, so it was not opened; "

@@ -1,4 +1,6 @@
-"""Damaged and malicious files of every layout: each is one sentence, at once, in little memory, and nothing is written or run."""
+"""Damaged and malicious files of every layout: each is one sentence, at once, in little memory, and
+nothing is written or run.
+"""
 
 import gzip
 import os
@@ -25,8 +27,10 @@ from tests.unit.data.factory import (
     write_records,
 )
 
-TRAIN, TEST = random_split(40, seed=1), random_split(8, seed=2)
-MB, ROOT = 1 << 20, PYTHON.folder
+TRAIN = random_split(40, seed=1)
+TEST = random_split(8, seed=2)
+MB = 1 << 20
+ROOT = PYTHON.folder
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +42,9 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refused(tmp_path):
-    """Load tmp_path/data and match the sentence; all of tmp_path, with the cache (its empty locks apart), stays as it was."""
+    """Load tmp_path/data and match the sentence; all of tmp_path, with the cache (its empty locks
+    apart), stays as it was.
+    """
 
     def tree():
         return {
@@ -48,7 +54,8 @@ def refused(tmp_path):
         }
 
     def check(match: str) -> None:
-        before, start = tree(), time.monotonic()
+        before = tree()
+        start = time.monotonic()
         tracemalloc.start()
         try:
             with pytest.raises(ValueError, match=match) as failed:
@@ -58,10 +65,10 @@ def refused(tmp_path):
             tracemalloc.stop()
         assert time.monotonic() - start < 10
         assert tree() == before
-        told = str(failed.value)
-        assert told.isprintable()
-        assert len(told) < 1000
-        assert "accepted: " in told
+        message = str(failed.value)
+        assert message.isprintable()
+        assert len(message) < 1000
+        assert "accepted: " in message
 
     return check
 
@@ -75,7 +82,9 @@ def member(name: str, raw: bytes = b"", **fields) -> bytes:
 
 
 def original(tmp_path: Path, write=write_batches) -> Path:
-    """tmp_path/data with what `write` makes of small splits, as if that were the published files."""
+    """tmp_path/data with what `write` makes of small splits, as if that were the published
+    files.
+    """
     write(tmp_path / "data", TRAIN, TEST)
     publish(tmp_path / "data")
     return tmp_path / "data"
@@ -97,18 +106,23 @@ def write_tar(tmp_path: Path, parts: list[bytes]) -> None:
 
 @pytest.fixture
 def unopened(tmp_path, refused, monkeypatch):
-    """Load tmp_path/data and see a file refused by its md5, before anything that understands it has seen one byte."""
+    """Load tmp_path/data and see a file refused by its md5, before anything that understands it has
+    seen one byte.
+    """
 
     def check(name: str) -> None:
-        raw, loads = (tmp_path / "data" / name).read_bytes(), pickle.loads
+        raw = (tmp_path / "data" / name).read_bytes()
+        true_loads = pickle.loads
+
+        def loads(content, **options):
+            assert content != raw, "opened"
+            return true_loads(content, **options)
+
         monkeypatch.setattr(tarfile, "open", lambda **_: pytest.fail("opened"))
-        monkeypatch.setattr(
-            pickle,
-            "loads",
-            lambda held, **how: pytest.fail("opened") if held == raw else loads(held, **how),
-        )
+        monkeypatch.setattr(pickle, "loads", loads)
         refused(
-            rf"{name} is damaged or no file of CIFAR-10: its md5 is [0-9a-f]{{32}}, not [0-9a-f]{{32}} as published, so "
+            rf"{name} is damaged or no file of CIFAR-10: its md5 is [0-9a-f]{{32}}, "
+            r"not [0-9a-f]{32} as published, so "
         )
 
     return check
@@ -179,7 +193,8 @@ def test_a_truncated_original(tmp_path, unopened, write, keep):
 @pytest.mark.parametrize("write", [write_batches, write_python_archive])
 def test_what_is_opened_are_the_bytes_whose_md5_was_taken(tmp_path, monkeypatch, write):
     original(tmp_path, write)
-    harm, read = pickle.dumps(Malicious(tmp_path / "run")), Path.read_bytes
+    harm = pickle.dumps(Malicious(tmp_path / "run"))
+    read = Path.read_bytes
 
     def read_once(path: Path) -> bytes:
         raw = read(path)
@@ -195,10 +210,8 @@ def test_what_is_opened_are_the_bytes_whose_md5_was_taken(tmp_path, monkeypatch,
 
 def test_what_an_earlier_reader_kept_proves_nothing(tmp_path, unopened):
     write_batches(tmp_path / "data", TRAIN, TEST)
-    cache.load(
-        files_sha256([tmp_path / "data" / name for name in PYTHON.files]),
-        lambda: gather(TRAIN, TEST),
-    )
+    key = files_sha256([tmp_path / "data" / name for name in PYTHON.files])
+    cache.load(key, lambda: gather(TRAIN, TEST))
     unopened("data_batch_1")
 
 
@@ -214,7 +227,7 @@ def test_an_original_that_is_none_is_a_sentence_too(tmp_path, refused):
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "message"),
     [
         (b"", "0 bytes are no whole number of 3073"),
         (bytes(3072), "3072 bytes are no"),
@@ -222,7 +235,7 @@ def test_an_original_that_is_none_is_a_sentence_too(tmp_path, refused):
         (bytes(3073 * 11_000), "has 33803000 bytes; at most 33554432"),
     ],
 )
-def test_a_wrong_binary_batch(tmp_path, refused, raw, told):
+def test_a_wrong_binary_batch(tmp_path, refused, raw, message):
     write_records(tmp_path / "data", TRAIN, TEST)
     (tmp_path / "data" / "data_batch_4.bin").write_bytes(raw)
-    refused(rf"data_batch_4\.bin.*{told}")
+    refused(rf"data_batch_4\.bin.*{message}")

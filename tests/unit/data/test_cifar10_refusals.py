@@ -1,5 +1,6 @@
 """What is no CIFAR-10, a part of it or damaged is refused in one sentence, and not read."""
 
+import itertools
 import struct
 import zlib
 
@@ -64,10 +65,13 @@ def test_folder_with_something_else(tmp_path):
         load(tmp_path / "data")
 
 
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [(x, write_batches) for x in BATCHES] + [(x, write_records) for x in BINARY.files],
-)
+FILES_OF_BATCHES = [
+    *itertools.product(BATCHES, [write_batches]),
+    *itertools.product(BINARY.files, [write_records]),
+]
+
+
+@pytest.mark.parametrize(("name", "write"), FILES_OF_BATCHES)
 def test_a_batch_is_missing(tmp_path, name, write):
     write(tmp_path / "data", TRAIN, TEST)
     (tmp_path / "data" / name).unlink()
@@ -134,10 +138,10 @@ def test_a_parquet_of_something_else(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"),
+    ("limit", "message"),
     [("MAX_IMAGES", "60001 rows"), ("MAX_PARQUET_BYTES", "in [0-9]+ bytes; at most .* in 1000")],
 )
-def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told):
+def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, message):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     if limit == "MAX_IMAGES":
         write_parquet(tmp_path / "data" / TRAIN_FILE, [None] * 60_001, [0] * 60_001)
@@ -145,7 +149,7 @@ def test_a_parquet_that_says_it_is_too_large(tmp_path, monkeypatch, limit, told)
     else:
         monkeypatch.setattr(cifar10_decode, limit, 1000)
     with pytest.raises(
-        ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{told}.*; accepted: "
+        ValueError, match=f"parquet is damaged or no file of CIFAR-10: .*{message}.*; accepted: "
     ):
         load(tmp_path / "data")
 
@@ -154,10 +158,10 @@ def test_a_parquet_that_repeats_a_large_value(tmp_path):
     """50,000 times 8 MB from a file of 0.4 MB."""
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
     images = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000), pa.array([bytes(8_000_000)]))
-    held = pa.StructArray.from_arrays(
+    encoded = pa.StructArray.from_arrays(
         [images.cast(pa.dictionary(pa.int32(), pa.binary()))], names=["bytes"]
     )
-    table = pa.table({"img": held, "label": [0] * 50_000})
+    table = pa.table({"img": encoded, "label": [0] * 50_000})
     pq.write_table(table, tmp_path / "data" / TEST_FILE, store_schema=False)
     with pytest.raises(
         ValueError, match=f"{TEST_FILE} is .*: an image of 8000000 bytes; accepted: "
@@ -180,7 +184,8 @@ def claimed_png(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-SMALL, GREY = np.zeros((31, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
+SMALL = np.zeros((31, 32, 3), np.uint8)
+GREY = np.zeros((32, 32), np.uint8)
 BAD_IMAGES = {
     "size": (encode(SMALL), "32x31 RGB image"),
     "grey": (encode(GREY, "JPEG"), "32x32 L image"),
@@ -199,9 +204,9 @@ BAD_IMAGES = {
 @pytest.mark.parametrize("case", BAD_IMAGES)
 def test_a_wrong_image(tmp_path, case):
     write_hugging_face(tmp_path / "data", TRAIN, TEST)
-    file, told = BAD_IMAGES[case]
+    file, message = BAD_IMAGES[case]
     write_parquet(tmp_path / "data" / TEST_FILE, [encode(TEST.images[0]), file], [0, 1])
-    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: .*{told}.*; accepted: "):
+    with pytest.raises(ValueError, match=f"{TEST_FILE} is .*: .*{message}.*; accepted: "):
         load(tmp_path / "data")
 
 

@@ -16,9 +16,13 @@ SENT_TO_GPU = 3  # inputs: images, labels, samples
 def serialized(device: str, **changes) -> bytes:
     """The graph for a device, built where there is no GPU and never run."""
     pipeline = build_pipeline(
-        iter(()), make_spec(**changes), batch_size=4, size=(HEIGHT, WIDTH),
-        device=device, device_id=None,
-    )  # fmt: skip
+        iter(()),
+        make_spec(**changes),
+        batch_size=4,
+        size=(HEIGHT, WIDTH),
+        device=device,
+        device_id=None,
+    )
     return pipeline.serialize()
 
 

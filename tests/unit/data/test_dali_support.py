@@ -57,9 +57,7 @@ def make_pipeline(device: str, spec) -> Pipeline:
     size = (HEIGHT, WIDTH)
     maker = FeedMaker(images, split.labels, spec.augmentation, size=size, kept=9)
     feeds = map(maker.make, map(make_order().rows, range(7)))
-    return build_pipeline(
-        feeds, spec, batch_size=BATCH, size=size, device=device, device_id=None
-    )  # fmt: skip
+    return build_pipeline(feeds, spec, batch_size=BATCH, size=size, device=device, device_id=None)
 
 
 def configured_uses() -> set[Use]:

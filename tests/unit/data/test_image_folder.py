@@ -1,4 +1,6 @@
-"""An image folder: anyone's classes and sizes, from files as they come, to the same splits every time."""
+"""An image folder: anyone's classes and sizes, from files as they come, to the same splits
+every time.
+"""
 
 import shutil
 from pathlib import Path
@@ -51,14 +53,14 @@ def test_folders_are_classes_and_every_image_is_in_one_split(root):
         4,
         10,
     ]
-    held = {
+    label_of = {
         image.tobytes(): label
         for s in (dataset.train, dataset.val)
         for image, label in zip(s.images, s.labels, strict=True)
     }
-    assert len(held) == 40
+    assert len(label_of) == 40
     for path in (root / "train").rglob("*.png"):
-        assert dataset.classes[held[np.asarray(Image.open(path)).tobytes()]] == path.parent.name
+        assert dataset.classes[label_of[np.asarray(Image.open(path)).tobytes()]] == path.parent.name
     assert dataset.name == f"pets:{dataset.sha256[:12]}"
 
 
@@ -94,7 +96,8 @@ def test_another_size_is_torchvisions_crop_and_resize(tmp_path, width, height):
         write(tmp_path / "x" / "train" / name, 10, seed, (width, height))
     dataset = load(tmp_path / "x", image_size=24)
     assert dataset.train.images.shape[1:] == (24, 24, 3)
-    square, expected = min(width, height), set()
+    square = min(width, height)
+    expected = set()
     for path in (tmp_path / "x").rglob("*.png"):
         middle = transforms.center_crop(Image.open(path), [square, square])
         expected.add(
@@ -171,6 +174,18 @@ def deep_values(root: Path) -> None:
     Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(root / "train" / "cats" / "deep.png")
 
 
+def without_train(root: Path) -> None:
+    shutil.rmtree(root / "train")
+
+
+def rename_class(root: Path) -> None:
+    (root / "test" / "cats").rename(root / "test" / "fish")
+
+
+def cut_image(root: Path) -> None:
+    (root / "train" / "cats" / "0_3.png").write_bytes(b"\x89PNG")
+
+
 def oblong(root: Path) -> None:
     Image.new("RGB", (16, 17)).save(root / "train" / "cats" / "z.png")
 
@@ -184,18 +199,19 @@ def oblong(root: Path) -> None:
         ),
         (
             empty_class,
-            r"train: .*no valid file for the classes dogs.* extensions are: .jpg, .*; expected data.dir/train/<class>/",
+            r"train: .*no valid file for the classes dogs.* extensions are: .jpg, .*; "
+            r"expected data.dir/train/<class>/",
         ),
         (
-            lambda root: shutil.rmtree(root / "train"),
+            without_train,
             r"train: No such file or directory; expected data.dir/train/<class>/",
         ),
         (
-            lambda root: (root / "test" / "cats").rename(root / "test" / "fish"),
+            rename_class,
             r"test has the classes dogs, fish, train has cats, dogs",
         ),
         (
-            lambda root: (root / "train" / "cats" / "0_3.png").write_bytes(b"\x89PNG"),
+            cut_image,
             r"0_3.png cannot be read as an image: ",
         ),
         (

@@ -1,4 +1,6 @@
-"""The letters source: every drawing a function of its number, light on dark, drawn once a machine."""
+"""The letters source: every drawing a function of its number, light on dark, drawn once a
+machine.
+"""
 
 import hashlib
 import subprocess
@@ -36,9 +38,8 @@ def data(home):
 
 def test_splits(data):
     splits = (data.train, data.val, data.test)
-    assert [split.images.shape for split in splits] == [
-        (n, 32, 32, 3) for n in (10_400, 1_040, 1_040)
-    ]
+    for split, count in zip(splits, (10_400, 1_040, 1_040), strict=True):
+        assert split.images.shape == (count, 32, 32, 3)
     labels = np.concatenate([split.labels for split in splits])
     assert np.bincount(labels).tolist() == [240] * 52
     assert len(data.classes) == 52
@@ -69,7 +70,8 @@ def test_strokes_are_lighter_than_their_ground(data):
 
 
 def test_a_drawing_depends_on_its_number_only():
-    drawn, again = letters.render(SOME), letters.render(SOME[::-1])
+    drawn = letters.render(SOME)
+    again = letters.render(SOME[::-1])
     assert np.array_equal(drawn.images, again.images[::-1])
     assert drawn.labels.tolist() == again.labels[::-1].tolist() == [0, 0, 3, 26, 51]
     assert np.array_equal(letters.render(SOME[2:3]).images, drawn.images[2:3])

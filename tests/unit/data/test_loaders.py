@@ -21,7 +21,10 @@ from kernels.augment.reference import draw_numbers, draws
 from tests.kernels.augment_cases import expected as slow_meaning
 
 LOADERS = [ResidentLoader, DaliLoader, TorchLoader]
-SAMPLES, BATCH, HEIGHT, WIDTH = 45, 6, 10, 8
+SAMPLES = 45
+BATCH = 6
+HEIGHT = 10
+WIDTH = 8
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # Normalised pixels reach 2.7; a float32 there has steps of 2.4e-7, and three roundings at most.
 FLOAT32_ATOL = 1e-6
@@ -30,14 +33,15 @@ FLOAT32_ATOL = 1e-6
 def make_split(n: int = SAMPLES, height: int = HEIGHT, width: int = WIDTH) -> Split:
     rng = np.random.default_rng(7)
     images = rng.integers(0, 256, (n, height, width, 3), dtype=np.uint8)
-    images[0], images[1] = 0, 255
+    images[0] = 0
+    images[1] = 255
     return Split(images=images, labels=rng.integers(0, 10, n))
 
 
 def make_spec(**changes) -> LoaderSpec:
     """Fields of the spec, or of its augmentation."""
-    how = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
-    how |= {key: changes.pop(key) for key in how if key in changes}
+    augmentation = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
+    augmentation |= {key: changes.pop(key) for key in augmentation if key in changes}
     base = {
         "device": torch.device("cpu"),
         "dtype": torch.float32,
@@ -45,7 +49,7 @@ def make_spec(**changes) -> LoaderSpec:
         "compiled": False,
         **IMAGENET,
     }
-    return LoaderSpec(**{**base, **changes}, augmentation=Augmentation(**how))
+    return LoaderSpec(**{**base, **changes}, augmentation=Augmentation(**augmentation))
 
 
 def make_order(**changes) -> Order:
@@ -62,7 +66,8 @@ def make_order(**changes) -> Order:
 
 def expected(split: Split, spec: LoaderSpec, order: Order, step: int) -> np.ndarray:
     """The images of a step in float64, [B, 3, H, W], by the slow meaning."""
-    rows, recipe = order.rows(step), {**vars(spec.augmentation), "mean": spec.mean, "std": spec.std}
+    rows = order.rows(step)
+    recipe = {**vars(spec.augmentation), "mean": spec.mean, "std": spec.std}
     return slow_meaning(
         torch.from_numpy(split.images),
         torch.from_numpy(rows.samples),
@@ -92,11 +97,9 @@ def same(a: Batch, b: Batch, **tolerance: float) -> None:
 @pytest.mark.parametrize("pad_mode", ["zero", "reflect"])
 @pytest.mark.parametrize(("pad", "cutout"), [(0, 0), (2, 5), (3, 0), (4, 8)])
 def test_images_are_the_references(loader, dtype, pad_mode, pad, cutout):
-    split, spec, order = (
-        make_split(),
-        make_spec(dtype=dtype, pad=pad, pad_mode=pad_mode, cutout=cutout),
-        make_order(),
-    )
+    split = make_split()
+    spec = make_spec(dtype=dtype, pad=pad, pad_mode=pad_mode, cutout=cutout)
+    order = make_order()
     batches = list(loader(split, spec).batches(order, 0, order.steps_per_epoch))
     assert len(batches) == order.steps_per_epoch == 7
     mirrored = 0
@@ -115,32 +118,41 @@ def cases(draw):
     world_size = draw(st.integers(1, 8))
     batch = world_size * draw(st.integers(1, 5))
     samples = draw(st.integers(max(batch, 2), 90))
-    height, width = draw(st.integers(3, 9)), draw(st.integers(3, 9))
-    how = {
+    height = draw(st.integers(3, 9))
+    width = draw(st.integers(3, 9))
+    augmentation = {
         "pad": draw(st.integers(0, min(height, width) - 1)),
         "pad_mode": draw(st.sampled_from(["zero", "reflect"])),
         "flip": draw(st.sampled_from(["none", "random", "alternating"])),
         "cutout": draw(st.integers(0, min(height, width))),
     }
-    even = samples % batch % world_size == 0
+    last_batches = ["drop"]
+    if samples % batch % world_size == 0:
+        last_batches.append("partial")
     order = {
-        "samples": samples, "global_batch_size": batch, "world_size": world_size,
-        "seed": draw(st.integers(0, 2**63 - 1)), "last_batch": draw(st.sampled_from(["drop", "partial"] if even else ["drop"])),
-    }  # fmt: skip
-    return make_split(samples, height, width), how, order, draw(st.integers(0, 40))
+        "samples": samples,
+        "global_batch_size": batch,
+        "world_size": world_size,
+        "seed": draw(st.integers(0, 2**63 - 1)),
+        "last_batch": draw(st.sampled_from(last_batches)),
+    }
+    return make_split(samples, height, width), augmentation, order, draw(st.integers(0, 40))
 
 
 @settings(deadline=None, max_examples=100)
 @given(case=cases())
 def test_all_loaders_give_the_same_bytes_in_the_same_order_on_every_rank(case):
-    """With mean 0 and std 1 / 255 a result is the byte itself. To the end of the epoch that the start lies in."""
-    split, how, asked, start = case
-    spec = make_spec(mean=(0.0,) * 3, std=(1 / 255,) * 3, threads=0, **how)
-    steps = make_order(**asked).steps_per_epoch
+    """With mean 0 and std 1 / 255 a result is the byte itself.
+
+    To the end of the epoch that the start lies in.
+    """
+    split, augmentation, order_settings, start = case
+    spec = make_spec(mean=(0.0,) * 3, std=(1 / 255,) * 3, threads=0, **augmentation)
+    steps = make_order(**order_settings).steps_per_epoch
     epoch, first = divmod(start, steps)
     seen = []
-    for rank in range(asked["world_size"]):
-        order = make_order(**asked, rank=rank)
+    for rank in range(order_settings["world_size"]):
+        order = make_order(**order_settings, rank=rank)
         passes = [
             loader(split, replace(spec, threads=loader is DaliLoader)).batches(
                 order, start, (epoch + 1) * steps
@@ -154,18 +166,22 @@ def test_all_loaders_give_the_same_bytes_in_the_same_order_on_every_rank(case):
                 assert np.array_equal(batch.samples, order.rows(step).samples)
                 assert np.array_equal(batch.labels, split.labels[batch.samples.numpy()])
             seen.append((step, rank, batches[0].samples.tolist()))
-    kept = asked["samples"] - (
-        asked["samples"] % asked["global_batch_size"] if asked["last_batch"] == "drop" else 0
-    )
-    whole = permutation(asked["samples"], asked["seed"], Stream.ORDER, epoch)[
-        first * asked["global_batch_size"] : kept
-    ]
-    assert [sample for _, _, part in sorted(seen) for sample in part] == whole.tolist()
+    samples = order_settings["samples"]
+    batch_size = order_settings["global_batch_size"]
+    end = samples
+    if order_settings["last_batch"] == "drop":
+        end = samples - samples % batch_size
+    permuted = permutation(samples, order_settings["seed"], Stream.ORDER, epoch)
+    all_samples = []
+    for _, _, part in sorted(seen):
+        all_samples += part
+    assert all_samples == permuted[first * batch_size : end].tolist()
 
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_labels_samples_dtypes_and_memory(loader):
-    split, order = make_split(), make_order()
+    split = make_split()
+    order = make_order()
     for step, batch in enumerate(loader(split, make_spec()).batches(order, 0, 3)):
         rows = order.rows(step)
         assert (batch.labels.dtype, batch.samples.dtype) == (torch.int64, torch.int64)
@@ -180,8 +196,11 @@ def test_labels_samples_dtypes_and_memory(loader):
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("flip", ["none", "random", "alternating"])
 def test_loaders_are_interchangeable(flip, compiled):
-    """All of two epochs: the same pixels to the last float32 rounding, the same labels and samples."""
-    split, spec = make_split(), make_spec(flip=flip, cutout=3, compiled=compiled)
+    """All of two epochs: the same pixels to the last float32 rounding, the same labels and
+    samples.
+    """
+    split = make_split()
+    spec = make_spec(flip=flip, cutout=3, compiled=compiled)
     passes = [list(loader(split, spec).batches(make_order(), 0, 14)) for loader in LOADERS]
     for resident, *others in zip(*passes, strict=True):
         for other in others:
@@ -203,38 +222,40 @@ def test_dali_gives_what_resident_gives_to_the_last_bit(dtype, pad_mode, cutout)
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_resident_compiles_where_it_is_allowed_to(monkeypatch, allowed):
-    asked = []
+    compilations = []
     monkeypatch.setattr(
         "kernels.augment.op.compiled_batch",
-        lambda height, recipe: asked.append((height, recipe.cutout)),
+        lambda height, recipe: compilations.append((height, recipe.cutout)),
     )
     ResidentLoader(make_split(), make_spec(cutout=3, compiled=allowed))
-    assert asked == ([(HEIGHT, 3)] if allowed else [])
+    assert compilations == ([(HEIGHT, 3)] if allowed else [])
 
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_a_start_in_the_middle_of_an_epoch(loader):
-    made = loader(make_split(), make_spec())
-    whole = list(made.batches(make_order(), 0, 12))
+    instance = loader(make_split(), make_spec())
+    all_batches = list(instance.batches(make_order(), 0, 12))
     for start, stop in [(3, 12), (7, 9), (11, 12), (5, 5)]:
-        for a, b in zip(made.batches(make_order(), start, stop), whole[start:stop], strict=True):
-            same(a, b)
+        batches = instance.batches(make_order(), start, stop)
+        for batch, other in zip(batches, all_batches[start:stop], strict=True):
+            same(batch, other)
 
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_ranks_share_a_batch(loader):
-    split, spec = make_split(), make_spec()
+    split = make_split()
+    spec = make_spec()
     alone = list(loader(split, spec).batches(make_order(), 5, 9))
     parts = [
         list(loader(split, spec).batches(make_order(rank=r, world_size=2), 5, 9)) for r in range(2)
     ]
-    for first, second, whole in zip(*parts, alone, strict=True):
+    for first, second, batch in zip(*parts, alone, strict=True):
         assert len(first.samples) == len(second.samples) == BATCH // 2
         joined = {
             name: torch.cat([getattr(first, name), getattr(second, name)])
             for name in ("images", "labels", "samples")
         }
-        same(Batch(**joined), whole)
+        same(Batch(**joined), batch)
 
 
 class Watched:
@@ -242,10 +263,8 @@ class Watched:
 
     def __init__(self) -> None:
         self._order = make_order()
-        self.global_batch_size, self.world_size = (
-            self._order.global_batch_size,
-            self._order.world_size,
-        )
+        self.global_batch_size = self._order.global_batch_size
+        self.world_size = self._order.world_size
         self.asked: list[int] = []
 
     def rows(self, step: int):
@@ -257,7 +276,9 @@ class Watched:
     ("loader", "ahead"), [(ResidentLoader, 0), (DaliLoader, 2)]
 )  # of workers no order is seen
 def test_epochs_follow_without_a_pause(loader, ahead, monkeypatch):
-    """DALI stays its queue's length ahead across the end of an epoch: one pipeline, nothing drained; no step twice."""
+    """DALI stays its queue's length ahead across the end of an epoch: one pipeline, nothing
+    drained; no step twice.
+    """
     built = []
     monkeypatch.setattr(
         dali,
@@ -275,7 +296,8 @@ def test_epochs_follow_without_a_pause(loader, ahead, monkeypatch):
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_batches_are_not_overwritten_by_later_ones(loader):
-    batches, copies = [], []
+    batches = []
+    copies = []
     for batch in loader(make_split(), make_spec()).batches(make_order(), 0, 14):
         batches.append(batch)
         copies.append(
@@ -291,22 +313,23 @@ def test_batches_are_not_overwritten_by_later_ones(loader):
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_giving_up_early_leaves_nothing_hanging(loader):
-    made, results = loader(make_split(), make_spec()), []
+    instance = loader(make_split(), make_spec())
+    results = []
 
     def take_one_twice_then_all() -> None:
         for _ in range(2):
-            batches: Iterator[Batch] = made.batches(make_order(), 0, 1000)
+            batches: Iterator[Batch] = instance.batches(make_order(), 0, 1000)
             next(batches)
             batches.close()
-        results.extend(made.batches(make_order(), 0, 14))
+        results.extend(instance.batches(make_order(), 0, 14))
 
     thread = threading.Thread(target=take_one_twice_then_all, daemon=True)
     thread.start()
     thread.join(timeout=60)
     assert not thread.is_alive()
-    assert [batch.samples.tolist() for batch in results] == [
-        make_order().rows(step).samples.tolist() for step in range(14)
-    ]
+    assert len(results) == 14
+    for step, batch in enumerate(results):
+        assert batch.samples.tolist() == make_order().rows(step).samples.tolist()
 
 
 @pytest.mark.gpu
@@ -314,16 +337,19 @@ def test_giving_up_early_leaves_nothing_hanging(loader):
 @pytest.mark.parametrize("pad_mode", ["zero", "reflect"])
 @pytest.mark.parametrize(("pad", "cutout"), [(0, 0), (3, 4), (4, 8)])
 def test_on_a_gpu_every_loader_gives_what_dali_gives_on_the_cpu(dtype, pad_mode, pad, cutout):
-    split, order, gpu = make_split(), make_order(), torch.device("cuda", 0)
-    how = {"dtype": dtype, "pad": pad, "pad_mode": pad_mode, "cutout": cutout}
+    split = make_split()
+    order = make_order()
+    gpu = torch.device("cuda", 0)
+    settings_ = {"dtype": dtype, "pad": pad, "pad_mode": pad_mode, "cutout": cutout}
     passes = [
-        loader(split, make_spec(**how, device=gpu)).batches(order, 0, 14) for loader in LOADERS
+        loader(split, make_spec(**settings_, device=gpu)).batches(order, 0, 14)
+        for loader in LOADERS
     ]
-    on_cpu = DaliLoader(split, make_spec(**how)).batches(make_order(), 0, 14)
+    on_cpu = DaliLoader(split, make_spec(**settings_)).batches(make_order(), 0, 14)
     for step, (twin, *batches) in enumerate(zip(on_cpu, *passes, strict=True)):
         for batch in batches:
             assert batch.images.device == batch.labels.device == batch.samples.device == gpu
             assert batch.images.stride() == twin.images.stride()
-            check_images(batch.images, expected(split, make_spec(**how), order, step))
+            check_images(batch.images, expected(split, make_spec(**settings_), order, step))
             assert torch.equal(batch.labels.cpu(), twin.labels)
             assert torch.equal(batch.samples.cpu(), twin.samples)

@@ -64,14 +64,18 @@ def settings_of(draw):
 
 
 @few
-@given(asked=settings_of(), world_size=st.integers(1, 8), step=st.integers(0, 40))
-def test_ranks_side_by_side_are_one_rank(asked, world_size, step):
-    assume(asked["samples"] >= world_size)
-    size = max(asked["global_batch_size"] // world_size, 1) * world_size
-    assume(asked["last_batch"] == "drop" or asked["samples"] % size % world_size == 0)
-    alone = make_order(**{**asked, "global_batch_size": size})
+@given(order_settings=settings_of(), world_size=st.integers(1, 8), step=st.integers(0, 40))
+def test_ranks_side_by_side_are_one_rank(order_settings, world_size, step):
+    assume(order_settings["samples"] >= world_size)
+    size = max(order_settings["global_batch_size"] // world_size, 1) * world_size
+    assume(
+        order_settings["last_batch"] == "drop" or order_settings["samples"] % size % world_size == 0
+    )
+    alone = make_order(**{**order_settings, "global_batch_size": size})
     ranks = [
-        make_order(**{**asked, "global_batch_size": size, "world_size": world_size, "rank": r})
+        make_order(
+            **{**order_settings, "global_batch_size": size, "world_size": world_size, "rank": r}
+        )
         for r in range(world_size)
     ]
     for at in (step, step + 1):
@@ -81,24 +85,31 @@ def test_ranks_side_by_side_are_one_rank(asked, world_size, step):
 
 
 @few
-@given(asked=settings_of(), epoch=st.integers(0, 3))
-def test_an_epoch_is_the_permutation_with_or_without_its_last_incomplete_batch(asked, epoch):
-    order = make_order(**asked)
+@given(order_settings=settings_of(), epoch=st.integers(0, 3))
+def test_an_epoch_is_the_permutation_with_or_without_its_last_incomplete_batch(
+    order_settings, epoch
+):
+    order = make_order(**order_settings)
     steps = order.steps_per_epoch
     seen = [order.rows(epoch * steps + batch) for batch in range(steps)]
     assert {rows.epoch for rows in seen} == {epoch}
-    assert {len(rows.samples) for rows in seen[:-1]} <= {asked["global_batch_size"]}
-    whole = permutation(asked["samples"], asked["seed"], Stream.ORDER, epoch)
-    dropped = asked["samples"] % asked["global_batch_size"] if asked["last_batch"] == "drop" else 0
+    assert {len(rows.samples) for rows in seen[:-1]} <= {order_settings["global_batch_size"]}
+    permuted = permutation(order_settings["samples"], order_settings["seed"], Stream.ORDER, epoch)
+    dropped = (
+        order_settings["samples"] % order_settings["global_batch_size"]
+        if order_settings["last_batch"] == "drop"
+        else 0
+    )
     assert np.array_equal(
-        np.concatenate([rows.samples for rows in seen]), whole[: asked["samples"] - dropped]
+        np.concatenate([rows.samples for rows in seen]),
+        permuted[: order_settings["samples"] - dropped],
     )
 
 
 @few
-@given(asked=settings_of(), step=st.integers(0, 60))
-def test_samples_seen_are_those_of_the_steps_so_far(asked, step):
-    order = make_order(**asked)
+@given(order_settings=settings_of(), step=st.integers(0, 60))
+def test_samples_seen_are_those_of_the_steps_so_far(order_settings, step):
+    order = make_order(**order_settings)
     assert order.samples_seen(step) == sum(len(order.rows(each).samples) for each in range(step))
 
 
@@ -112,26 +123,31 @@ def test_a_partial_batch_that_the_ranks_cannot_share_is_refused():
 
 
 @few
-@given(asked=settings_of(), start=st.integers(0, 60))
-def test_starting_at_a_step_is_arriving_there(asked, start):
-    arriving = make_order(**asked)
+@given(order_settings=settings_of(), start=st.integers(0, 60))
+def test_starting_at_a_step_is_arriving_there(order_settings, start):
+    arriving = make_order(**order_settings)
     for step in range(start):
         arriving.rows(step)
-    assert equal(arriving.rows(start), make_order(**asked).rows(start))
-    assert equal(arriving.rows(0), make_order(**asked).rows(0))
+    assert equal(arriving.rows(start), make_order(**order_settings).rows(start))
+    assert equal(arriving.rows(0), make_order(**order_settings).rows(0))
 
 
 @few
-@given(asked=settings_of(), step=st.integers(0, 40))
-def test_augmentation_belongs_to_the_sample_and_the_epoch_not_to_the_batch(asked, step):
-    """Another batch size, the same epoch: a sample that both reach is cropped and mirrored alike."""
-    order = make_order(**asked)
+@given(order_settings=settings_of(), step=st.integers(0, 40))
+def test_augmentation_belongs_to_the_sample_and_the_epoch_not_to_the_batch(order_settings, step):
+    """Another batch size, the same epoch: a sample that both reach is cropped and mirrored
+    alike.
+    """
+    order = make_order(**order_settings)
     rows = order.rows(step)
     every = Rows(
-        seed=asked["seed"], epoch=step // order.steps_per_epoch, samples=np.arange(asked["samples"])
+        seed=order_settings["seed"],
+        epoch=step // order.steps_per_epoch,
+        samples=np.arange(order_settings["samples"]),
     )
     for flip in ("random", "alternating"):
-        alone, together = draws_of(rows, flip=flip), draws_of(every, flip=flip)
+        alone = draws_of(rows, flip=flip)
+        together = draws_of(every, flip=flip)
         for name in ("top", "left", "mirror", "middle"):
             assert np.array_equal(getattr(alone, name), getattr(together, name)[rows.samples])
 
@@ -142,7 +158,8 @@ def many(epoch: int = 0, **changes) -> SimpleNamespace:
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
 def test_every_corner_is_as_likely_and_lines_do_not_follow_columns(pad):
-    drawn, places = many(pad=pad), (2 * pad + 1) ** 2
+    drawn = many(pad=pad)
+    places = (2 * pad + 1) ** 2
     assert drawn.top.dtype == drawn.left.dtype == np.int64
     assert min(drawn.top.min(), drawn.left.min()) >= 0
     assert max(drawn.top.max(), drawn.left.max()) <= 2 * pad
@@ -152,7 +169,8 @@ def test_every_corner_is_as_likely_and_lines_do_not_follow_columns(pad):
 
 
 def test_every_pixel_is_as_likely_to_be_a_cutouts_middle():
-    (height, width), (y, x) = SIZE, many().middle.T
+    (height, width) = SIZE
+    (y, x) = many().middle.T
     assert (y.min(), y.max(), x.min(), x.max()) == (0, height - 1, 0, width - 1)
     for place, extent in ((y, height), (x, width)):
         assert (
@@ -187,16 +205,17 @@ def test_flip_does_not_move_the_corners():
 
 @pytest.mark.parametrize(("key", "value", "most"), [("pad", 32, 31), ("cutout", 33, 32)])
 def test_what_an_image_is_too_small_for_is_refused(key, value, most):
-    how = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
-    Augmentation(**{**how, key: most}).check(SIZE)
+    augmentation = {"pad": 4, "pad_mode": "reflect", "flip": "random", "cutout": 0}
+    Augmentation(**{**augmentation, key: most}).check(SIZE)
     with pytest.raises(
         ValueError, match=f"data.{key}: {value} is too much for images of 48x32; at most {most}"
     ):
-        Augmentation(**{**how, key: value}).check(SIZE)
+        Augmentation(**{**augmentation, key: value}).check(SIZE)
 
 
 def test_epochs_and_seeds_have_their_own_order_and_augmentation():
-    first, again = make_order().rows(0), make_order().rows(make_order().steps_per_epoch)
+    first = make_order().rows(0)
+    again = make_order().rows(make_order().steps_per_epoch)
     other = make_order(seed=1).rows(0)
     assert not np.array_equal(first.samples, again.samples)
     assert not np.array_equal(first.samples, other.samples)

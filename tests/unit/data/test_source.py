@@ -51,13 +51,15 @@ def test_gathered_images_are_in_the_order_of_pixel_hash_then_label():
 def test_row_order_changes_neither_digest_nor_splits(split, seed):
     other = shuffled(split, seed)
     assert content_sha256(split) == content_sha256(other)
-    a, b = cut(gather(split), val=1, test=1), cut(gather(other), val=1, test=1)
+    a = cut(gather(split), val=1, test=1)
+    b = cut(gather(other), val=1, test=1)
     assert all(same(part, other_part) for part, other_part in zip(a, b, strict=True))
 
 
 @given(pools(), pools(), st.integers(0, 2**32 - 1))
 def test_row_order_of_a_test_pool_changes_nothing(train, test, seed):
-    a, b = cut(gather(train, test), val=1), cut(gather(train, shuffled(test, seed)), val=1)
+    a = cut(gather(train, test), val=1)
+    b = cut(gather(train, shuffled(test, seed)), val=1)
     assert all(same(part, other_part) for part, other_part in zip(a, b, strict=True))
 
 
@@ -65,15 +67,14 @@ def test_row_order_of_a_test_pool_changes_nothing(train, test, seed):
 def test_a_cut_keeps_every_image_once(split, val, test):
     parts = cut(gather(split), val=val, test=test)
     assert [len(part.labels) for part in parts] == [len(split.labels) - val - test, val, test]
-    joined = Split(
-        images=np.concatenate([p.images for p in parts]),
-        labels=np.concatenate([p.labels for p in parts]),
-    )
-    assert content_sha256(joined) == content_sha256(split)
+    images = np.concatenate([part.images for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    assert content_sha256(Split(images=images, labels=labels)) == content_sha256(split)
 
 
 def test_a_test_pool_is_kept_whole_and_apart():
-    train, test = random_split(20, seed=1), random_split(7, seed=2)
+    train = random_split(20, seed=1)
+    test = random_split(7, seed=2)
     splits = cut(gather(train, test), val=4)
     assert (len(splits.train.labels), len(splits.val.labels)) == (16, 4)
     assert content_sha256(splits.test) == content_sha256(test)
@@ -91,8 +92,10 @@ def test_the_permutation_is_fixed():
 
 
 def test_digest_sees_pixels_labels_shape_and_which_pool():
-    split, other = random_split(6, seed=3, size=4), random_split(6, seed=4, size=4)
-    pixel, label = split.images.copy(), split.labels.copy()
+    split = random_split(6, seed=3, size=4)
+    other = random_split(6, seed=4, size=4)
+    pixel = split.images.copy()
+    label = split.labels.copy()
     pixel[5, 3, 3, 2] ^= 1
     label[0] += 1
     flat = split.images.reshape(6, 2, 8, 3)
@@ -123,16 +126,16 @@ def test_an_empty_split_is_refused(images, val, test):
 
 
 def test_subset_takes_the_first_of_each_split():
-    whole = dataset(random_split(12, seed=7), random_split(5, seed=8))
-    few = subset(whole, data_config(train_samples=3, val_samples=1, test_samples=5))
+    full = dataset(random_split(12, seed=7), random_split(5, seed=8))
+    few = subset(full, data_config(train_samples=3, val_samples=1, test_samples=5))
     for name, samples in (("train", 3), ("val", 1), ("test", 5)):
-        assert same(getattr(few, name), getattr(whole, name).take(slice(samples)))
-    assert (few.name, few.sha256, few.mean) == (whole.name, whole.sha256, whole.mean)
-    assert same(subset(whole, data_config()).train, whole.train)
+        assert same(getattr(few, name), getattr(full, name).take(slice(samples)))
+    assert (few.name, few.sha256, few.mean) == (full.name, full.sha256, full.mean)
+    assert same(subset(full, data_config()).train, full.train)
 
 
 @pytest.mark.parametrize(("name", "most"), [("train", 10), ("val", 2), ("test", 5)])
 def test_subset_refuses_more_than_there_are(name, most):
-    whole = dataset(random_split(12, seed=7), random_split(5, seed=8))
+    full = dataset(random_split(12, seed=7), random_split(5, seed=8))
     with pytest.raises(ValueError, match=rf"data.{name}_samples: {most + 1} .* at most {most}"):
-        subset(whole, data_config(**{f"{name}_samples": most + 1}))
+        subset(full, data_config(**{f"{name}_samples": most + 1}))

@@ -14,5 +14,13 @@ def model_config(name: str = "small_cnn", **changes) -> ModelConfig:
 
 
 def weights_config(source: str = "file", **changes) -> WeightsConfig:
-    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe", "stem", "transform"))
-    return WeightsConfig(source=source, **{**none, **changes})
+    plain = {
+        "tag": None,
+        "sha256": None,
+        "accept_license": None,
+        "file": None,
+        "recipe": None,
+        "stem": None,
+        "transform": None,
+    }
+    return WeightsConfig(source=source, **{**plain, **changes})

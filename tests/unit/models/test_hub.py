@@ -1,4 +1,6 @@
-"""Weights from the hub: what is known of a tag, and one local copy of its file whatever the network does."""
+"""Weights from the hub: what is known of a tag, and one local copy of its file whatever the
+network does.
+"""
 
 import hashlib
 import json
@@ -18,39 +20,45 @@ from bench.models.hub import OPEN_LICENSES, HubWeights, hub_weights
 from bench.models.networks import build
 from tests.commands import ROOT, environment
 from tests.hub_server import FAULTS, HubServer
+from tests.unit.models.factory import weights_config
 
-LISTED = [
-    (name, cfg)
-    for name in timm.list_pretrained()
-    if (cfg := timm.get_pretrained_cfg(name)).hf_hub_id
-]
-# Fetches timm/<argument> for every argument, and tells what came of each and which addresses were connected to.
+CONFIGS = [(name, timm.get_pretrained_cfg(name)) for name in timm.list_pretrained()]
+LISTED = [(name, cfg) for name, cfg in CONFIGS if cfg.hf_hub_id]
+# Fetches timm/<argument> for every argument, and tells what came of each and which addresses were
+# connected to.
 FETCH = """
 import json, sys, time
 contacted = set()
-sys.addaudithook(lambda event, args: contacted.add(str(args[1])) if event == "socket.connect" else None)
+def listen(event, args):
+    if event == "socket.connect":
+        contacted.add(str(args[1]))
+sys.addaudithook(listen)
 from bench.models.hub import HubWeights, available, fetch
-told = {}
+outcomes = {}
 for name in sys.argv[1:]:
-    weights = HubWeights(name=name, tag="", repository=f"timm/{name}", file="model.safetensors", license="mit")
-    where, began = available(weights), time.monotonic()
+    weights = HubWeights(
+        name=name, tag="", repository=f"timm/{name}", file="model.safetensors", license="mit"
+    )
+    where = available(weights)
+    began = time.monotonic()
     try:
         outcome = str(fetch(weights))
     except ValueError as error:
         outcome = f"refused: {error}"
-    told[name] = {"where": where, "outcome": outcome, "s": time.monotonic() - began}
-print(json.dumps({"told": told, "contacted": sorted(contacted)}))
+    outcomes[name] = {"where": where, "outcome": outcome, "s": time.monotonic() - began}
+print(json.dumps({"outcomes": outcomes, "contacted": sorted(contacted)}))
 """
 # Starts networks as a run does: one JSON [model, weights] an argument.
 START = """
 import json, sys
-from bench.config.schema import ModelConfig, WeightsConfig
+from bench.config.schema import WeightsConfig
 from bench.ledger.json_records import to_json
 from bench.models.networks import build
 from bench.models.weights import initial_weights
+from tests.unit.models.factory import model_config
 for argument in sys.argv[1:]:
     name, weights = json.loads(argument)
-    config = ModelConfig(name=name, stem="stock", input_size=None, interpolation="bicubic", checkpoint_activations=False)
+    config = model_config(name)
     try:
         facts = initial_weights(config, WeightsConfig(**weights), build(name, 10)).facts
         print(json.dumps(to_json(facts)))
@@ -60,8 +68,7 @@ for argument in sys.argv[1:]:
 
 
 def config(**changes) -> WeightsConfig:
-    none = dict.fromkeys(("tag", "sha256", "accept_license", "file", "recipe", "stem", "transform"))
-    return WeightsConfig(**{"source": "hub", **none, **changes})
+    return weights_config("hub", **changes)
 
 
 def begin(code: str, env: dict[str, str], *arguments: str) -> subprocess.Popen:
@@ -82,7 +89,8 @@ def fetched(hub: HubServer, home: Path, *names: str, **changes: str) -> SimpleNa
 
 
 def test_a_null_tag_is_timms_default():
-    name, tag = "resnet18.a1_in1k", "a1_in1k"
+    name = "resnet18.a1_in1k"
+    tag = "a1_in1k"
     a1 = HubWeights(
         name=name,
         tag=tag,
@@ -102,8 +110,9 @@ def test_every_tag_of_timm_is_known_and_needs_consent_unless_its_licence_is_open
     for name, cfg in LISTED:
         network, _, tag = name.partition(".")
         terms = cfg.license or "unknown"
-        found = hub_weights(network, config(tag=tag, accept_license=terms))
-        assert (found.name, found.repository, found.license) == (name, cfg.hf_hub_id, terms)
+        weights = hub_weights(network, config(tag=tag, accept_license=terms))
+        assert (weights.name, weights.repository) == (name, cfg.hf_hub_id)
+        assert weights.license == terms
         if terms not in OPEN_LICENSES:
             asking += 1
             for other in (None, "mit"):
@@ -122,13 +131,15 @@ def test_every_tag_of_timm_is_known_and_needs_consent_unless_its_licence_is_open
         (
             "small_cnn",
             {},
-            r"weights.source: the hub has no weights of small_cnn; allowed for it: random, file, self",
+            r"weights.source: the hub has no weights of small_cnn; "
+            r"allowed for it: random, file, self",
         ),
         ("legacy_seresnet18", {}, r"the hub has no weights of legacy_seresnet18"),
         (
             "resnet18",
             {"tag": "a1_in"},
-            r"weights.tag: the hub has no weights 'a1_in' of resnet18; allowed: a1_in1k, .*mean 'a1_in1k'",
+            r"weights.tag: the hub has no weights 'a1_in' of resnet18; "
+            r"allowed: a1_in1k, .*mean 'a1_in1k'",
         ),
         (
             "resnet18",
@@ -164,14 +175,22 @@ def faulty(tmp_path_factory):
         env = environment(home, **{**hub.settings(home), **patience})
         quick = [name for name in names.values() if name not in {"stall", "cut"}]
         children = [begin(FETCH, env, *arguments) for arguments in (["stall"], ["cut"], quick)]
-        told = [end(child) for child in children]
+        outcomes = {}
+        contacted = set()
+        for child in children:
+            answer = end(child)
+            outcomes |= answer.outcomes
+            contacted |= set(answer.contacted)
         hub.faults.clear()
-        again = fetched(hub, home, "stall", "cut", "hang", "error").told
+        again = fetched(hub, home, "stall", "cut", "hang", "error").outcomes
         address = ("127.0.0.1", int(hub.url.rpartition(":")[2]))
     return SimpleNamespace(
-    told={fault: outcome for one in told for fault in FAULTS if (outcome := one.told.get(names[fault]))},
-        contacted={address for one in told for address in one.contacted}, address=str(address), files=files, again=again,
-    )  # fmt: skip
+        outcomes={fault: outcomes[name] for fault, name in names.items()},
+        contacted=contacted,
+        address=str(address),
+        files=files,
+        again=again,
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,7 +200,8 @@ def faulty(tmp_path_factory):
         ("no repository", "the answer is 404, Repository not found", 1),
         (
             "gated",
-            "the answer is 401, Access to this model is restricted (a gated or private one needs HF_TOKEN)",
+            "the answer is 401, Access to this model is restricted "
+            "(a gated or private one needs HF_TOKEN)",
             1,
         ),
         ("error", "the answer is 500, Internal error", 1),
@@ -196,8 +216,9 @@ def faulty(tmp_path_factory):
     ],
 )
 def test_a_hub_that_fails_gives_one_sentence_with_the_ways_out(faulty, fault, cause, most_s):
-    found = faulty.told[fault]
-    sentence, name = found["outcome"], fault.replace(" ", "_")
+    attempt = faulty.outcomes[fault]
+    sentence = attempt["outcome"]
+    name = fault.replace(" ", "_")
     assert sentence.startswith(
         f"refused: weights.source: {name} cannot be had from http://127.0.0.1:"
     )
@@ -210,12 +231,12 @@ def test_a_hub_that_fails_gives_one_sentence_with_the_ways_out(faulty, fault, ca
     )
     assert all(part in sentence for part in (cause, *ways))
     assert "\n" not in sentence
-    assert found["s"] < most_s + 3  # a busy machine
+    assert attempt["s"] < most_s + 3  # a busy machine
 
 
 def test_other_bytes_than_the_hub_named_are_refused_though_the_client_takes_them(faulty):
-    assert "damaged" in faulty.told["other bytes"]["outcome"]
-    assert "delete it and start again" in faulty.told["other bytes"]["outcome"]
+    assert "damaged" in faulty.outcomes["other bytes"]["outcome"]
+    assert "delete it and start again" in faulty.outcomes["other bytes"]["outcome"]
 
 
 def test_only_the_endpoint_is_contacted(faulty):
@@ -223,42 +244,41 @@ def test_only_the_endpoint_is_contacted(faulty):
 
 
 def test_the_start_after_a_fault_has_the_whole_file(faulty):
-    got = {
-        f"timm/{name}": Path(found["outcome"]).read_bytes() for name, found in faulty.again.items()
-    }
-    assert got == {repository: faulty.files[repository] for repository in got}
-    assert len(got) == 4
+    assert len(faulty.again) == 4
+    for name, attempt in faulty.again.items():
+        assert Path(attempt["outcome"]).read_bytes() == faulty.files[f"timm/{name}"]
 
 
 def test_a_file_is_downloaded_once_and_reused_without_the_hub(tmp_path):
     with HubServer({"timm/some": b"weights" * 1000}) as hub:
-        told = fetched(hub, tmp_path, "some").told["some"]
-        first, cache = told["outcome"], str(tmp_path / "hub")
-        assert told["where"] == f"to be fetched from {hub.url}"
+        attempt = fetched(hub, tmp_path, "some").outcomes["some"]
+        first = attempt["outcome"]
+        cache = str(tmp_path / "hub")
+        assert attempt["where"] == f"to be fetched from {hub.url}"
         assert Path(first).read_bytes() == b"weights" * 1000
-        assert fetched(hub, tmp_path, "some").told["some"]["outcome"] == first
-        assert hub.asked("GET", "timm/some") == 1
+        assert fetched(hub, tmp_path, "some").outcomes["some"]["outcome"] == first
+        assert hub.request_count("GET", "timm/some") == 1
     down = fetched(hub, tmp_path, "some", "other")
-    assert [down.told[name]["where"] for name in ("some", "other")] == [cache, None]
-    assert down.told["some"]["outcome"] == first
+    assert [down.outcomes[name]["where"] for name in ("some", "other")] == [cache, None]
+    assert down.outcomes["some"]["outcome"] == first
     assert "weights: some from the cache, perhaps not the newest: ConnectError" in down.err
-    assert "other cannot be had" in down.told["other"]["outcome"]
+    assert "other cannot be had" in down.outcomes["other"]["outcome"]
     offline = fetched(hub, tmp_path, "some", "other", HF_HUB_OFFLINE="1")
-    assert offline.told["some"]["outcome"] == first
-    assert [offline.told[name]["where"] for name in ("some", "other")] == [cache, None]
+    assert offline.outcomes["some"]["outcome"] == first
+    assert [offline.outcomes[name]["where"] for name in ("some", "other")] == [cache, None]
     assert (offline.err, offline.contacted) == ("", [])  # what was asked for is no news
-    assert "HF_HUB_OFFLINE is set, and" in offline.told["other"]["outcome"]
+    assert "HF_HUB_OFFLINE is set, and" in offline.outcomes["other"]["outcome"]
 
 
 def test_a_damaged_copy_is_named_and_comes_anew_when_it_is_deleted(tmp_path):
     with HubServer({"timm/some": b"weights" * 1000}) as hub:
-        path = Path(fetched(hub, tmp_path, "some").told["some"]["outcome"])
+        path = Path(fetched(hub, tmp_path, "some").outcomes["some"]["outcome"])
         path.write_bytes(b"weight!" * 1000)
-        damaged = fetched(hub, tmp_path, "some").told["some"]["outcome"]
+        damaged = fetched(hub, tmp_path, "some").outcomes["some"]["outcome"]
         assert f"'{path.resolve()}' is damaged" in damaged
         path.resolve().unlink()
         assert (
-            Path(fetched(hub, tmp_path, "some").told["some"]["outcome"]).read_bytes()
+            Path(fetched(hub, tmp_path, "some").outcomes["some"]["outcome"]).read_bytes()
             == b"weights" * 1000
         )
 
@@ -266,7 +286,8 @@ def test_a_damaged_copy_is_named_and_comes_anew_when_it_is_deleted(tmp_path):
 def test_a_network_starts_from_the_hub_and_records_it(tmp_path):
     torch.manual_seed(0)
     content = save(build("test_resnet", 1000).state_dict())
-    sha256, tag = hashlib.sha256(content).hexdigest(), hub_weights("test_resnet", config()).tag
+    sha256 = hashlib.sha256(content).hexdigest()
+    tag = hub_weights("test_resnet", config()).tag
     with HubServer({f"timm/test_resnet.{tag}": content}) as hub:
         pinned = [{**vars(config()), "sha256": digest} for digest in (None, sha256, "0" * 64)]
         cases = [json.dumps(["test_resnet", weights]) for weights in pinned] + [
@@ -275,19 +296,20 @@ def test_a_network_starts_from_the_hub_and_records_it(tmp_path):
         out, err = begin(
             START, environment(tmp_path, **hub.settings(tmp_path)), *cases
         ).communicate(timeout=120)
-        assert hub.asked("GET", f"timm/test_resnet.{tag}") == 1
+        assert hub.request_count("GET", f"timm/test_resnet.{tag}") == 1
     default, same, other, missing = map(json.loads, out.splitlines() or pytest.fail(err))
     keys = len(build("test_resnet", 10).state_dict())
     assert sorted(default.pop("skipped")) == sorted(same.pop("skipped")) == ["fc.bias", "fc.weight"]
     assert default == same
-    none = dict.fromkeys(("stem", "transform", "pretraining"))
     assert default == {
         "source": "hub",
         "tag": tag,
         "license": "apache-2.0",
         "sha256": sha256,
         "loaded": keys - 2,
-        **none,
+        "stem": None,
+        "transform": None,
+        "pretraining": None,
     }
     assert f"has the sha256 {sha256}, not weights.sha256 {'0' * 64}" in other
     assert "weights.source hub: " in other

@@ -1,4 +1,6 @@
-"""Networks: what they hold, what they cost, the resize in front of them, whose normalisation they get."""
+"""Networks: what they hold, what they cost, the resize in front of them, whose normalisation
+they get.
+"""
 
 import pytest
 import torch
@@ -27,7 +29,8 @@ COUNTS = {
     for stem, row in stems.items()
     for size in row.forward_mmac
 }
-DATA_MEAN, DATA_STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+DATA_MEAN = (0.1, 0.2, 0.3)
+DATA_STD = (0.4, 0.5, 0.6)
 
 
 def on_meta(name: str, classes: int = 10) -> nn.Module:
@@ -37,10 +40,8 @@ def on_meta(name: str, classes: int = 10) -> nn.Module:
 
 @pytest.mark.parametrize(("network", "stem", "size"), COUNTS)
 def test_stored_counts_are_those_of_the_built_network(network, stem, size):
-    built, stored = (
-        count(model_config(name=network, stem=stem), 10, size),
-        COUNTS[network, stem, size],
-    )
+    built = count(model_config(name=network, stem=stem), 10, size)
+    stored = COUNTS[network, stem, size]
     assert (stored.parameters, stored.statistics) == (built.parameters, built.statistics)
     assert stored.forward_mmac == pytest.approx(built.forward_mmac, rel=1e-3)
 
@@ -66,22 +67,28 @@ def test_the_small_cnns_multiplications_by_hand():
 
 
 def resnet18_by_hand(stem: str, size: int) -> tuple[float, int]:
-    """Multiply-accumulates in millions, and parameters, layer by layer: every second stage's first block halves the maps."""
+    """Multiply-accumulates in millions, and parameters, layer by layer: every second stage's
+    first block halves the maps.
+    """
 
     def halved(side: int) -> int:
         return (side + 1) // 2
 
     side, kernel = (halved(size), 7) if stem == "stock" else (size, 3)
-    macs, parameters = side**2 * kernel**2 * 3 * 64, kernel**2 * 3 * 64 + 2 * 64
-    side, before = halved(side) if stem == "stock" else side, 64
+    macs = side**2 * kernel**2 * 3 * 64
+    parameters = kernel**2 * 3 * 64 + 2 * 64
+    side = halved(side) if stem == "stock" else side
+    before = 64
     for after in (64, 128, 256, 512):
         side = side if after == 64 else halved(side)
         for entering in (before, after):
             weights = 9 * entering * after + 9 * after * after
             norms = 4 * after
             if entering != after:  # the shortcut is a convolution too
-                weights, norms = weights + entering * after, norms + 2 * after
-            macs, parameters = macs + side**2 * weights, parameters + weights + norms
+                weights = weights + entering * after
+                norms = norms + 2 * after
+            macs = macs + side**2 * weights
+            parameters = parameters + weights + norms
         before = after
     return (macs + 512 * 10) / 1e6, parameters + 512 * 10 + 10
 
@@ -89,16 +96,15 @@ def resnet18_by_hand(stem: str, size: int) -> tuple[float, int]:
 @pytest.mark.parametrize("size", [32, 64, 96, 128, 160, 192, 224])
 @pytest.mark.parametrize(("stem", "parameters"), [("stock", 11_181_642), ("3x3", 11_173_962)])
 def test_counted_multiplications_are_those_by_hand(stem, parameters, size):
-    counts, (mmac, by_hand) = (
-        count(model_config("resnet18", stem=stem), 10, size),
-        resnet18_by_hand(stem, size),
-    )
+    counts = count(model_config("resnet18", stem=stem), 10, size)
+    (mmac, by_hand) = resnet18_by_hand(stem, size)
     assert counts.forward_mmac == pytest.approx(mmac, rel=0.01)
     assert counts.parameters == by_hand == parameters
 
 
 def test_resnet50s_parameters_by_hand():
-    total, before = 49 * 3 * 64 + 2 * 64 + 2048 * 10 + 10, 64
+    total = 49 * 3 * 64 + 2 * 64 + 2048 * 10 + 10
+    before = 64
     for inner, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
         after = 4 * inner
         for block in range(blocks):
@@ -162,7 +168,8 @@ def test_the_max_pooling_cnn_has_about_1_2_million_parameters():
     counts = COUNTS["maxpool_cnn", "stock", 32]
     maps = [(32, 3, 64), (32, 64, 64), (16, 64, 128), (16, 128, 128), (8, 128, 256), (8, 256, 256)]
     kernels = sum(9 * before * after for _, before, after in maps)
-    dense, norms = 256 * 192 + 192 * 10, 2 * 2 * (64 + 128 + 256)
+    dense = 256 * 192 + 192 * 10
+    norms = 2 * 2 * (64 + 128 + 256)
     assert counts.parameters == kernels + dense + 192 + 10 + norms
     assert counts.parameters == pytest.approx(1.2e6, rel=0.03)
     assert (
@@ -260,7 +267,8 @@ def test_wrap_leaves_the_state_with_the_raw_network():
         "bilinear",
     )
     assert list(raw.state_dict()) == keys
-    assert [id(p) for p in wrapped.parameters()] == [id(p) for p in raw.parameters()]
+    for parameter, other in zip(wrapped.parameters(), raw.parameters(), strict=True):
+        assert parameter is other
     raw.load_state_dict(build("small_cnn", 10).state_dict())
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

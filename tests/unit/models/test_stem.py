@@ -1,11 +1,14 @@
-"""A 3x3 stem from weights with a 7x7 one: what is kept of it, and which of the ways answers an image more alike."""
+"""A 3x3 stem from weights with a 7x7 one.
+
+What is kept of it, and which conversion answers an image more as the 7x7 one does.
+"""
 
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
@@ -29,18 +32,25 @@ def path(tmp_path_factory, trained):
     return file
 
 
-def start_from(path, stem, how, **weights):
-    return file_weights(
-        path, build("resnet18", 10, stem), weights_config(stem=how, **weights), tag=None
-    )
+@pytest.fixture(scope="module")
+def small_path(tmp_path_factory):
+    """Weights with a 3x3 stem."""
+    file = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(build("resnet18", 10, "3x3").state_dict(), file)
+    return file
 
 
-@pytest.mark.parametrize("how", ["crop", "resample"])
-def test_a_7x7_stem_becomes_a_3x3_one_and_nothing_else_changes(path, trained, how):
-    start = start_from(path, "3x3", how)
+def start_from(path, stem, conversion, **changes):
+    network = build("resnet18", 10, stem)
+    return file_weights(path, network, weights_config(stem=conversion, **changes), tag=None)
+
+
+@pytest.mark.parametrize("conversion", ["crop", "resample"])
+def test_a_7x7_stem_becomes_a_3x3_one_and_nothing_else_changes(path, trained, conversion):
+    start = start_from(path, "3x3", conversion)
     assert start.tensors[KEY].shape == (64, 3, 3, 3)
     assert start.tensors[KEY].is_contiguous()
-    assert start.facts.stem == how
+    assert start.facts.stem == conversion
     others = start.tensors.keys() - {KEY}
     assert others == trained.keys() - {KEY, "fc.weight", "fc.bias"}
     assert all(torch.equal(start.tensors[key], trained[key]) for key in others)
@@ -56,7 +66,8 @@ def test_a_crop_is_the_centre(path, trained):
 def test_a_random_stem_is_the_runs_own(path):
     start = start_from(path, "3x3", "random")
     assert KEY not in start.tensors
-    assert (start.facts.stem, start.facts.loaded) == ("random", len(start.tensors))
+    assert start.facts.stem == "random"
+    assert start.facts.loaded == len(start.tensors)
     first, other, again = (
         initial_state(model_config("resnet18", stem="3x3"), 10, seed, start)[KEY]
         for seed in (0, 1, 0)
@@ -68,35 +79,36 @@ def test_a_random_stem_is_the_runs_own(path):
 
 def test_the_transform_sees_the_converted_stem(path):
     start = start_from(path, "3x3", "crop", transform="shuffled")
-    found = initial_state(model_config("resnet18", stem="3x3"), 10, 0, start)[KEY]
-    assert torch.equal(found.flatten().sort()[0], start.tensors[KEY].flatten().sort()[0])
+    shuffled = initial_state(model_config("resnet18", stem="3x3"), 10, 0, start)[KEY]
+    assert torch.equal(shuffled.flatten().sort()[0], start.tensors[KEY].flatten().sort()[0])
 
 
 def test_a_7x7_stem_does_not_become_a_3x3_one_unasked(path):
-    with pytest.raises(
-        ValueError,
-        match=r"weights.stem: None: the weights have a 7x7 stem, .*; allowed: crop, resample, random$",
-    ):
+    message = (
+        "weights.stem: None: the weights have a 7x7 stem, .*; allowed: crop, resample, random$"
+    )
+    with pytest.raises(ValueError, match=message):
         start_from(path, "3x3", None)
 
 
-@pytest.mark.parametrize("how", ["crop", "resample", "random"])
-def test_a_stem_that_fits_is_not_converted(path, tmp_path, trained, how):
+def test_a_stem_that_fits_stays(path, small_path, trained):
     assert torch.equal(start_from(path, "stock", None).tensors[KEY], trained[KEY])
-    with pytest.raises(
-        ValueError,
-        match=rf"weights.stem: '{how}': there is no 7x7 stem to make a 3x3 one of; allowed: null",
-    ):
-        start_from(path, "stock", how)
-    small = build("resnet18", 10, "3x3").state_dict()
-    save_file(small, tmp_path / "small.safetensors")
-    assert torch.equal(
-        start_from(tmp_path / "small.safetensors", "3x3", None).tensors[KEY], small[KEY]
+    small_stem = load_file(small_path)[KEY]
+    assert torch.equal(start_from(small_path, "3x3", None).tensors[KEY], small_stem)
+
+
+@pytest.mark.parametrize("conversion", ["crop", "resample", "random"])
+def test_where_no_7x7_stem_meets_a_3x3_one_a_conversion_is_refused(path, small_path, conversion):
+    message = (
+        f"weights.stem: '{conversion}': there is no 7x7 stem to make a 3x3 one of; allowed: null"
     )
-    with pytest.raises(ValueError, match=rf"weights.stem: '{how}'"):
-        start_from(tmp_path / "small.safetensors", "3x3", how)
-    with pytest.raises(ValueError, match=rf"weights.stem: '{how}'"):  # no such convolution at all
-        convert_stem({"a": torch.zeros(1)}, {"a": torch.zeros(1)}, how)
+    with pytest.raises(ValueError, match=message):
+        start_from(path, "stock", conversion)
+    with pytest.raises(ValueError, match=message):
+        start_from(small_path, "3x3", conversion)
+    without_convolution = {"a": torch.zeros(1)}
+    with pytest.raises(ValueError, match=message):
+        convert_stem(without_convolution, without_convolution, conversion)
 
 
 def smooth_kernels(seed: int) -> Tensor:
@@ -106,37 +118,44 @@ def smooth_kernels(seed: int) -> Tensor:
 
 
 def gabor_kernels(seed: int) -> Tensor:
-    """What the first layer of a trained network looks like: a wave under a bell, of some direction and colour [64, 3, 7, 7]."""
+    """Kernels as of a trained network's first layer [64, 3, 7, 7].
+
+    Each is a wave under a bell, of a random direction and colour.
+    """
     generator = torch.Generator().manual_seed(seed)
     angle, phase = 2 * math.pi * torch.rand(2, 64, 1, 1, generator=generator, dtype=torch.float64)
-    wavelength, spread = (
-        5 + 5 * torch.rand(64, 1, 1, generator=generator),
-        1.5 + torch.rand(64, 1, 1, generator=generator),
-    )
-    y, x = torch.meshgrid(*[torch.arange(-3.0, 4.0, dtype=torch.float64)] * 2, indexing="ij")
+    wavelength = 5 + 5 * torch.rand(64, 1, 1, generator=generator)
+    spread = 1.5 + torch.rand(64, 1, 1, generator=generator)
+    places = torch.arange(-3.0, 4.0, dtype=torch.float64)
+    y, x = torch.meshgrid(places, places, indexing="ij")
     wave = torch.cos(2 * math.pi * (x * angle.cos() + y * angle.sin()) / wavelength + phase)
+    bell = torch.exp(-(x**2 + y**2) / (2 * spread**2))
     colour = torch.randn(64, 3, 1, 1, generator=generator, dtype=torch.float64)
-    return colour * (wave * torch.exp(-(x**2 + y**2) / (2 * spread**2)))[:, None]
+    return colour * (wave * bell)[:, None]
 
 
-def error(how: str, kernels: Tensor, seed: int) -> float:
-    """Mean square of (the 3x3 kernels' answer to shrunk patches - the 7x7 kernels' to the patches), relative to the latter's."""
+def relative_error(conversion: str, kernels: Tensor, seed: int) -> float:
+    """How far the converted kernels' answer to shrunk patches is from the 7x7 kernels' to them.
+
+    The mean square of the difference, relative to that of the 7x7 kernels' answer.
+    """
     drawn = torch.randn(256, 3, 31, 31, generator=torch.Generator().manual_seed(1000 + seed))
     patches = gaussian_blur(drawn, [17, 17], [4.0, 4.0])[:, :, 12:19, 12:19].double()
     shrunk = F.interpolate(
         patches, size=(3, 3), mode="bicubic", antialias=True, align_corners=False
     )
-    own = {KEY: torch.empty(64, 3, 3, 3)}
-    answer = F.conv2d(shrunk, convert_stem({KEY: kernels}, own, how)[KEY])
+    network_state = {KEY: torch.empty(64, 3, 3, 3)}
+    converted = convert_stem({KEY: kernels}, network_state, conversion)[KEY]
+    answer = F.conv2d(shrunk, converted)
     wanted = F.conv2d(patches, kernels)
     return ((answer - wanted).square().mean() / wanted.square().mean()).item()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kernels", [smooth_kernels, gabor_kernels])
-def test_a_resampled_stem_answers_smooth_images_more_as_the_7x7_one_than_its_centre_does(
-    kernels, seed
-):
-    resampled, cropped = (error(how, kernels(seed), seed) for how in ("resample", "crop"))
+def test_a_resampled_stem_answers_more_as_the_7x7_one_than_its_centre_does(kernels, seed):
+    """The patches are smooth."""
+    resampled = relative_error("resample", kernels(seed), seed)
+    cropped = relative_error("crop", kernels(seed), seed)
     assert resampled < 0.1
     assert resampled < cropped / 4

@@ -1,4 +1,7 @@
-"""Pretrained values taken apart, in each run anew: their order gone, or all but their mean and variance."""
+"""Pretrained values taken apart, in each run anew.
+
+`shuffled` loses their places, `random_matched` all but each tensor's mean and variance.
+"""
 
 from dataclasses import replace
 
@@ -23,22 +26,36 @@ HEAD = {"head.weight", "head.bias"}
 TRANSFORMS = ["shuffled", "random_matched"]
 
 
-def given_start(how: str, tensors: dict[str, Tensor] | None = None) -> InitialWeights:
-    """Of a trained-looking small CNN: every tensor has its own mean and spread, and no variance is negative."""
+def trained_tensors() -> dict[str, Tensor]:
+    """Of a trained-looking small CNN: every tensor has another mean and spread.
+
+    No variance is negative.
+    """
+    generator = torch.Generator().manual_seed(9)
+    tensors = {}
+    for place, (key, value) in enumerate(build("small_cnn", 10).state_dict().items()):
+        if key in HEAD:
+            continue
+        if not value.is_floating_point():
+            tensors[key] = value + 77
+            continue
+        tensors[key] = torch.rand(value.shape, generator=generator) ** 3 * (place + 1) / 10
+        if not key.endswith("running_var"):
+            tensors[key] -= place / 40
+    return tensors
+
+
+def start_with(transform: str, tensors: dict[str, Tensor] | None = None) -> InitialWeights:
     if tensors is None:
-        generator = torch.Generator().manual_seed(9)
-        tensors = {}
-        for place, (key, value) in enumerate(build("small_cnn", 10).state_dict().items()):
-            if key not in HEAD:
-                drawn = torch.rand(value.shape, generator=generator) ** 3 * (place + 1) / 10
-                tensors[key] = drawn if key.endswith("running_var") else drawn - place / 40
-                tensors[key] = tensors[key] if value.is_floating_point() else value + 77
-    facts = replace(random_weights().facts, source="file", transform=how)
+        tensors = trained_tensors()
+    facts = replace(random_weights().facts, source="file", transform=transform)
     return InitialWeights(tensors=tensors, facts=facts)
 
 
-def state_of(how: str, seed: int, tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    return initial_state(model_config(), 10, seed, given_start(how, tensors))
+def state_of(
+    transform: str, seed: int, tensors: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    return initial_state(model_config(), 10, seed, start_with(transform, tensors))
 
 
 def moments(value: Tensor) -> tuple[float, float]:
@@ -48,7 +65,7 @@ def moments(value: Tensor) -> tuple[float, float]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_shuffled_keeps_each_tensors_values_and_not_their_places(seed):
     state = state_of("shuffled", seed)
-    for key, value in given_start("shuffled").tensors.items():
+    for key, value in start_with("shuffled").tensors.items():
         assert torch.equal(state[key].flatten().sort()[0], value.flatten().sort()[0]), key
         assert torch.equal(state[key], value) == (not value.is_floating_point()), key
 
@@ -56,7 +73,7 @@ def test_shuffled_keeps_each_tensors_values_and_not_their_places(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_matched_keeps_each_tensors_moments_and_none_of_its_values(seed):
     state = state_of("random_matched", seed)
-    for key, value in given_start("random_matched").tensors.items():
+    for key, value in start_with("random_matched").tensors.items():
         assert state[key].dtype == value.dtype
         if not value.is_floating_point():
             assert torch.equal(state[key], value)
@@ -69,100 +86,103 @@ def test_random_matched_keeps_each_tensors_moments_and_none_of_its_values(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_matched_is_normal(seed):
-    """Skewness 0 and kurtosis 3, unlike what was given, within six standard errors."""
+    """Skewness 0 and kurtosis 3 within six standard errors, unlike the pretrained values'."""
     value = state_of("random_matched", seed)["hidden.0.weight"].double()
     z = (value - value.mean()) / value.std()
     assert (z**3).mean().abs() < 6 * (6 / z.numel()) ** 0.5
     assert (z**4).mean().sub(3).abs() < 6 * (24 / z.numel()) ** 0.5
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_no_variance_is_negative(how):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_no_variance_is_negative(transform):
     for seed in SEEDS:
-        assert all(
-            (value >= 0).all()
-            for key, value in state_of(how, seed).items()
-            if key.endswith("running_var")
-        )
+        state = state_of(transform, seed)
+        variances = [value for key, value in state.items() if key.endswith("running_var")]
+        assert len(variances) == 3
+        assert all((variance >= 0).all() for variance in variances)
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
+@pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize(
     "value",
     [
-        torch.tensor([2.5]),
-        torch.tensor(0.1),
-        torch.full((3, 5), 0.1),
-        torch.zeros(4),
-        torch.tensor([7, 8]),
+        pytest.param(torch.tensor([2.5]), id="one number"),
+        pytest.param(torch.tensor(0.1), id="a scalar"),
+        pytest.param(torch.full((3, 5), 0.1), id="a constant"),
+        pytest.param(torch.zeros(4), id="zeros"),
+        pytest.param(torch.tensor([7, 8]), id="integers"),
     ],
 )
-def test_one_number_and_a_constant_stay(how, value):
+def test_one_number_a_constant_and_integers_stay(transform, value):
     for seed in SEEDS:
-        assert torch.equal(state_of(how, seed, {"extra": value})["extra"], value)
+        assert torch.equal(state_of(transform, seed, {"extra": value})["extra"], value)
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_half_precision_stays_half(how):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_half_precision_stays_half(transform):
     value = torch.linspace(-1, 1, 999).bfloat16()
-    found = state_of(how, 0, {"extra": value})["extra"]
-    assert found.dtype == torch.bfloat16
-    assert moments(found) == pytest.approx(moments(value), abs=2e-3)
+    transformed = state_of(transform, 0, {"extra": value})["extra"]
+    assert transformed.dtype == torch.bfloat16
+    assert moments(transformed) == pytest.approx(moments(value), abs=2e-3)
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_the_draw_is_of_the_seed_and_the_tensors_name_alone(how):
-    start, before = given_start(how), torch.get_rng_state()
-    whole = initial_state(model_config(), 10, 3, start)
-    assert torch.equal(torch.get_rng_state(), before)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_draw_is_of_the_seed_and_the_tensors_name_alone(transform):
+    start = start_with(transform)
+    rng_before = torch.get_rng_state()
+    state = initial_state(model_config(), 10, 3, start)
+    assert torch.equal(torch.get_rng_state(), rng_before)
     torch.rand(5)
-    again, other = state_of(how, 3), state_of(how, 4)
+    again = state_of(transform, 3)
+    assert all(torch.equal(state[key], again[key]) for key in state)
+    other = state_of(transform, 4)
     drawn = {key for key, value in start.tensors.items() if value.is_floating_point()}
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
-    assert not any(torch.equal(whole[key], other[key]) for key in drawn)
+    assert not any(torch.equal(state[key], other[key]) for key in drawn)
     key = "hidden.0.weight"
-    alone = state_of(how, 3, {key: start.tensors[key]})
-    assert torch.equal(alone[key], whole[key])
+    alone = state_of(transform, 3, {key: start.tensors[key]})
+    assert torch.equal(alone[key], state[key])
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_tensors_of_one_shape_have_draws_of_their_own(how):
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_tensors_of_one_shape_have_draws_of_their_own(transform):
     value = torch.arange(500.0)
-    state = state_of(how, 0, {"a": value, "b": value})
+    state = state_of(transform, 0, {"a": value, "b": value})
     assert not torch.equal(state["a"], state["b"])
 
 
 def test_the_draw_is_not_that_of_the_random_weights():
-    """The first normal numbers of a run's initialisation do not come again as a transformed tensor."""
+    """A run's first normal numbers do not come again as a transformed tensor."""
+    pretrained = normal_numbers(seed=0)
     for seed in SEEDS:
-        first = torch.randn(
-            1000,
-            dtype=torch.float64,
-            generator=torch.Generator().manual_seed(derive_seed(seed, Stream.INIT)),
-        )
-        given = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        found = state_of("random_matched", seed, {"extra": given})["extra"]
-        assert abs(torch.corrcoef(torch.stack([first, found]))[0, 1]) < 0.2
+        first_numbers = normal_numbers(derive_seed(seed, Stream.INIT))
+        transformed = state_of("random_matched", seed, {"extra": pretrained})["extra"]
+        assert abs(torch.corrcoef(torch.stack([first_numbers, transformed]))[0, 1]) < 0.2
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_the_head_is_the_random_one(how):
+def normal_numbers(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1000, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_head_is_the_random_one(transform):
     for seed in SEEDS:
-        scratch, state = (
-            initial_state(model_config(), 10, seed, random_weights()),
-            state_of(how, seed),
-        )
+        scratch = initial_state(model_config(), 10, seed, random_weights())
+        state = state_of(transform, seed)
         assert all(torch.equal(scratch[key], state[key]) for key in HEAD)
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, how):
-    network, path = build("small_cnn", 10), tmp_path / "w.safetensors"
-    save_file(given_start(how).tensors, path)
-    found = initial_weights(model_config(), weights_config(file=str(path), transform=how), network)
-    assert (found.facts.transform, found.facts.stem) == (how, None)
-    state = initial_state(model_config(), 10, 2, found)
-    assert all(torch.equal(state[key], value) for key, value in state_of(how, 2).items())
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, transform):
+    network = build("small_cnn", 10)
+    path = tmp_path / "w.safetensors"
+    save_file(trained_tensors(), path)
+    config = weights_config(file=str(path), transform=transform)
+    start = initial_weights(model_config(), config, network)
+    assert start.facts.transform == transform
+    assert start.facts.stem is None
+    state = initial_state(model_config(), 10, 2, start)
+    assert all(torch.equal(state[key], value) for key, value in state_of(transform, 2).items())
     assert file_weights(path, network, weights_config(), tag=None).facts.transform is None
 
 
@@ -170,10 +190,7 @@ def test_a_config_asks_for_it_and_the_record_says_so(tmp_path, how):
     ("key", "value"), [("transform", "shuffled"), ("transform", "random_matched"), ("stem", "crop")]
 )
 def test_random_weights_have_nothing_to_transform(key, value):
-    with pytest.raises(
-        ValueError,
-        match=rf"weights.{key}: '{value}' needs pretrained values; weights.source is 'random'",
-    ):
-        initial_weights(
-            model_config(), weights_config("random", **{key: value}), build("small_cnn", 10)
-        )
+    config = weights_config("random", **{key: value})
+    message = f"weights.{key}: '{value}' needs pretrained values; weights.source is 'random'"
+    with pytest.raises(ValueError, match=message):
+        initial_weights(model_config(), config, build("small_cnn", 10))

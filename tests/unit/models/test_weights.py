@@ -1,4 +1,6 @@
-"""What a network starts from: exactly its own tensors but the head, from a file that is read and never run."""
+"""What a network starts from: exactly its own tensors but the head, from a file that is read
+and never run.
+"""
 
 import hashlib
 import json
@@ -37,7 +39,7 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def given(network) -> dict[str, torch.Tensor]:
+def tensors(network) -> dict[str, torch.Tensor]:
     """A trained state with another head: every number differs from the network's own."""
     state = {key: value + 1 for key, value in network.state_dict().items()}
     return state | {"head.weight": torch.zeros(1000, 128), "head.bias": torch.zeros(1000)}
@@ -57,11 +59,11 @@ def without(state: dict, *keys: str) -> dict:
     return {key: value for key, value in state.items() if key not in keys}
 
 
-def test_a_file_gives_all_but_the_head(tmp_path, network, given):
-    path = write(tmp_path, given)
+def test_a_file_gives_all_but_the_head(tmp_path, network, tensors):
+    path = write(tmp_path, tensors)
     start = start_from(path, network)
     assert start.tensors.keys() == network.state_dict().keys() - HEAD
-    assert all(torch.equal(start.tensors[key], given[key]) for key in start.tensors)
+    assert all(torch.equal(start.tensors[key], tensors[key]) for key in start.tensors)
     assert start.facts == WeightsFacts(
         source="file",
         tag="in1k",
@@ -69,21 +71,22 @@ def test_a_file_gives_all_but_the_head(tmp_path, network, given):
         stem=None,
         transform=None,
         pretraining=None,
-        loaded=len(given) - 2,
+        loaded=len(tensors) - 2,
         skipped=start.facts.skipped,
     )
     assert set(start.facts.skipped) == HEAD
 
 
-def test_a_config_gives_its_start(tmp_path, network, given):
-    model, config = model_config(), weights_config
-    path = write(tmp_path, given)
+def test_a_config_gives_its_start(tmp_path, network, tensors):
+    model = model_config()
+    config = weights_config
+    path = write(tmp_path, tensors)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    found = initial_weights(
+    start = initial_weights(
         model, config(source="file", file=str(path), tag="in1k", sha256=sha256), network
     )
-    assert found.facts == start_from(path, network).facts
-    assert found.tensors.keys() == network.state_dict().keys() - HEAD
+    assert start.facts == start_from(path, network).facts
+    assert start.tensors.keys() == network.state_dict().keys() - HEAD
     assert initial_weights(model, config(source="random"), network) == random_weights()
     with pytest.raises(ValueError, match="HEADSTART_WEIGHTS_DIR"):
         initial_weights(model, config(source="file", file="none.safetensors"), network)
@@ -93,9 +96,10 @@ def test_a_config_gives_its_start(tmp_path, network, given):
         initial_weights(model, config(source="hub"), network)
 
 
-def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network, given):
-    path = write(tmp_path, given)
-    sha256, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64
+def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network, tensors):
+    path = write(tmp_path, tensors)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    other = "0" * 64
     pinned = file_weights(
         path, network, weights_config("self", sha256=sha256), tag=None, terms="mit"
     )
@@ -107,45 +111,45 @@ def test_a_file_with_another_digest_than_the_pinned_is_refused(tmp_path, network
         start_from(path, network, source="self", sha256=other)
 
 
-def test_a_file_without_head_or_counters_is_enough(tmp_path, network, given):
-    counters = [key for key in given if key.endswith("num_batches_tracked")]
-    start = start_from(write(tmp_path, without(given, *HEAD, *counters)), network)
-    assert (start.facts.skipped, start.facts.loaded) == ((), len(given) - 2 - len(counters))
+def test_a_file_without_head_or_counters_is_enough(tmp_path, network, tensors):
+    counters = [key for key in tensors if key.endswith("num_batches_tracked")]
+    start = start_from(write(tmp_path, without(tensors, *HEAD, *counters)), network)
+    assert (start.facts.skipped, start.facts.loaded) == ((), len(tensors) - 2 - len(counters))
     assert initial_state(model_config(), 10, 0, start)[counters[0]] == 0
 
 
 @pytest.mark.parametrize("key", ["features.0.weight", "features.3.running_var", "hidden.0.bias"])
-def test_a_missing_tensor_is_refused(tmp_path, network, given, key):
+def test_a_missing_tensor_is_refused(tmp_path, network, tensors, key):
     with pytest.raises(ValueError, match=rf"1 tensors missing \['{key}'\], 0 unknown"):
-        start_from(write(tmp_path, without(given, key)), network)
+        start_from(write(tmp_path, without(tensors, key)), network)
 
 
-def test_an_unknown_tensor_is_refused(tmp_path, network, given):
+def test_an_unknown_tensor_is_refused(tmp_path, network, tensors):
     with pytest.raises(
         ValueError, match=r"0 tensors missing \[\], 1 unknown \['features.99.weight'\]"
     ):
-        start_from(write(tmp_path, {**given, "features.99.weight": torch.zeros(3)}), network)
+        start_from(write(tmp_path, {**tensors, "features.99.weight": torch.zeros(3)}), network)
 
 
-def test_another_shape_is_refused(tmp_path, network, given):
+def test_another_shape_is_refused(tmp_path, network, tensors):
     with pytest.raises(
         ValueError, match=r"features.0.weight is \(32, 3, 5, 5\), the network's \(32, 3, 3, 3\)"
     ):
         start_from(
-            write(tmp_path, {**given, "features.0.weight": torch.zeros(32, 3, 5, 5)}), network
+            write(tmp_path, {**tensors, "features.0.weight": torch.zeros(32, 3, 5, 5)}), network
         )
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "header only"])
-def test_a_file_that_is_not_safetensors_is_refused(tmp_path, network, given, damage):
-    path = write(tmp_path, given)
-    whole = path.read_bytes()
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path, network, tensors, damage):
+    path = write(tmp_path, tensors)
+    content = path.read_bytes()
     path.write_bytes(
         {
             "empty": b"",
             "text": b"not weights\n" * 50,
-            "cut": whole[:-100],
-            "header only": whole[:64],
+            "cut": content[:-100],
+            "header only": content[:64],
         }[damage]
     )
     with pytest.raises(
@@ -166,14 +170,18 @@ class Bomb:
 
 @pytest.mark.parametrize("dump", [pickle.dump, torch.save], ids=["pickle", "torch"])
 def test_a_pickle_is_refused_and_not_run(tmp_path, network, dump):
-    path, mark = tmp_path / "some.safetensors", tmp_path / "mark"
+    path = tmp_path / "some.safetensors"
+    mark = tmp_path / "mark"
     with path.open("wb") as file:
         dump({"features.0.weight": Bomb(mark)}, file)
     with pytest.raises(ValueError, match="cannot be read as safetensors"):
         start_from(path, network)
     assert not mark.exists()
     with path.open("rb") as file:
-        torch.load(file, weights_only=False) if dump is torch.save else pickle.load(file)
+        if dump is torch.save:
+            torch.load(file, weights_only=False)
+        else:
+            pickle.load(file)
     assert mark.exists()  # it would have run
 
 
@@ -205,7 +213,8 @@ def test_a_file_that_is_nowhere(tmp_path, monkeypatch, folder):
     where = rf"HEADSTART_WEIGHTS_DIR \({folder or 'not set'}\)"
     with pytest.raises(
         ValueError,
-        match=rf"no file 'w.safetensors', neither as a path nor in {where}; random weights are never",
+        match=rf"no file 'w.safetensors', neither as a path nor in {where}; "
+        r"random weights are never",
     ):
         find_file("w.safetensors")
 
@@ -240,11 +249,11 @@ def test_a_start_has_the_arms_stem():
     build("resnet18", 10, "3x3").load_state_dict(small)
 
 
-def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, network, given):
-    start = start_from(write(tmp_path, given), network)
+def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, network, tensors):
+    start = start_from(write(tmp_path, tensors), network)
     states = [initial_state(model_config(), 10, seed, start) for seed in (0, 1)]
     assert {key for key, same in equal(*states).items() if not same} == HEAD
-    assert all(torch.equal(states[0][key], given[key]) for key in start.tensors)
+    assert all(torch.equal(states[0][key], tensors[key]) for key in start.tensors)
     assert states[0]["head.weight"].shape == (10, 128)
     scratch = initial_state(model_config(), 10, 0, random_weights())
     assert all(
@@ -253,22 +262,23 @@ def test_over_seeds_the_pretrained_tensors_stay_and_the_head_differs(tmp_path, n
 
 
 def test_random_weights_are_recorded_as_such():
-    none = dict.fromkeys(("tag", "license", "sha256", "stem", "transform", "pretraining"))
+    keys = ("tag", "license", "sha256", "stem", "transform", "pretraining")
+    none = {key: None for key in keys}
     facts = to_json(random_weights().facts)
     assert facts == {"source": "random", **none, "loaded": 0, "skipped": []}
     assert not random_weights().tensors
 
 
-def test_saved_weights_come_back_with_their_card(tmp_path, network, given):
+def test_saved_weights_come_back_with_their_card(tmp_path, network, tensors):
     path = tmp_path / "new" / "w.safetensors"
     state = {
-        **given,
-        "features.0.weight": given["features.0.weight"]
+        **tensors,
+        "features.0.weight": tensors["features.0.weight"]
         .to(memory_format=torch.channels_last)
         .requires_grad_(),
     }
     save_weights(path, state, {"recipe": "letters", "accuracy": 0.9})
-    assert all(equal(load_file(path), given).values())
+    assert all(equal(load_file(path), tensors).values())
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     assert json.loads(path.with_suffix(".json").read_text()) == {
         "recipe": "letters",
@@ -280,9 +290,9 @@ def test_saved_weights_come_back_with_their_card(tmp_path, network, given):
 
 
 @pytest.mark.parametrize("breaks", ["save_file", "sha256_of"])
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, given, breaks):
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, tensors, breaks):
     path = tmp_path / "w.safetensors"
-    save_weights(path, given, {})
+    save_weights(path, tensors, {})
     before = [path.read_bytes(), path.with_suffix(".json").read_bytes()]
 
     def fail(*args) -> None:
@@ -290,13 +300,14 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, given, 
 
     monkeypatch.setattr(weights, breaks, fail)
     with pytest.raises(OSError, match="no space"):
-        save_weights(path, {key: value * 2 for key, value in given.items()}, {"accuracy": 1.0})
+        save_weights(path, {key: value * 2 for key, value in tensors.items()}, {"accuracy": 1.0})
     assert [path.read_bytes(), path.with_suffix(".json").read_bytes()] == before
 
 
-def test_weights_appear_only_whole(tmp_path, monkeypatch, given):
+def test_weights_appear_only_whole(tmp_path, monkeypatch, tensors):
     """Until the rename, nothing stands under the final name; at it, the part is complete."""
-    path, seen = tmp_path / "w.safetensors", []
+    path = tmp_path / "w.safetensors"
+    seen = []
     plain = os.replace
 
     def replace(part, final) -> None:
@@ -304,7 +315,7 @@ def test_weights_appear_only_whole(tmp_path, monkeypatch, given):
         plain(part, final)
 
     monkeypatch.setattr(os, "replace", replace)
-    save_weights(path, given, {})
+    save_weights(path, tensors, {})
     sizes = {name: (tmp_path / name).stat().st_size for name in ("w.json", "w.safetensors")}
     assert seen == [(name, False, size) for name, size in sizes.items()]
 

@@ -40,6 +40,11 @@ def test_a_report_of_stored_runs_fits(of_reports, name):
     of_reports.validate(judge_study(STUDIES / name, "headstart"))
 
 
+@pytest.mark.parametrize("rules", ["airbench", "dawnbench"])
+def test_a_report_by_other_rules_fits(of_reports, rules):
+    of_reports.validate(judge_study(STUDIES / "two_arms", rules))
+
+
 def test_a_report_of_curves_from_elsewhere_fits(of_reports):
     report, _ = judge_curves()
     of_reports.validate(report)
@@ -68,6 +73,7 @@ def whole_events(path: Path) -> list[dict]:
         ("step", "3"),
         ("mono_ns", None),
         ("extra", 1),
+        ("schema_version", 1),
     ],
 )
 def test_a_line_with_a_wrong_key_or_value_does_not_fit(of_events, key, value):
@@ -76,7 +82,50 @@ def test_a_line_with_a_wrong_key_or_value_does_not_fit(of_events, key, value):
         of_events.validate(event | {key: value})
 
 
-@pytest.mark.parametrize("key", ["arms", "verdict", "method_version"])
+@pytest.mark.parametrize("key", ["kind", "mono_ns", "data"])
+def test_a_line_that_lacks_something_does_not_fit(of_events, key):
+    event = whole_events(LEDGERS[0])[0]
+    del event[key]
+    with pytest.raises(ValidationError):
+        of_events.validate(event)
+
+
+def test_a_line_whose_data_lack_a_key_with_a_default_does_not_fit(of_events):
+    event = whole_events(LEDGERS[0])[0]
+    del event["data"]["network"]["input_size"]
+    with pytest.raises(ValidationError):
+        of_events.validate(event)
+
+
+@pytest.mark.parametrize("name", schemas())
+def test_every_key_of_a_record_is_required_and_no_other_is_allowed(name):
+    schema = schemas()[name]
+    definitions = schema["$defs"]
+    records = [record for record in (schema, *definitions.values()) if "properties" in record]
+    assert len(records) > 5
+    for record in records:
+        assert record.get("required", []) == list(record["properties"])
+        assert record["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "key", "text"),
+    [
+        ("event.schema.json", "Scores", "samples", "training images so far"),
+        ("report.schema.json", "Comparison", "reached", "runs of the arm, of the baseline"),
+    ],
+)
+def test_what_a_name_does_not_say_is_described(name, record, key, text):
+    assert schemas()[name]["$defs"][record]["properties"][key]["description"] == text
+
+
+def test_a_key_is_named_as_it_is_stored():
+    control = schemas()["report.schema.json"]["$defs"]["Control"]
+    assert "told" in control["properties"]
+    assert "outcome" not in control["properties"]
+
+
+@pytest.mark.parametrize("key", ["arms", "verdict", "method_version", "schema_version"])
 def test_a_report_that_lacks_something_does_not_fit(of_reports, key):
     report = judge_study(STUDIES / "two_arms", "headstart")
     del report[key]
