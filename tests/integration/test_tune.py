@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,8 +16,8 @@ import yaml
 from bench.cli import main
 from bench.config.load import load
 from bench.experiment.tune import Tuner
-from bench.trackers import Guarded
 from tests.commands import ROOT, bench, environment
+from tests.unit.training.factory import opened_world
 
 RATES = "tests/experiments/rates.yaml"
 ARMS = ("still", "flipped")
@@ -139,12 +138,10 @@ def test_trials_are_verified_with_the_study(copy, capsys):
 def test_another_config_is_refused_before_it_adds_to_what_is_on_record(study):
     _, _, root = study
     before = set(root.rglob("*"))
-    tuner = Tuner(
-        load(ROOT / RATES, [f"--output={root.parent}", "--optim.weight_decay=0.1"]),
-        SimpleNamespace(startup_s=0.0, is_main=True),
-    )
-    with pytest.raises(ValueError, match=r"still has 2 runs at one learning rate, 1 allowed"):
-        tuner._try_rates(Guarded({}))
+    config = load(ROOT / RATES, [f"--output={root.parent}", "--optim.weight_decay=0.1"])
+    excess = pytest.raises(ValueError, match="still has 2 runs at one learning rate, 1 allowed")
+    with opened_world() as world, excess:
+        Tuner(config, world).run()
     assert set(root.rglob("*")) == before
 
 

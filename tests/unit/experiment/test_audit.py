@@ -107,11 +107,16 @@ def no_decay(network, config):
     )
 
 
-def replaced(kind: str, name: str, target: str) -> Callable[[pytest.MonkeyPatch], None]:
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        patch.setitem(registry._ENTRIES[kind], name, target)
+def replaced(kind: str, name: str, instead: object) -> Callable[[pytest.MonkeyPatch], None]:
+    """Let a name of the registry stand for something else."""
+    true_resolve = registry.resolve
 
-    return plant
+    def resolve(some_kind: str, some_name: str) -> object:
+        if (some_kind, some_name) == (kind, name):
+            return instead
+        return true_resolve(some_kind, some_name)
+
+    return lambda patch: patch.setattr(registry, "resolve", resolve)
 
 
 def set_in_assemble(name: str, value: object) -> Callable[[pytest.MonkeyPatch], None]:
@@ -142,14 +147,14 @@ def padded(config: ExperimentConfig) -> Augmentation:
 
 
 PLANTS = {
-    "init.zeroed": replaced("network", "small_cnn", f"{__name__}:zeroed"),
-    "network.parameters": replaced("network", "small_cnn", f"{__name__}:wider"),
+    "init.zeroed": replaced("network", "small_cnn", zeroed),
+    "network.parameters": replaced("network", "small_cnn", wider),
     "network.interpolation": set_in_assemble("wrap", bilinear),
     "data.mean": set_in_assemble("preprocessing", another_mean),
-    "optimizer.groups": replaced("optimizer", "adamw", f"{__name__}:no_decay"),
+    "optimizer.groups": replaced("optimizer", "adamw", no_decay),
     "precision.parameters": set_in_assemble("build", half),
     "data.augmentation": set_in_assemble("augmentation", padded),
-    "schedule.rates": replaced("schedule", "constant", "bench.training.schedules:cosine"),
+    "schedule.rates": replaced("schedule", "constant", schedules.cosine),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from bench.config.load import arm_config, load
 from bench.experiment import blocks
 from bench.experiment.blocks import BlockRunner
-from bench.experiment.inputs import ArmInputs
+from bench.experiment.inputs import ArmInputs, Inputs
 from bench.experiment.plan import plan, run_ids
 from bench.ledger.records import PrecisionFacts
 from bench.ledger.result import RunResult
@@ -63,13 +63,50 @@ def test_a_cpu_needs_no_self_check(monkeypatch, tmp_path):
     make_runner(tmp_path, make_world()).check()
 
 
+def give_inputs(monkeypatch, inputs: dict[str, ArmInputs]) -> None:
+    """Let these be what is found of every arm's images and weights."""
+    monkeypatch.setattr(Inputs, "check", lambda self, config, world_size: inputs)
+
+
+def give_results(monkeypatch, *results: RunResult) -> None:
+    """Let these be what is stored."""
+    monkeypatch.setattr(RunStore, "results", lambda self, run_ids: list(results))
+
+
 def check_beside_rank_0(monkeypatch, folder, inputs: ArmInputs) -> None:
     """Check a rank that has such inputs, where rank 0 has others or the same."""
     rank_0_inputs = {"slow": ArmInputs("same", None)}
     world = make_world(rank=1, is_main=False, from_main=lambda value: rank_0_inputs)
-    runner = make_runner(folder, world)
-    monkeypatch.setattr(runner._inputs, "check", lambda config, world_size: {"slow": inputs})
-    runner.check()
+    give_inputs(monkeypatch, {"slow": inputs})
+    make_runner(folder, world).check()
+
+
+class NoAssembler:
+    """Builds and compiles nothing."""
+
+    def __init__(self, world, inputs) -> None:
+        pass
+
+    def assemble(self, config, weights) -> SimpleNamespace:
+        return SimpleNamespace(realized=None)
+
+    def compile(self, config) -> SimpleNamespace:
+        return SimpleNamespace(compile_s=0.0)
+
+
+@pytest.fixture
+def executed(monkeypatch) -> list[str]:
+    """The ids of the runs that are made, without any training."""
+    run_ids: list[str] = []
+
+    def note(run, assembly, compiled, context) -> None:
+        run_ids.append(run.run_id)
+
+    monkeypatch.setattr(blocks, "Assembler", NoAssembler)
+    monkeypatch.setattr(blocks, "check_declared", lambda study, realized: None)
+    monkeypatch.setattr(blocks, "execute", note)
+    monkeypatch.setattr(Inputs, "initial_weights", lambda self, config: None)
+    return run_ids
 
 
 def test_machines_with_the_same_images_and_weights_train_together(monkeypatch, tmp_path):
@@ -89,9 +126,11 @@ def test_every_rank_hears_of_another_rank_with_other_images(monkeypatch, tmp_pat
         runner.check()
 
 
-def test_the_wall_clock_is_refused_where_a_process_makes_several_runs(monkeypatch, tmp_path):
+def test_the_wall_clock_is_refused_where_a_process_makes_several_runs(
+    executed, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(NoAssembler, "assemble", lambda *_: pytest.fail("work was begun"))
     runner = make_runner(tmp_path, make_world(), "--clock=wall")
-    monkeypatch.setattr(runner, "_prepare", lambda arms, context: pytest.fail("work was begun"))
     blocks_of_runs = plan(load(ROOT / TINY))
     with pytest.raises(
         ValueError, match="'wall' needs a process for each run, and this one has 4 to make"
@@ -115,9 +154,10 @@ def finished_runs(monkeypatch, tmp_path):
     """Say which of some stored runs are done, where today's inputs are INPUTS, on a CPU."""
 
     def ask(*runs: RunResult, **world) -> set[str]:
+        give_inputs(monkeypatch, INPUTS)
+        give_results(monkeypatch, *runs)
         runner = make_runner(tmp_path, make_world(**world))
-        monkeypatch.setattr(runner, "_arm_inputs", INPUTS)
-        monkeypatch.setattr(runner._store, "results", lambda run_ids: list(runs))
+        runner.check()
         return runner.finished_run_ids([run.run_id for run in runs])
 
     return ask
@@ -167,35 +207,26 @@ def test_weights_that_an_arm_trains_itself_are_not_compared(finished_runs):
     assert finished_runs(run) == {run.run_id}
 
 
-def test_a_study_that_goes_on_computes_as_its_first_run_did(monkeypatch, tmp_path):
+def test_a_study_that_goes_on_computes_as_its_first_run_did(executed, monkeypatch, tmp_path):
     precisions = []
     runner = make_runner(tmp_path, make_world(set_precision=precisions.append))
     first = with_start(make_run(), precision=PrecisionFacts(name="bf16", reason="stored"))
-    monkeypatch.setattr(runner._store, "results", lambda run_ids: [first])
-    monkeypatch.setattr(runner, "_prepare", lambda arms, context: {})
+    give_results(monkeypatch, first)
     runner.complete(plan(load(ROOT / TINY)), set(IDS), Guarded({}))
-    assert precisions == ["bf16"]
-
-
-def no_weights(arms: set[str], context) -> dict[str, None]:
-    return {arm: None for arm in arms}
+    assert (precisions, executed) == (["bf16"], [])
 
 
 @pytest.fixture
-def complete(monkeypatch, tmp_path):
+def complete(executed, tmp_path):
     """Complete a study without training; return the runs that it made."""
 
     def complete_without_training(
         finished: set[str] | None, after_block=lambda: False, **world
     ) -> list[str]:
+        executed.clear()
         runner = make_runner(tmp_path, make_world(**world))
-        executed: list[str] = []
-        monkeypatch.setattr(runner, "_prepare", no_weights)
-        monkeypatch.setattr(
-            runner, "_execute", lambda run, weights, context: executed.append(run.run_id)
-        )
         runner.complete(plan(load(ROOT / TINY)), finished, Guarded({}), after_block=after_block)
-        return executed
+        return list(executed)
 
     return complete_without_training
 
