@@ -1,4 +1,6 @@
-"""A cache and a table of known digests that belong to one test."""
+"""A cache and a table of known digests that belong to one test, and a deadline for it."""
+
+import signal
 
 import pytest
 
@@ -11,3 +13,17 @@ def cifar10_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cifar10_layouts, "KNOWN_MD5", dict(cifar10_layouts.KNOWN_MD5))
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
+
+
+@pytest.fixture
+def deadline():
+    """A test that hangs fails after a minute, with an error that no `except OSError` takes."""
+
+    def fail(signal_number, frame):
+        pytest.fail("hangs")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -5,7 +5,6 @@ Epochs, resume in the middle of one, and nothing left behind.
 
 import itertools
 import multiprocessing
-import signal
 
 import pytest
 import torch
@@ -93,20 +92,6 @@ def kill_workers_and_go_on(loader: EpochLoader) -> None:
     worker.join()
     for _ in range(99):
         list(loader)
-
-
-@pytest.fixture
-def deadline():
-    """A test that hangs fails after a minute."""
-
-    def fail(signal_number, frame):
-        raise TimeoutError("hangs")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.usefixtures("deadline")

@@ -284,6 +284,7 @@ def test_an_endless_body_is_stopped(tmp_path, server, chunked):
     assert not (tmp_path / "file.tar.gz.part").exists()
 
 
+@pytest.mark.usefixtures("deadline")
 def test_failing_sources_give_way_and_all_are_named(tmp_path, server, capsys):
     reasons = {
         server.add(status=404): "HTTP 404",
