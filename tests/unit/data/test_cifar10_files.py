@@ -55,7 +55,7 @@ def refused(tmp_path):
 
     def check(match: str) -> None:
         before = tree()
-        start = time.monotonic()
+        start_s = time.process_time()
         tracemalloc.start()
         try:
             with pytest.raises(ValueError, match=match) as failed:
@@ -63,7 +63,7 @@ def refused(tmp_path):
             assert tracemalloc.get_traced_memory()[1] < 150 * MB
         finally:
             tracemalloc.stop()
-        assert time.monotonic() - start < 10
+        assert time.process_time() - start_s < 10
         assert tree() == before
         message = str(failed.value)
         assert message.isprintable()

@@ -250,10 +250,16 @@ def test_a_file_of_another_size_is_not_read(tmp_path, server, part, wrong, begun
         f"HTTP {status}, {sent} bytes, not the file's {len(CONTENT)} from byte {len(begun)} on"
         in sentence
     )
-    if begun:
-        assert (
-            tmp_path / "file.tar.gz.part"
-        ).read_bytes() == begun  # another mirror goes on with it
+
+
+@pytest.mark.parametrize("wrong", [CONTENT[:-1], CONTENT + b"x"])
+@pytest.mark.parametrize("with_ranges", [True, False])
+def test_a_file_of_another_size_leaves_what_was_begun(tmp_path, server, part, wrong, with_ranges):
+    begun = CONTENT[:1000]
+    part(begun)
+    fails(tmp_path, server.add(wrong, hang_after=0, ranges=with_ranges))
+    # Another mirror goes on with it.
+    assert (tmp_path / "file.tar.gz.part").read_bytes() == begun
 
 
 def test_wrong_bytes_give_way_to_the_next(tmp_path, server, capsys):

@@ -143,10 +143,9 @@ def test_an_image_held_sideways_is_put_upright(tmp_path):
 
 def test_the_second_load_decodes_nothing_and_a_changed_byte_or_size_is_seen(root, monkeypatch):
     first = load(root)
-    decode = image_folder._decode
-    monkeypatch.setattr(image_folder, "_decode", lambda *_: pytest.fail("decoded again"))
-    assert load(root).sha256 == first.sha256
-    monkeypatch.setattr(image_folder, "_decode", decode)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
+        assert load(root).sha256 == first.sha256
     assert load(root, image_size=8).train.images.shape[1:] == (8, 8, 3)
     Image.new("RGB", (16, 16), 9).save(next((root / "train" / "cats").iterdir()))
     assert load(root).sha256 != first.sha256
