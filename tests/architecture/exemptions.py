@@ -79,7 +79,6 @@ EXEMPTIONS = [
     Exemption("skipped_formats", "kernels/*/kernel.py", "*", "parameters, a row for each role"),
     # Tables of cases for one test: a change or a refusal each.
     Exemption("dense_statements", "tests/unit/judge/test_*.py", "lambda*", "a change each"),
-    Exemption("dense_statements", "tests/unit/data/test_cache.py", "lambda*", "a damage each"),
     Exemption("skipped_formats", "tests/unit/config/test_load.py", "*", "a refusal each"),
     Exemption("skipped_formats", "tests/unit/judge/test_curves.py", "*", "a refusal each"),
 ]

@@ -53,14 +53,14 @@ def shuffled(split: Split, seed: int) -> Split:
 
 
 def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, fractions of 255, from exact counts of the 256
-    values.
+    """Mean and standard deviation of each channel, in fractions of 255.
+
+    From exact counts of the 256 values.
     """
-    counts = np.stack(
-        [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(3)]
-    )
-    values = np.arange(256) / 255
+    channels = np.moveaxis(images, -1, 0)
+    counts = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
     shares = counts / counts.sum(axis=1, keepdims=True)
+    values = np.arange(256) / 255
     mean = shares @ values
     return mean, np.sqrt(shares @ values**2 - mean**2)
 
@@ -75,9 +75,8 @@ def write_parquet(path: Path, encoded: list[bytes | None], labels: list[int | No
     path.parent.mkdir(parents=True, exist_ok=True)
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     rows = [{"bytes": file, "path": None} for file in encoded]
-    pq.write_table(
-        pa.table({"img": pa.array(rows, image), "label": pa.array(labels, pa.int64())}), path
-    )
+    columns = {"img": pa.array(rows, image), "label": pa.array(labels, pa.int64())}
+    pq.write_table(pa.table(columns), path)
 
 
 def write_hugging_face(folder: Path, train: Split, test: Split) -> None:
@@ -88,10 +87,10 @@ def write_hugging_face(folder: Path, train: Split, test: Split) -> None:
 
 def in_batches(train: Split, test: Split) -> dict[str, Split]:
     """The six files' contents by their names."""
-    batches = {"test_batch": test}
+    batches = {}
     for number, rows in enumerate(np.array_split(np.arange(len(train.labels)), 5), start=1):
         batches[f"data_batch_{number}"] = train.take(rows)
-    return batches
+    return {**batches, "test_batch": test}
 
 
 def write_batches(folder: Path, train: Split, test: Split) -> None:
@@ -109,8 +108,9 @@ def write_batches(folder: Path, train: Split, test: Split) -> None:
 
 
 def publish(folder: Path) -> None:
-    """Make a folder's archives and python batches the published ones, in a KNOWN_MD5 that the
-    caller has monkeypatched.
+    """Make a folder's archives and python batches the published ones.
+
+    Their digests go into KNOWN_MD5, which the caller has monkeypatched.
     """
     for path in folder.iterdir():
         if path.name in cifar10_layouts.KNOWN_MD5:
@@ -132,39 +132,39 @@ def write_records(folder: Path, train: Split, test: Split) -> None:
 def write_archive(
     path: Path, folder: str, write: Callable[[Path, Split, Split], None], train: Split, test: Split
 ) -> None:
-    """A tar.gz of what `write` writes, below `folder`, with the originals' extra files, as tarfile
-    does it.
-    """
+    """A tar.gz of what `write` writes, below `folder`, with the originals' extra files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory() as parent,
-        tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive,
-    ):
-        write(Path(parent) / folder, train, test)
-        (Path(parent) / folder / "readme.html").write_text("<a>")
-        (Path(parent) / folder / "batches.meta").write_bytes(b"")
-        archive.add(Path(parent) / folder, folder)
+    with TemporaryDirectory() as temporary:
+        content = Path(temporary) / folder
+        write(content, train, test)
+        (content / "readme.html").write_text("<a>")
+        (content / "batches.meta").write_bytes(b"")
+        with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
+            archive.add(content, folder)
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes what Python 2 with the numpy of its day wrote: strings are bytes, truths integers,
-    arrays of numpy.core.
+    """Writes what Python 2 with the numpy of its day wrote.
+
+    Strings are bytes, truths are integers, and arrays are of numpy.core.
     """
 
     dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
 
     def save_bytes(self, text):
-        short = len(text) < 256
-        self.write(
-            (b"U" + bytes([len(text)]) if short else b"T" + struct.pack("<i", len(text))) + text
-        )
+        if len(text) < 256:
+            self.write(b"U" + bytes([len(text)]) + text)
+        else:
+            self.write(b"T" + struct.pack("<i", len(text)) + text)
         self.memoize(text)
 
     def save_text(self, text):
         self.save_bytes(text.encode())
 
     def save_global(self, thing, name=None):
-        module = "numpy.core.multiarray" if thing.__name__ == "_reconstruct" else thing.__module__
+        module = thing.__module__
+        if thing.__name__ == "_reconstruct":
+            module = "numpy.core.multiarray"
         self.write(f"c{module}\n{thing.__name__}\n".encode())
         self.memoize(thing)
 

@@ -1,5 +1,6 @@
-"""The cache answers with what was built, whatever happens to its files, and however many processes
-ask.
+"""The cache answers with what was built.
+
+Whatever happens to its files, and however many processes ask.
 """
 
 import errno
@@ -8,6 +9,8 @@ import multiprocessing
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,17 @@ def never() -> Pools:
     raise AssertionError("built again")
 
 
+class CountedBuild:
+    """Builds, and counts how often."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> Pools:
+        self.calls += 1
+        return build()
+
+
 def entry(root: Path) -> Path:
     return root / "data" / f"{SOURCE}.npz"
 
@@ -44,7 +58,8 @@ def check(pools: Pools) -> None:
     for a, b in ((pools.train, expected.train), (pools.test, expected.test)):
         assert np.array_equal(a.images, b.images)
         assert np.array_equal(a.labels, b.labels)
-        assert (a.images.dtype, a.labels.dtype) == (np.uint8, np.int64)
+        assert a.images.dtype == np.uint8
+        assert a.labels.dtype == np.int64
 
 
 def leftovers(root: Path) -> list[str]:
@@ -59,8 +74,8 @@ def test_root_is_the_first_of_three(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache.cache_root() == tmp_path / "home" / ".cache" / "headstart"
-    monkeypatch.setenv("HEADSTART_CACHE", "~/own")
-    assert cache.cache_root() == tmp_path / "home" / "own"
+    monkeypatch.setenv("HEADSTART_CACHE", "~/kept")
+    assert cache.cache_root() == tmp_path / "home" / "kept"
 
 
 def test_second_load_does_not_build(root):
@@ -84,9 +99,13 @@ def truncate(path: Path) -> None:
 
 def repack(path: Path, **changes) -> None:
     """The same file with other arrays in it; None: without this one."""
-    with np.load(path) as file:
-        arrays = dict(file) | changes
+    with np.load(path) as stored:
+        arrays = dict(stored) | changes
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+
+
+def overwrite_with_zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
 
 
 def flip_byte(path: Path, place: int) -> None:
@@ -95,23 +114,32 @@ def flip_byte(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+def flip_byte_in_the_middle(path: Path) -> None:
+    flip_byte(path, path.stat().st_size // 2)
+
+
+def write_one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, build().train.images)
+
+
 DAMAGE = {
     "truncated": truncate,
-    "empty": lambda at: at.write_bytes(b""),
-    "text": lambda at: at.write_text("x"),
-    "zeros": lambda at: at.write_bytes(bytes(at.stat().st_size)),
-    "other byte of the images": lambda at: flip_byte(at, at.stat().st_size // 2),
-    "other byte at the end": lambda at: flip_byte(at, -10),
-    "other pixel": lambda at: repack(at, train_images=build().train.images ^ 1),
-    "other labels": lambda at: repack(at, test_labels=build().test.labels + 1),
-    "pickled array": lambda at: repack(at, train_labels=np.array([{}], dtype=object)),
-    "no images": lambda at: repack(at, test_images=None),
-    "no digest": lambda at: repack(at, sha256=None),
-    "fewer pools": lambda at: repack(at, test_images=None, test_labels=None),
-    "no pools": lambda at: repack(
-        at, train_images=None, train_labels=None, test_images=None, test_labels=None
+    "empty": partial(Path.write_bytes, data=b""),
+    "text": partial(Path.write_text, data="x"),
+    "zeros": overwrite_with_zeros,
+    "other byte of the images": flip_byte_in_the_middle,
+    "other byte at the end": partial(flip_byte, place=-10),
+    "other pixel": partial(repack, train_images=build().train.images ^ 1),
+    "other labels": partial(repack, test_labels=build().test.labels + 1),
+    "pickled array": partial(repack, train_labels=np.array([{}], dtype=object)),
+    "no images": partial(repack, test_images=None),
+    "no digest": partial(repack, sha256=None),
+    "fewer pools": partial(repack, test_images=None, test_labels=None),
+    "no pools": partial(
+        repack, train_images=None, train_labels=None, test_images=None, test_labels=None
     ),
-    "another format": lambda at: np.save(at.open("wb"), build().train.images),
+    "another format": write_one_array,
     "no file": Path.unlink,
 }
 
@@ -120,9 +148,9 @@ DAMAGE = {
 def test_a_damaged_entry_is_built_again(root, damage):
     cache.load(SOURCE, build)
     DAMAGE[damage](entry(root))
-    built = []
-    check(cache.load(SOURCE, lambda: built.append(1) or build()))
-    assert built == [1]
+    counted_build = CountedBuild()
+    check(cache.load(SOURCE, counted_build))
+    assert counted_build.calls == 1
     check(cache.load(SOURCE, never))
     assert leftovers(root) == []
 
@@ -142,58 +170,81 @@ def test_a_failed_write_leaves_nothing(root, monkeypatch):
 
 def test_everything_is_synced_before_it_is_named(root, monkeypatch):
     steps = []
-    fsync = os.fsync
-    replace = os.replace
-    monkeypatch.setattr(
-        os, "fsync", lambda file: (steps.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file))
-    )
-    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append(f"-> {b}"), replace(a, b)))
+    plain_fsync = os.fsync
+    plain_replace = os.replace
+
+    def watched_fsync(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        steps.append(("fsync", Path(path)))
+        plain_fsync(descriptor)
+
+    def watched_replace(source, target):
+        steps.append(("replace", Path(target)))
+        plain_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
     cache.load(SOURCE, build)
-    building, named, folder = steps
-    assert Path(building).name.startswith(f".{SOURCE}.npz.")
-    assert (named, folder) == (f"-> {entry(root)}", str(root / "data"))
+    first, second, third = steps
+    assert first[0] == "fsync"
+    assert first[1].name.startswith(f".{SOURCE}.npz.")
+    assert second == ("replace", entry(root))
+    assert third == ("fsync", root / "data")
 
 
 def no_locks(*_) -> None:
     raise OSError(errno.ENOSYS, "Function not implemented")
 
 
-def race(root: str, locks: bool, barrier, answers) -> None:
+def load_with_locks(root: str, barrier, answers) -> None:
+    """In a process: start together with the other one, and take long to build."""
     os.environ["HEADSTART_CACHE"] = root
-    built = []
+    counted_build = CountedBuild()
 
-    def slowly() -> Pools:
-        built.append(1)
+    def build_slowly() -> Pools:
         time.sleep(0.2)
-        return build()
+        return counted_build()
 
-    def together() -> Pools:
+    barrier.wait(timeout=30)
+    pools = cache.load(SOURCE, build_slowly)
+    answers.put((pools.sha256, counted_build.calls))
+
+
+def load_without_locks(root: str, barrier, answers) -> None:
+    """In a process: build together with the other one, which deadlocks where only one builds."""
+    os.environ["HEADSTART_CACHE"] = root
+    fcntl.flock = no_locks
+    counted_build = CountedBuild()
+
+    def build_together() -> Pools:
         barrier.wait(timeout=30)
-        return build()
+        return counted_build()
 
-    if locks:
-        barrier.wait(timeout=30)
-    else:
-        fcntl.flock = no_locks
-    answers.put((cache.load(SOURCE, slowly if locks else together).sha256, sum(built)))
+    pools = cache.load(SOURCE, build_together)
+    answers.put((pools.sha256, counted_build.calls))
 
 
-@pytest.mark.parametrize(("locks", "slow_builds"), [(True, 1), (False, 0)])
-def test_two_processes_at_once(root, locks, slow_builds):
+@pytest.mark.parametrize(
+    ("load", "builds"),
+    [
+        pytest.param(load_with_locks, 1, id="with locks one builds"),
+        pytest.param(load_without_locks, 2, id="without locks both build"),
+    ],
+)
+def test_two_processes_at_once(root, load, builds):
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
     answers = context.Queue()
-    both = [
-        context.Process(target=race, args=(str(root), locks, barrier, answers)) for _ in range(2)
-    ]
-    for process in both:
+    arguments = (str(root), barrier, answers)
+    processes = [context.Process(target=load, args=arguments) for _ in range(2)]
+    for process in processes:
         process.start()
-    digests, built = zip(*(answers.get(timeout=60) for _ in both), strict=True)
-    for process in both:
+    received = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
         process.join(timeout=60)
         assert process.exitcode == 0
-    assert set(digests) == {build().sha256}
-    assert sum(built) == slow_builds
+    assert {sha256 for sha256, _ in received} == {build().sha256}
+    assert sum(calls for _, calls in received) == builds
     check(cache.load(SOURCE, never))
     assert leftovers(root) == []
 
@@ -212,23 +263,18 @@ def test_a_lock_that_cannot_be_opened_is_gone_on_without(root):
 
 def test_many_repair_the_same_damage(root, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", no_locks)
+    barrier = threading.Barrier(4)
+
+    def build_together() -> Pools:
+        barrier.wait(timeout=30)
+        return build()
+
     for _ in range(10):
         cache.load(SOURCE, build)
         truncate(entry(root))
-        barrier = threading.Barrier(4)
-        failures = []
-
-        def repair(barrier=barrier, failures=failures):
-            try:
-                check(cache.load(SOURCE, lambda: (barrier.wait(timeout=30), build())[1]))
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=repair) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
+        with ThreadPoolExecutor(4) as threads:
+            repairs = [threads.submit(cache.load, SOURCE, build_together) for _ in range(4)]
+        for repair in repairs:
+            check(repair.result())
         check(cache.load(SOURCE, never))
         assert leftovers(root) == []

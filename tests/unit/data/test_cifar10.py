@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.data import cifar10, cifar10_layouts
-from bench.data.source import Split, content_sha256, cut, gather
+from bench.data.source import Dataset, Split, content_sha256, cut, gather
 from tests.clean_environment import CIFAR10_DIR
 from tests.unit.data.cifar10_layouts import (
     BINARY,
@@ -36,13 +36,18 @@ from tests.unit.data.factory import (
 )
 
 pytestmark = pytest.mark.usefixtures("cifar10_cache")
+READERS = ("bench.data.cifar10_decode.decode_image", "bench.data.cifar10_read.tarfile")
 
 
-def same(a, b) -> bool:
-    splits = [(getattr(a, name), getattr(b, name)) for name in ("train", "val", "test")]
-    return a.sha256 == b.sha256 and all(
-        np.array_equal(x.images, y.images) and np.array_equal(x.labels, y.labels) for x, y in splits
-    )
+def splits_of(data: Dataset) -> list[Split]:
+    return [data.train, data.val, data.test]
+
+
+def check_same(data: Dataset, expected: Dataset) -> None:
+    assert data.sha256 == expected.sha256
+    for split, expected_split in zip(splits_of(data), splits_of(expected), strict=True):
+        assert np.array_equal(split.images, expected_split.images)
+        assert np.array_equal(split.labels, expected_split.labels)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -50,13 +55,21 @@ def test_every_layout_gives_the_same_dataset(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     data = load(tmp_path / "data")
     pools = gather(TRAIN, TEST)
-    expected = cut(pools, val=4)._asdict()
-    assert same(data, replace(data, sha256=pools.sha256, **expected))
-    assert [len(s.labels) for s in (data.train, data.val, data.test)] == [36, 4, 8]
-    assert data.name == (
-        "cifar10" if layout in PROVEN else f"cifar10-unverified:{content_sha256(TRAIN, TEST)[:12]}"
-    )
-    assert (data.train.images.dtype, data.train.labels.dtype) == (np.uint8, np.int64)
+    expected_splits = cut(pools, val=4)._asdict()
+    check_same(data, replace(data, sha256=pools.sha256, **expected_splits))
+    assert [len(split.labels) for split in splits_of(data)] == [36, 4, 8]
+    assert data.train.images.dtype == np.uint8
+    assert data.train.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_name_says_whether_the_images_are_proven(tmp_path, layout):
+    LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
+    name = load(tmp_path / "data").name
+    if layout in PROVEN:
+        assert name == "cifar10"
+    else:
+        assert name == f"cifar10-unverified:{content_sha256(TRAIN, TEST)[:12]}"
 
 
 @settings(
@@ -64,10 +77,10 @@ def test_every_layout_gives_the_same_dataset(tmp_path, layout):
 )
 @given(st.sampled_from(sorted(LAYOUTS)), st.permutations(range(40)), st.permutations(range(8)))
 def test_row_order_makes_no_difference_in_any_layout(layout, train_rows, test_rows):
+    train = TRAIN.take(np.array(train_rows))
+    test = TEST.take(np.array(test_rows))
     with TemporaryDirectory() as folder:
-        LAYOUTS[layout](
-            Path(folder), TRAIN.take(np.array(train_rows)), TEST.take(np.array(test_rows))
-        )
+        LAYOUTS[layout](Path(folder), train, test)
         assert load(Path(folder)).sha256 == content_sha256(TRAIN, TEST)
 
 
@@ -76,11 +89,11 @@ def test_shards_make_no_difference(tmp_path):
     other = shuffled(TRAIN, seed=3)
     write_hugging_face(tmp_path / "b", other, shuffled(TEST, seed=4))
     (tmp_path / "b" / TRAIN_FILE).unlink()
-    for i, rows in enumerate((slice(25), slice(25, None))):
-        part = other.take(rows)
-        name = f"train-{i:05d}-of-00002.parquet"
-        write_parquet(tmp_path / "b" / name, [encode(x) for x in part.images], part.labels.tolist())
-    assert same(load(tmp_path / "a"), load(tmp_path / "b"))
+    for number, rows in enumerate((slice(25), slice(25, None))):
+        shard = other.take(rows)
+        path = tmp_path / "b" / f"train-{number:05d}-of-00002.parquet"
+        write_parquet(path, [encode(image) for image in shard.images], shard.labels.tolist())
+    check_same(load(tmp_path / "a"), load(tmp_path / "b"))
 
 
 @pytest.mark.parametrize(
@@ -114,10 +127,13 @@ def test_the_config_comes_before_the_environment(tmp_path, monkeypatch):
     assert load(tmp_path / "a").sha256 == content_sha256(TRAIN, TEST)
 
 
-@pytest.mark.parametrize("first", range(len(LAYOUTS)))
+@pytest.mark.parametrize("first", LAYOUTS)
 def test_of_several_layouts_the_one_that_proves_most_is_read(tmp_path, first):
-    for i, write in enumerate(list(LAYOUTS.values())[first:]):
-        write(tmp_path / "data", *((TRAIN, TEST) if i == 0 else (TEST, TRAIN)))
+    """Layouts are in the order of preference; the later ones have train and test exchanged."""
+    LAYOUTS[first](tmp_path / "data", TRAIN, TEST)
+    layouts = list(LAYOUTS)
+    for later in layouts[layouts.index(first) + 1 :]:
+        LAYOUTS[later](tmp_path / "data", TEST, TRAIN)
     assert load(tmp_path / "data").sha256 == content_sha256(TRAIN, TEST)
 
 
@@ -132,7 +148,7 @@ def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
     first = load(tmp_path / "data")
     monkeypatch.setattr(reader, None)
-    assert same(first, load(tmp_path / "data"))
+    check_same(load(tmp_path / "data"), first)
     LAYOUTS[layout](tmp_path / "other", TEST, TRAIN)
     with pytest.raises(ValueError, match="'NoneType' object"):
         load(tmp_path / "other")
@@ -141,18 +157,15 @@ def test_second_load_does_not_decode(tmp_path, monkeypatch, layout, reader):
 @pytest.mark.parametrize("layout", PROVEN)
 def test_known_md5s_prove_the_original_and_nothing_else_is_read(tmp_path, layout):
     LAYOUTS[layout](tmp_path / "data", TRAIN, TEST)
-    known_md5 = dict(cifar10_layouts.KNOWN_MD5)
-    flipped = Split(
-        images=TRAIN.images ^ (np.arange(40) == 7).astype(np.uint8)[:, None, None, None],
-        labels=TRAIN.labels,
+    published = dict(cifar10_layouts.KNOWN_MD5)
+    images = TRAIN.images.copy()
+    images[7] ^= 1
+    LAYOUTS[layout](tmp_path / "other", Split(images=images, labels=TRAIN.labels), TEST)
+    cifar10_layouts.KNOWN_MD5.update(published)
+    message = (
+        "its md5 is [0-9a-f]{32}, not [0-9a-f]{32} as published, so it was not opened; accepted: "
     )
-    LAYOUTS[layout](tmp_path / "other", flipped, TEST)
-    cifar10_layouts.KNOWN_MD5.update(known_md5)
-    with pytest.raises(
-        ValueError,
-        match=r"its md5 is [0-9a-f]{32}, not [0-9a-f]{32} as published, so it was not opened; "
-        r"accepted: ",
-    ):
+    with pytest.raises(ValueError, match=message):
         load(tmp_path / "other")
     assert load(tmp_path / "data").name == "cifar10"
     assert load(tmp_path / "data").name == "cifar10"  # from the cache
@@ -188,36 +201,33 @@ def test_a_download_is_kept_and_read_again(tmp_path, network):
     assert first.sha256 == content_sha256(TRAIN, TEST)
     assert network == [(cifar10.ARCHIVE, config.urls)]
     assert cifar10.downloaded() == tmp_path / "cache" / "downloads" / PYTHON.archive
-    assert same(first, cifar10.load(config))
-    assert same(first, cifar10.load(data_config(download=False)))
+    check_same(cifar10.load(config), first)
+    check_same(cifar10.load(data_config(download=False)), first)
     assert len(network) == 1
 
 
 def test_what_is_fetched_is_the_archive_that_is_proven():
-    assert (
-        cifar10.ARCHIVE.md5
-        == cifar10_layouts.KNOWN_MD5[cifar10.ARCHIVE.name]
-        == "c58f30108f718f92721af3b95e74349a"
-    )
+    published_md5 = "c58f30108f718f92721af3b95e74349a"
+    assert cifar10.ARCHIVE.md5 == published_md5
+    assert cifar10_layouts.KNOWN_MD5[cifar10.ARCHIVE.name] == published_md5
     assert cifar10.ARCHIVE.size_bytes == 170_498_071
 
 
-@pytest.mark.parametrize("named", ["data.dir", "CIFAR10_DIR"])
-def test_a_named_folder_is_never_replaced_by_a_download(tmp_path, monkeypatch, network, named):
+@pytest.mark.parametrize("named_by", ["data.dir", "CIFAR10_DIR"])
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_a_named_folder_is_never_replaced_by_a_download(
+    tmp_path, monkeypatch, network, named_by, name
+):
     write_python_archive(tmp_path / "cache" / "downloads", TRAIN, TEST)
     (tmp_path / "empty").mkdir()
-    for name in ("nowhere", "empty"):
+    config = data_config(download=True, urls=("http://a",))
+    if named_by == "data.dir":
+        config = replace(config, dir=str(tmp_path / name))
+    else:
         monkeypatch.setenv("CIFAR10_DIR", str(tmp_path / name))
-        with pytest.raises(
-            ValueError, match=f"{name} .data.dir or CIFAR10_DIR. holds no CIFAR-10: found nothing"
-        ):
-            cifar10.load(
-                data_config(
-                    dir=str(tmp_path / name) if named == "data.dir" else None,
-                    download=True,
-                    urls=("http://a",),
-                )
-            )
+    message = f"{name} .data.dir or CIFAR10_DIR. holds no CIFAR-10: found nothing"
+    with pytest.raises(ValueError, match=message):
+        cifar10.load(config)
     assert network == []
 
 
@@ -230,9 +240,8 @@ def test_neither_here_nor_to_be_fetched(tmp_path, monkeypatch):
         r": name its folder or archive in data\.dir or CIFAR10_DIR, "
         r"or a mirror of cifar-10-python\.tar\.gz in data\.urls"
     )
-    with pytest.raises(
-        ValueError, match=rf"not here \(http://a: no route; http://b: HTTP 404\){ways}"
-    ) as failed:
+    message = rf"not here \(http://a: no route; http://b: HTTP 404\){ways}"
+    with pytest.raises(ValueError, match=message) as failed:
         cifar10.load(data_config(download=True, urls=("http://a", "http://b")))
     assert "\n" not in str(failed.value)
     with pytest.raises(ValueError, match=rf"not here \(data\.download is false\){ways}"):
@@ -243,14 +252,14 @@ def test_neither_here_nor_to_be_fetched(tmp_path, monkeypatch):
 @pytest.mark.skipif(not CIFAR10_DIR, reason="CIFAR10_DIR is not set")
 def test_real_images(monkeypatch):
     data = cifar10.load(data_config(dir=CIFAR10_DIR))
-    assert len(data.train.labels) == 45_000
-    assert len(data.val.labels) == 5_000
-    labels = np.concatenate([data.train.labels, data.val.labels])
-    assert np.bincount(labels).tolist() == [5_000] * 10
+    assert [len(split.labels) for split in splits_of(data)] == [45_000, 5_000, 10_000]
+    train_pool_labels = np.concatenate([data.train.labels, data.val.labels])
+    assert np.bincount(train_pool_labels).tolist() == [5_000] * 10
     assert np.bincount(data.test.labels).tolist() == [1_000] * 10
     assert data.name in ("cifar10", f"cifar10-unverified:{data.sha256[:12]}")
     mean, std = moments(data.train.images)
     assert np.allclose(mean, data.mean, atol=0.001)
     assert np.allclose(std, data.std, atol=0.003)  # JPEG takes a little of it away
-    monkeypatch.setattr(cifar10, "read", lambda *args: pytest.fail("decoded twice"))
-    assert same(cifar10.load(data_config(dir=CIFAR10_DIR)), data)
+    for reader in READERS:
+        monkeypatch.setattr(reader, None)
+    check_same(cifar10.load(data_config(dir=CIFAR10_DIR)), data)  # from the cache

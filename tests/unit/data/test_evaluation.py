@@ -1,6 +1,9 @@
-"""Evaluation batches: every image counts exactly once over all ranks, and all batches have one
-shape.
+"""Evaluation batches: every image counts exactly once over all ranks.
+
+All batches have one shape.
 """
+
+import itertools
 
 import numpy as np
 import pytest
@@ -16,30 +19,33 @@ from bench.data.source import Split
 
 def make_spec(**changes) -> LoaderSpec:
     """Unit statistics: a normalised pixel is the byte itself."""
-    augmentation = Augmentation(pad=4, pad_mode="zero", flip="random", cutout=0)
     base = {
         "device": torch.device("cpu"),
         "dtype": torch.float32,
-        "augmentation": augmentation,
+        "augmentation": Augmentation(pad=4, pad_mode="zero", flip="random", cutout=0),
         "threads": 1,
+        "mean": (0.0,) * 3,
+        "std": (1 / 255,) * 3,
     }
-    return LoaderSpec(**{**base, "mean": (0.0,) * 3, "std": (1 / 255,) * 3, **changes})
+    return LoaderSpec(**{**base, **changes})
 
 
 def numbered(n: int, height: int = 2, width: int = 3) -> Split:
     """Images whose every pixel is their own number (below 256), labels 1,000 more."""
-    images = np.broadcast_to(
-        np.arange(n, dtype=np.uint8)[:, None, None, None], (n, height, width, 3)
-    )
+    numbers = np.arange(n, dtype=np.uint8)[:, None, None, None]
+    images = np.broadcast_to(numbers, (n, height, width, 3))
     return Split(images=images, labels=np.arange(n) + 1000)
 
 
-def ranks(split: Split, batch_size: int, world_size: int, **changes) -> list[list[EvaluationBatch]]:
+def batches_of_ranks(
+    split: Split, batch_size: int, world_size: int, **changes
+) -> list[list[EvaluationBatch]]:
     spec = make_spec(**changes)
-    return [
-        list(EvaluationSet(split, spec, batch_size=batch_size, rank=r, world_size=world_size))
-        for r in range(world_size)
-    ]
+    batches = []
+    for rank in range(world_size):
+        images = EvaluationSet(split, spec, batch_size=batch_size, rank=rank, world_size=world_size)
+        batches.append(list(images))
+    return batches
 
 
 @settings(deadline=None, max_examples=80)
@@ -48,13 +54,12 @@ def ranks(split: Split, batch_size: int, world_size: int, **changes) -> list[lis
 @example(n=6, batch_size=4, world_size=3)
 @example(n=7, batch_size=6, world_size=3)
 def test_every_image_counts_exactly_once(n, batch_size, world_size):
-    batches = ranks(numbered(n), batch_size, world_size)
+    ranks = batches_of_ranks(numbered(n), batch_size, world_size)
     counted = []
-    for rank in batches:
-        for batch in rank:
-            pixels = batch.images[:, 0, 0, 0].round().long()
-            assert torch.equal(pixels + 1000, batch.labels)  # also where a row does not count
-            counted += pixels[batch.counts].tolist()
+    for batch in itertools.chain(*ranks):
+        pixels = batch.images[:, 0, 0, 0].round().long()
+        assert torch.equal(pixels + 1000, batch.labels)  # also where a row does not count
+        counted += pixels[batch.counts].tolist()
     assert sorted(counted) == list(range(n))
 
 
@@ -62,37 +67,33 @@ def test_every_image_counts_exactly_once(n, batch_size, world_size):
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 20), world_size=st.integers(1, 3))
 @example(n=6, batch_size=4, world_size=3)
 def test_one_shape_and_as_many_batches_on_every_rank(n, batch_size, world_size):
-    batches = ranks(numbered(n), batch_size, world_size)
+    ranks = batches_of_ranks(numbered(n), batch_size, world_size)
     size = -(-batch_size // world_size)
-    shapes = {
-        (b.images.shape, b.labels.shape, b.counts.shape, b.images.stride())
-        for rank in batches
-        for b in rank
-    }
-    assert shapes == {((size, 3, 2, 3), (size,), (size,), (18, 1, 9, 3))}
-    assert {len(rank) for rank in batches} == {-(-n // (world_size * size))}
+    for batch in itertools.chain(*ranks):
+        assert batch.images.shape == (size, 3, 2, 3)
+        assert batch.images.stride() == (18, 1, 9, 3)
+        assert batch.labels.shape == (size,)
+        assert batch.counts.shape == (size,)
+    assert {len(batches) for batches in ranks} == {-(-n // (world_size * size))}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_dtypes(dtype):
-    ((batch,),) = ranks(numbered(3), 4, 1, dtype=dtype)
-    assert (batch.images.dtype, batch.labels.dtype, batch.counts.dtype) == (
-        dtype,
-        torch.int64,
-        torch.bool,
-    )
+    ((batch,),) = batches_of_ranks(numbered(3), 4, 1, dtype=dtype)
+    assert batch.images.dtype == dtype
+    assert batch.labels.dtype == torch.int64
+    assert batch.counts.dtype == torch.bool
     assert batch.counts.tolist() == [True, True, True, False]
 
 
 def test_a_second_pass_gives_the_same():
     images = EvaluationSet(numbered(5), make_spec(), batch_size=2, rank=0, world_size=1)
     first = list(images)
-    second = list(images)
     assert len(first) == 3
-    for batch, again in zip(first, second, strict=True):
-        assert torch.equal(batch.images, again.images)
-        assert torch.equal(batch.labels, again.labels)
-        assert torch.equal(batch.counts, again.counts)
+    for batch, expected in zip(images, first, strict=True):
+        assert torch.equal(batch.images, expected.images)
+        assert torch.equal(batch.labels, expected.labels)
+        assert torch.equal(batch.counts, expected.counts)
 
 
 class CalledOps(TorchDispatchMode):
@@ -108,9 +109,7 @@ class CalledOps(TorchDispatchMode):
 
 
 def test_a_pass_copies_no_numbers_from_the_host():
-    """On a GPU each such copy, a tensor of Python numbers, waits for all that is still to be
-    done.
-    """
+    """On a GPU each such copy, a tensor of Python numbers, waits for all work before it."""
     with CalledOps() as building:
         images = EvaluationSet(numbered(5), make_spec(), batch_size=2, rank=0, world_size=1)
     with CalledOps() as passing:
@@ -123,7 +122,7 @@ def test_a_pass_copies_no_numbers_from_the_host():
 def test_normalised_by_the_statistics_given_and_not_padded():
     mean = (0.1, 0.2, 0.3)
     std = (0.5, 0.25, 0.125)
-    ((batch,),) = ranks(numbered(200, 4, 5), 200, 1, mean=mean, std=std)
+    ((batch,),) = batches_of_ranks(numbered(200, 4, 5), 200, 1, mean=mean, std=std)
     expected = (np.arange(200)[:, None] / 255 - np.array(mean)) / np.array(std)
     assert batch.images.shape == (200, 3, 4, 5)
     np.testing.assert_allclose(batch.images[:, :, 2, 3].double(), expected, rtol=0, atol=1e-6)

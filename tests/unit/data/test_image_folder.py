@@ -1,5 +1,6 @@
-"""An image folder: anyone's classes and sizes, from files as they come, to the same splits
-every time.
+"""An image folder: anyone's classes and sizes.
+
+From files as they come, to the same splits every time.
 """
 
 import shutil
@@ -26,10 +27,10 @@ def write(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
+    width, height = size
     for number in range(count):
-        Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(
-            folder / f"{seed}_{number}{suffix}"
-        )
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{seed}_{number}{suffix}")
 
 
 @pytest.fixture
@@ -45,33 +46,38 @@ def load(root: Path, **changes) -> Dataset:
     return image_folder.load(data_config(source="image_folder", dir=str(root), **changes))
 
 
+def sizes(dataset: Dataset) -> list[int]:
+    return [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)]
+
+
+def all_images(dataset: Dataset) -> np.ndarray:
+    return np.concatenate([dataset.train.images, dataset.val.images, dataset.test.images])
+
+
 def test_folders_are_classes_and_every_image_is_in_one_split(root):
     dataset = load(root)
     assert dataset.classes == ("cats", "dogs")
-    assert [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)] == [
-        36,
-        4,
-        10,
-    ]
-    label_of = {
-        image.tobytes(): label
-        for s in (dataset.train, dataset.val)
-        for image, label in zip(s.images, s.labels, strict=True)
-    }
+    assert sizes(dataset) == [36, 4, 10]
+    label_of = {}
+    for split in (dataset.train, dataset.val):
+        for image, label in zip(split.images, split.labels, strict=True):
+            label_of[image.tobytes()] = label
     assert len(label_of) == 40
     for path in (root / "train").rglob("*.png"):
-        assert dataset.classes[label_of[np.asarray(Image.open(path)).tobytes()]] == path.parent.name
+        label = label_of[np.asarray(Image.open(path)).tobytes()]
+        assert dataset.classes[label] == path.parent.name
+
+
+def test_the_name_is_the_folders_with_a_digest(root):
+    dataset = load(root)
     assert dataset.name == f"pets:{dataset.sha256[:12]}"
 
 
 def test_without_a_test_folder_a_tenth_is_held_out(root):
     shutil.rmtree(root / "test")
     dataset = load(root)
-    assert [len(split.labels) for split in (dataset.train, dataset.val, dataset.test)] == [32, 4, 4]
-    pixels = [
-        image.tobytes() for s in (dataset.train, dataset.val, dataset.test) for image in s.images
-    ]
-    assert len(set(pixels)) == 40
+    assert sizes(dataset) == [32, 4, 4]
+    assert len({image.tobytes() for image in all_images(dataset)}) == 40
 
 
 def test_the_moments_are_those_of_the_train_split(root):
@@ -96,31 +102,25 @@ def test_another_size_is_torchvisions_crop_and_resize(tmp_path, width, height):
         write(tmp_path / "x" / "train" / name, 10, seed, (width, height))
     dataset = load(tmp_path / "x", image_size=24)
     assert dataset.train.images.shape[1:] == (24, 24, 3)
-    square = min(width, height)
+    side = min(width, height)
     expected = set()
     for path in (tmp_path / "x").rglob("*.png"):
-        middle = transforms.center_crop(Image.open(path), [square, square])
-        expected.add(
-            np.asarray(
-                transforms.resize(middle, [24, 24], interpolation=InterpolationMode.BICUBIC)
-            ).tobytes()
-        )
-    assert {
-        image.tobytes() for s in (dataset.train, dataset.val, dataset.test) for image in s.images
-    } == expected
+        middle = transforms.center_crop(Image.open(path), [side, side])
+        resized = transforms.resize(middle, [24, 24], interpolation=InterpolationMode.BICUBIC)
+        expected.add(np.asarray(resized).tobytes())
+    assert {image.tobytes() for image in all_images(dataset)} == expected
 
 
 def test_formats_and_modes_become_rgb(tmp_path):
     for name in "ab":
         write(tmp_path / "x" / "train" / name, 10, ord(name))
-    grey = tmp_path / "x" / "train" / "a" / "grey.JPG"
-    Image.new("L", (16, 16), 100).save(grey)
-    Image.new("RGBA", (16, 16), (1, 2, 3, 255)).save(
-        tmp_path / "x" / "train" / "b" / "deeper.webp", lossless=True
-    )
-    (tmp_path / "x" / "train" / "a" / "notes.txt").write_text("no image")
-    dataset = load(tmp_path / "x")
-    images = np.concatenate([dataset.train.images, dataset.val.images, dataset.test.images])
+    train = tmp_path / "x" / "train"
+    grey = Image.new("L", (16, 16), 100)
+    grey.save(train / "a" / "grey.JPG")
+    opaque = Image.new("RGBA", (16, 16), (1, 2, 3, 255))
+    opaque.save(train / "b" / "opaque.webp", lossless=True)
+    (train / "a" / "notes.txt").write_text("no image")
+    images = all_images(load(tmp_path / "x"))
     assert len(images) == 22
     assert any((image == 100).all() for image in images)
     assert any((image == [1, 2, 3]).all() for image in images)
@@ -134,18 +134,20 @@ def test_an_image_held_sideways_is_put_upright(tmp_path):
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:8] = 255
     Image.fromarray(pixels).save(tmp_path / "x" / "train" / "a" / "turned.png", exif=exif)
-    dataset = load(tmp_path / "x")
+    images = all_images(load(tmp_path / "x"))
     upright = np.rot90(pixels, -1)
-    images = np.concatenate([dataset.train.images, dataset.val.images, dataset.test.images])
     assert any(np.array_equal(image, upright) for image in images)
     assert not any(np.array_equal(image, pixels) for image in images)
 
 
-def test_the_second_load_decodes_nothing_and_a_changed_byte_or_size_is_seen(root, monkeypatch):
+def test_the_second_load_decodes_nothing(root, monkeypatch):
     first = load(root)
-    with monkeypatch.context() as patch:
-        patch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
-        assert load(root).sha256 == first.sha256
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
+    assert load(root).sha256 == first.sha256
+
+
+def test_after_a_load_another_size_and_a_changed_byte_are_seen(root):
+    first = load(root)
     assert load(root, image_size=8).train.images.shape[1:] == (8, 8, 3)
     Image.new("RGB", (16, 16), 9).save(next((root / "train" / "cats").iterdir()))
     assert load(root).sha256 != first.sha256
@@ -154,70 +156,64 @@ def test_the_second_load_decodes_nothing_and_a_changed_byte_or_size_is_seen(root
 def test_where_the_folder_lies_makes_no_difference(root, tmp_path):
     first = load(root)
     again = load(shutil.copytree(root, tmp_path / "elsewhere" / "pets"))
-    assert (again.name, again.sha256) == (first.name, first.sha256)
+    assert again.name == first.name
+    assert again.sha256 == first.sha256
     np.testing.assert_array_equal(again.train.images, first.train.images)
 
 
-def break_class(root: Path) -> None:
+def leave_one_class(root: Path) -> None:
     shutil.rmtree(root / "train" / "dogs")
     shutil.rmtree(root / "test" / "dogs")
 
 
-def empty_class(root: Path) -> None:
+def empty_a_class(root: Path) -> None:
     (root / "train" / "dogs" / "deeper").mkdir()
     for path in (root / "train" / "dogs").glob("*.png"):
         path.unlink()
 
 
-def deep_values(root: Path) -> None:
-    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(root / "train" / "cats" / "deep.png")
-
-
-def without_train(root: Path) -> None:
+def remove_the_training_images(root: Path) -> None:
     shutil.rmtree(root / "train")
 
 
-def rename_class(root: Path) -> None:
+def rename_a_test_class(root: Path) -> None:
     (root / "test" / "cats").rename(root / "test" / "fish")
 
 
-def cut_image(root: Path) -> None:
+def cut_an_image(root: Path) -> None:
     (root / "train" / "cats" / "0_3.png").write_bytes(b"\x89PNG")
 
 
-def oblong(root: Path) -> None:
+def add_an_image_of_16_bits(root: Path) -> None:
+    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(root / "train" / "cats" / "deep.png")
+
+
+def add_an_oblong_image(root: Path) -> None:
     Image.new("RGB", (16, 17)).save(root / "train" / "cats" / "z.png")
+
+
+LAYOUT = "expected data.dir/train/<class>/"
 
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
+        (leave_one_class, f"train: found 1 classes, at least 2 are needed; {LAYOUT}"),
         (
-            break_class,
-            r"train: found 1 classes, at least 2 are needed; expected data.dir/train/<class>/",
+            empty_a_class,
+            "train: .*no valid file for the classes dogs.* extensions are: .jpg, .*; " + LAYOUT,
+        ),
+        (remove_the_training_images, f"train: No such file or directory; {LAYOUT}"),
+        (rename_a_test_class, "test has the classes dogs, fish, train has cats, dogs"),
+        (cut_an_image, "0_3.png cannot be read as an image: "),
+        (
+            add_an_image_of_16_bits,
+            "deep.png cannot be read as an image: its values are of mode I;16; accepted: 8 bits",
         ),
         (
-            empty_class,
-            r"train: .*no valid file for the classes dogs.* extensions are: .jpg, .*; "
-            r"expected data.dir/train/<class>/",
+            add_an_oblong_image,
+            "z.png: 16x17 px; without data.image_size all must be 16x16, as the first",
         ),
-        (
-            without_train,
-            r"train: No such file or directory; expected data.dir/train/<class>/",
-        ),
-        (
-            rename_class,
-            r"test has the classes dogs, fish, train has cats, dogs",
-        ),
-        (
-            cut_image,
-            r"0_3.png cannot be read as an image: ",
-        ),
-        (
-            deep_values,
-            r"deep.png cannot be read as an image: its values are of mode I;16; accepted: 8 bits",
-        ),
-        (oblong, r"z.png: 16x17 px; without data.image_size all must be 16x16, as the first"),
     ],
 )
 def test_what_is_wrong_is_named(root, spoil, sentence):

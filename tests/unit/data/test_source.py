@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.source import Dataset, Split, content_sha256, cut, gather, subset
+from bench.data.source import Dataset, Split, Splits, content_sha256, cut, gather, subset
 from tests.unit.data.factory import data_config, random_split, shuffled
 
 
@@ -22,13 +22,29 @@ def pools(draw, low=3, high=40):
     return Split(images=images, labels=np.array(labels, dtype=np.int64))
 
 
-def same(a: Split, b: Split) -> bool:
-    return np.array_equal(a.images, b.images) and np.array_equal(a.labels, b.labels)
+def check_same(split: Split, expected: Split) -> None:
+    assert np.array_equal(split.images, expected.images)
+    assert np.array_equal(split.labels, expected.labels)
+
+
+def check_same_splits(splits: Splits, expected: Splits) -> None:
+    check_same(splits.train, expected.train)
+    check_same(splits.val, expected.val)
+    check_same(splits.test, expected.test)
 
 
 def dataset(train: Split, test: Split) -> Dataset:
-    facts = {"name": "few", "sha256": "", "classes": ("a",), "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    return Dataset(**facts, **cut(gather(train, test), val=2)._asdict())
+    splits = cut(gather(train, test), val=2)
+    return Dataset(
+        name="few",
+        sha256="",
+        classes=("a",),
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        train=splits.train,
+        val=splits.val,
+        test=splits.test,
+    )
 
 
 def test_gathered_images_are_in_the_order_of_pixel_hash_then_label():
@@ -37,30 +53,26 @@ def test_gathered_images_are_in_the_order_of_pixel_hash_then_label():
         images=np.concatenate([split.images] * 2),
         labels=np.concatenate([split.labels + 1, split.labels]),
     )
-    expected = sorted(
-        range(100),
-        key=lambda row: (
-            hashlib.sha256(twice.images[row].tobytes()).digest(),
-            int(twice.labels[row]),
-        ),
-    )
-    assert same(gather(twice).train, twice.take(np.array(expected)))
+
+    def hash_and_label(row: int) -> tuple[bytes, int]:
+        return hashlib.sha256(twice.images[row].tobytes()).digest(), int(twice.labels[row])
+
+    expected_rows = np.array(sorted(range(100), key=hash_and_label))
+    check_same(gather(twice).train, twice.take(expected_rows))
 
 
 @given(pools(), st.integers(0, 2**32 - 1))
 def test_row_order_changes_neither_digest_nor_splits(split, seed):
     other = shuffled(split, seed)
     assert content_sha256(split) == content_sha256(other)
-    a = cut(gather(split), val=1, test=1)
-    b = cut(gather(other), val=1, test=1)
-    assert all(same(part, other_part) for part, other_part in zip(a, b, strict=True))
+    other_splits = cut(gather(other), val=1, test=1)
+    check_same_splits(other_splits, cut(gather(split), val=1, test=1))
 
 
 @given(pools(), pools(), st.integers(0, 2**32 - 1))
 def test_row_order_of_a_test_pool_changes_nothing(train, test, seed):
-    a = cut(gather(train, test), val=1)
-    b = cut(gather(train, shuffled(test, seed)), val=1)
-    assert all(same(part, other_part) for part, other_part in zip(a, b, strict=True))
+    splits = cut(gather(train, shuffled(test, seed)), val=1)
+    check_same_splits(splits, cut(gather(train, test), val=1))
 
 
 @given(pools(low=6), st.integers(1, 2), st.integers(1, 2))
@@ -76,7 +88,8 @@ def test_a_test_pool_is_kept_whole_and_apart():
     train = random_split(20, seed=1)
     test = random_split(7, seed=2)
     splits = cut(gather(train, test), val=4)
-    assert (len(splits.train.labels), len(splits.val.labels)) == (16, 4)
+    assert len(splits.train.labels) == 16
+    assert len(splits.val.labels) == 4
     assert content_sha256(splits.test) == content_sha256(test)
 
 
@@ -84,26 +97,24 @@ def test_the_permutation_is_fixed():
     images = np.zeros((12, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0] = np.arange(12)
     splits = cut(gather(Split(images=images, labels=np.arange(12))), val=3, test=2)
-    assert [part.labels.tolist() for part in splits] == [
-        [5, 6, 7, 10, 11, 9, 1],
-        [8, 0, 3],
-        [4, 2],
-    ]
+    assert splits.train.labels.tolist() == [5, 6, 7, 10, 11, 9, 1]
+    assert splits.val.labels.tolist() == [8, 0, 3]
+    assert splits.test.labels.tolist() == [4, 2]
 
 
 def test_digest_sees_pixels_labels_shape_and_which_pool():
     split = random_split(6, seed=3, size=4)
     other = random_split(6, seed=4, size=4)
-    pixel = split.images.copy()
-    label = split.labels.copy()
-    pixel[5, 3, 3, 2] ^= 1
-    label[0] += 1
-    flat = split.images.reshape(6, 2, 8, 3)
+    other_pixel = split.images.copy()
+    other_pixel[5, 3, 3, 2] ^= 1
+    other_label = split.labels.copy()
+    other_label[0] += 1
+    other_shape = split.images.reshape(6, 2, 8, 3)
     digests = {
         content_sha256(split),
-        content_sha256(Split(images=pixel, labels=split.labels)),
-        content_sha256(Split(images=split.images, labels=label)),
-        content_sha256(Split(images=flat, labels=split.labels)),
+        content_sha256(Split(images=other_pixel, labels=split.labels)),
+        content_sha256(Split(images=split.images, labels=other_label)),
+        content_sha256(Split(images=other_shape, labels=split.labels)),
         content_sha256(split, other),
         content_sha256(other, split),
         content_sha256(Split(images=split.images[:5], labels=split.labels[:5])),
@@ -112,9 +123,10 @@ def test_digest_sees_pixels_labels_shape_and_which_pool():
 
 
 def test_digest_sees_which_image_a_label_belongs_to():
-    split = random_split(2, seed=5, size=4)
-    a = Split(images=split.images, labels=np.array([0, 1]))
-    assert content_sha256(a) != content_sha256(Split(images=split.images, labels=np.array([1, 0])))
+    images = random_split(2, seed=5, size=4).images
+    split = Split(images=images, labels=np.array([0, 1]))
+    exchanged = Split(images=images, labels=np.array([1, 0]))
+    assert content_sha256(split) != content_sha256(exchanged)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +140,20 @@ def test_an_empty_split_is_refused(images, val, test):
 def test_subset_takes_the_first_of_each_split():
     full = dataset(random_split(12, seed=7), random_split(5, seed=8))
     few = subset(full, data_config(train_samples=3, val_samples=1, test_samples=5))
-    for name, samples in (("train", 3), ("val", 1), ("test", 5)):
-        assert same(getattr(few, name), getattr(full, name).take(slice(samples)))
+    check_same(few.train, full.train.take(slice(3)))
+    check_same(few.val, full.val.take(slice(1)))
+    check_same(few.test, full.test.take(slice(5)))
     assert (few.name, few.sha256, few.mean) == (full.name, full.sha256, full.mean)
-    assert same(subset(full, data_config()).train, full.train)
+
+
+def test_without_numbers_a_subset_is_everything():
+    full = dataset(random_split(12, seed=7), random_split(5, seed=8))
+    check_same(subset(full, data_config()).train, full.train)
 
 
 @pytest.mark.parametrize(("name", "most"), [("train", 10), ("val", 2), ("test", 5)])
 def test_subset_refuses_more_than_there_are(name, most):
     full = dataset(random_split(12, seed=7), random_split(5, seed=8))
-    with pytest.raises(ValueError, match=rf"data.{name}_samples: {most + 1} .* at most {most}"):
-        subset(full, data_config(**{f"{name}_samples": most + 1}))
+    config = data_config(**{f"{name}_samples": most + 1})
+    with pytest.raises(ValueError, match=f"data.{name}_samples: {most + 1} .* at most {most}"):
+        subset(full, config)
