@@ -21,7 +21,7 @@ PREFIXES = (
 NAMES = {
     *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"),
     *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
-    *("EXP", "ARGS", "GPUS", "K", "PART", "KIT", "OUT", "WORK"),
+    *("EXP", "ARGS", "GPUS", "K", "PYTHON", "PART", "KIT", "OUT", "WORK"),
 }
 # Where compiled code lies and how many compile it at once; the interpreter that kernels' tests ask.
 KEPT = {

@@ -15,17 +15,29 @@ HOSTILE = {
     "ACCELERATE_MIXED_PRECISION": "fp8",
     "ARGS": "--optim.lr=7",
     "CIFAR10_DIR": "/nowhere",
+    "DEEPSPEED_CONFIG_FILE": "/nowhere",
     "EXP": "none",
     "FSDP_VERSION": "2",
+    "GPUS": "none",
+    "GROUP_RANK": "1",
     "HEADSTART_CACHE": "/proc/none",
+    "HEADSTART_WEIGHTS_DIR": "/nowhere",
     "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HUGGING_FACE_HUB_TOKEN": "none",
     "K": "none",
+    "KIT": "/nowhere",
     "LOCAL_RANK": "1",
     "MASTER_PORT": "none",
+    "PART": "none",
+    "PYTHON": "/nowhere/python",
     "RANK": "1",
     "SLURM_PROCID": "1",
+    "TORCH": "none",
     "TORCHDYNAMO_DISABLE": "1",
+    "TORCHELASTIC_RUN_ID": "none",
     "TORCH_LOGS": "none",
+    "TRANSFORMERS_OFFLINE": "none",
+    "TRITON_PRINT_AUTOTUNING": "1",
     "WANDB_MODE": "none",
     "WORLD_SIZE": "2",
 }
@@ -61,6 +73,16 @@ def test_a_verb_answers_as_it_does_elsewhere(tmp_path, hostile):
     done = bench("plan", "small_cnn", env=environment(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "551,018" in done.stdout
+
+
+def test_the_help_is_what_it_is_elsewhere(tmp_path, hostile, monkeypatch):
+    env = environment(tmp_path)
+    shown = bench("--help", env=env)
+    for name in HOSTILE:
+        monkeypatch.delenv(name)
+    assert environment(tmp_path) == env
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "usage: " in shown.stdout
 
 
 def test_this_process_hears_nothing_either(tmp_path, hostile):

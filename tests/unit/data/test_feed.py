@@ -26,16 +26,24 @@ def make_rows(epoch: int, samples: list[int]) -> Rows:
     return Rows(seed=3, epoch=epoch, samples=np.array(samples))
 
 
+# Epochs and samples that are asked of one maker, one after another.
+REQUESTS = [(0, [5, 2, 44]), (1, [0]), (1, [7, 7, 1]), (0, [5]), (9, [3, 4])]
+
+
+def drawn_for(epoch: int, samples: list[int], pad: int, flip: str) -> list[np.ndarray]:
+    """Top, left, mirror and the word of the cutout, as the op draws them."""
+    numbers = draw_numbers(3, epoch, torch.device("cpu"))
+    return [words.numpy() for words in draws(torch.tensor(samples), numbers, pad, flip)]
+
+
 @pytest.mark.parametrize("flip", ["none", "random", "alternating"])
 @pytest.mark.parametrize(("pad", "cutout"), [(0, 0), (3, 0), (4, 3)])
 def test_a_feed_is_what_is_drawn_for_its_samples_alone(pad, cutout, flip):
     split = make_split()
     maker = make_maker(pad=pad, cutout=cutout, flip=flip)
-    for epoch, samples in [(0, [5, 2, 44]), (1, [0]), (1, [7, 7, 1]), (0, [5]), (9, [3, 4])]:
+    for epoch, samples in REQUESTS:
         feed = maker.make(make_rows(epoch, samples))
-        numbers = draw_numbers(3, epoch, torch.device("cpu"))
-        drawn = draws(torch.tensor(samples), numbers, pad, flip)
-        top, left, mirror, word = [words.numpy() for words in drawn]
+        top, left, mirror, _ = drawn_for(epoch, samples, pad, flip)
         assert np.array_equal(feed.images, split.images[samples])
         assert np.array_equal(feed.labels, split.labels[samples])
         assert feed.samples.tolist() == samples
@@ -44,12 +52,23 @@ def test_a_feed_is_what_is_drawn_for_its_samples_alone(pad, cutout, flip):
         assert np.array_equal(feed.mirror, mirror)
         dtypes = [array.dtype.name for array in feed[3:6]]
         assert dtypes == ["float32", "float32", "int32"]
-        if cutout == 0:
-            assert feed.cutout_corner is None
-            continue
+
+
+@pytest.mark.parametrize("flip", ["none", "random", "alternating"])
+def test_a_feeds_corners_are_drawn_for_its_samples_alone(flip):
+    pad = 4
+    cutout = 3
+    maker = make_maker(pad=pad, cutout=cutout, flip=flip)
+    for epoch, samples in REQUESTS:
+        feed = maker.make(make_rows(epoch, samples))
+        *_, word = drawn_for(epoch, samples, pad, flip)
         corner = np.stack(middle(word, HEIGHT, WIDTH), axis=1) - cutout // 2
         assert feed.cutout_corner.dtype == np.float32
         assert np.array_equal(feed.cutout_corner, corner)
+
+
+def test_without_a_cutout_a_feed_has_no_corner():
+    assert make_maker(pad=3, cutout=0).make(make_rows(0, [5, 2])).cutout_corner is None
 
 
 def test_another_seed_is_drawn_anew():

@@ -73,15 +73,35 @@ def test_shuffled_keeps_each_tensors_values_and_not_their_places(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_matched_keeps_each_tensors_moments_and_none_of_its_values(seed):
     state = state_of("random_matched", seed)
-    for key, value in start_with("random_matched").tensors.items():
+    tensors = tensors_by_kind()
+    assert len(tensors["drawn"]) == 23
+    for key, value in tensors["drawn"].items():
         assert state[key].dtype == value.dtype
+        assert moments(state[key]) == pytest.approx(moments(value), rel=1e-5, abs=1e-7), key
+        assert torch.isin(state[key], value).double().mean() < 0.01, key
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_matched_keeps_counts_and_shuffles_variances(seed):
+    state = state_of("random_matched", seed)
+    tensors = tensors_by_kind()
+    assert (len(tensors["counts"]), len(tensors["variances"])) == (3, 3)
+    for key, value in tensors["counts"].items():
+        assert torch.equal(state[key], value)
+    for key, value in tensors["variances"].items():
+        assert state[key].dtype == value.dtype
+        assert torch.equal(state[key].sort()[0], value.sort()[0])
+
+
+def tensors_by_kind() -> dict[str, dict[str, Tensor]]:
+    """Counts of batches, running variances, and what is drawn: all else."""
+    tensors = {"counts": {}, "variances": {}, "drawn": {}}
+    for key, value in trained_tensors().items():
+        kind = "variances" if key.endswith("running_var") else "drawn"
         if not value.is_floating_point():
-            assert torch.equal(state[key], value)
-        elif key.endswith("running_var"):
-            assert torch.equal(state[key].sort()[0], value.sort()[0])
-        else:
-            assert moments(state[key]) == pytest.approx(moments(value), rel=1e-5, abs=1e-7), key
-            assert torch.isin(state[key], value).double().mean() < 0.01, key
+            kind = "counts"
+        tensors[kind][key] = value
+    return tensors
 
 
 @pytest.mark.parametrize("seed", SEEDS)
