@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
-from tests.architecture import record_rules, shape_rules, statement_rules
+from tests.architecture import assertion_rules, record_rules, shape_rules, statement_rules
 from tests.architecture.breach import Breach
 from tests.architecture.exemptions import is_exempt
 from tests.architecture.template_rules import computing_templates
@@ -33,7 +33,8 @@ RULES = _by_name(
     record_rules.bare_mappings,
     record_rules.foreign_fields,
 )
-# What holds in tests too: they call with more arguments, and read JSON by its keys.
+# What holds in tests too: they call with more arguments, and read JSON by its keys. Then what
+# holds in tests alone.
 TEST_RULES = _by_name(
     shape_rules.long_lines,
     shape_rules.skipped_formats,
@@ -43,7 +44,11 @@ TEST_RULES = _by_name(
     statement_rules.parallel_sequences,
     statement_rules.boolean_arithmetic,
     statement_rules.hidden_conditions,
+    assertion_rules.conditional_assertions,
+    assertion_rules.alternative_assertions,
+    assertion_rules.self_comparisons,
 )
+ALL_RULES = {**RULES, **TEST_RULES}
 TEMPLATE_RULES = _by_name(shape_rules.long_lines, computing_templates)
 
 
@@ -68,7 +73,7 @@ def size_breaches(path: str, source: str) -> list[str]:
 
 def rule_breaches(name: str, path: str, source: str) -> list[Breach]:
     """List what breaks a rule in a file, without what is exempt from it."""
-    rules = TEMPLATE_RULES if PurePath(path).suffix == ".j2" else RULES
+    rules = TEMPLATE_RULES if PurePath(path).suffix == ".j2" else ALL_RULES
     return [breach for breach in rules[name](source) if not is_exempt(name, path, breach)]
 
 

@@ -10,6 +10,7 @@ from tests.architecture.exemptions import EXEMPTIONS, Exemption
 from tests.architecture.reading import ROOMS, ROOT, files, room_of, sources
 from tests.architecture.shape_rules import MAX_MEDIAN_LINES, median_length
 from tests.architecture.style import (
+    ALL_RULES,
     RULES,
     TEMPLATE_RULES,
     TEST_RULES,
@@ -105,7 +106,7 @@ def _covered(exemption: Exemption) -> list[Breach]:
 
 
 def _covered_in(path: str, source: str, exemption: Exemption) -> list[Breach]:
-    breaches = RULES[exemption.rule](source)
+    breaches = ALL_RULES[exemption.rule](source)
     return [breach for breach in breaches if exemption.covers(exemption.rule, path, breach)]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.architecture.breach import Breach
 from tests.architecture.exemptions import Exemption
-from tests.architecture.style import RULES, size_breaches
+from tests.architecture.style import ALL_RULES, size_breaches
 
 LONG = 101
 
@@ -60,6 +60,17 @@ BREACHES = [
     ("hidden_conditions", "f() if a else g()"),
     ("hidden_conditions", "[f(a) for a in b]"),
     ("hidden_conditions", "for a in b if c else (): ..."),
+    ("conditional_assertions", "def test_a():\n    if a:\n        assert b"),
+    ("conditional_assertions", "def test_a():\n    if a: ...\n    else:\n        assert b"),
+    (
+        "conditional_assertions",
+        "def test_a():\n  for b in c:\n    if b:\n      assert d",
+    ),
+    ("alternative_assertions", "assert a or b"),
+    ("alternative_assertions", "assert a is None or a == b, c"),
+    ("self_comparisons", "assert a == a"),
+    ("self_comparisons", "assert a.b != a.b"),
+    ("self_comparisons", "x = a == b == a"),
     ("string_keys", "a['b']"),
     ("string_keys", "a['b'] = 1"),
     ("string_keys", "f(a)['b']['c']"),
@@ -102,6 +113,10 @@ LET_BE = [
     ("boolean_arithmetic", "(a == b).sum()\n1 + n\nsum(a for a in b)\na[b > c]\nd & (a > b)"),
     ("hidden_conditions", "next(lines)\nnext(iter(a))\nx = a and b\nf(a for a in b)"),
     ("hidden_conditions", "try: ...\nexcept OSError: ..."),
+    ("conditional_assertions", "def test_a():\n    if a:\n        b = 1\n    assert b"),
+    ("conditional_assertions", "def check(a):\n    if a:\n        assert b"),
+    ("alternative_assertions", "assert a and b\nassert (a or b) == c\nassert not (a or b)"),
+    ("self_comparisons", "assert a == b == c\nassert f() == f()\nassert a.b == b.a"),
     ("string_keys", "a[0]\na[b]\na.get(b)\nos.environ['B']\nos.environ.get('B')"),
     ("string_keys", "x: Literal['a']\ndef f(a: list['B']) -> Type['C']: ..."),
     ("string_keys", "Kind = Literal['a']\nKinds = typing.Literal['a']"),
@@ -114,15 +129,15 @@ LET_BE = [
 
 @pytest.mark.parametrize(("rule", "source"), BREACHES)
 def test_a_breach_is_reported(rule: str, source: str):
-    assert list(RULES[rule](source))
+    assert list(ALL_RULES[rule](source))
 
 
 @pytest.mark.parametrize(("rule", "source"), LET_BE)
 def test_good_style_is_let_be(rule: str, source: str):
-    assert list(RULES[rule](source)) == []
+    assert list(ALL_RULES[rule](source)) == []
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL_RULES)
 def test_every_rule_has_examples_of_both(rule: str):
     assert rule in {name for name, _ in BREACHES}
     assert rule in {name for name, _ in LET_BE}

@@ -101,8 +101,7 @@ def test_compiled(size, changes, arch, tmp_path):
         counts = resources(kernel.asm["cubin"], tmp_path)
         assert (counts["STACK"], counts["LOCAL"]) == (0, 0), "spilled"
         assert not re.findall(r"\b(?:fma|div|rem)\.[\w.]*", kernel.asm["ptx"])
-        if dtype != torch.float32:
-            assert f"cvt.rn.{name.replace('fp', 'f')}" in kernel.asm["ptx"]
+        assert f"cvt.rn.{name.replace('fp', 'f')}" in kernel.asm["ptx"]
 
 
 @pytest.mark.skipif(TRITON != (3, 8), reason="it was tuned with Triton 3.8")
