@@ -12,7 +12,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     Where several processes run them, theirs: what starts these hands its own on as it is.
     """
-    processes = session.config.getoption("numprocesses", default=None)
-    is_starter = processes and "PYTEST_XDIST_WORKER" not in os.environ
-    if not is_starter:
+    starts_others = session.config.getoption("numprocesses", default=None)
+    is_worker = hasattr(session.config, "workerinput")  # as pytest-xdist has it
+    if is_worker or not starts_others:
         clear(os.environ)

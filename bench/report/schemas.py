@@ -3,7 +3,7 @@
 They are made from the records that headstart itself reads and writes with.
 """
 
-import sys
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,4 +28,6 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Write the JSON Schemas of headstart's files.")
+    parser.add_argument("folder", help="where to, as docs/schema")
+    main(parser.parse_args().folder)

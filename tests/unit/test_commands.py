@@ -43,6 +43,16 @@ HOSTILE = {
 }
 
 
+PROBE = """
+import os
+from tests.clean_environment import CIFAR10_DIR
+
+def test():
+    assert not {"RANK", "WANDB_MODE", "EXP", "CIFAR10_DIR"} & set(os.environ)
+    assert CIFAR10_DIR == "/nowhere"
+"""
+
+
 @pytest.fixture
 def hostile(monkeypatch):
     """An environment that decides otherwise wherever it is heard."""
@@ -85,13 +95,13 @@ def test_the_help_is_what_it_is_elsewhere(tmp_path, hostile, monkeypatch):
     assert "usage: " in shown.stdout
 
 
-def test_this_process_hears_nothing_either(tmp_path, hostile):
-    """A pytest of its own, with this folder's conftest."""
-    code = (
-        "import os\ndef test():\n    assert not {'RANK', 'WANDB_MODE', 'EXP'} & set(os.environ)\n"
-    )
-    (tmp_path / "test_probe.py").write_text(code)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+@pytest.mark.parametrize("processes", ["-n0", "-n1"])
+def test_this_process_hears_nothing_either(tmp_path, hostile, processes):
+    """A pytest of its own, with this folder's conftest. Where real data lie it knows all the same,
+    however many processes run the tests.
+    """
+    (tmp_path / "test_probe.py").write_text(PROBE)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", processes]
     command += ["-p", "tests.conftest", "--rootdir", str(tmp_path), str(tmp_path)]
     done = subprocess.run(
         command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=60
