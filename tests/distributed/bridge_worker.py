@@ -49,6 +49,7 @@ def main(name: str, folder: Path, resume: bool, die: bool) -> None:
                 if die and step == KILLED_AT - 3:
                     accelerator.save_state(str(folder / "state"))
                 if die and step == KILLED_AT:
+                    accelerator.wait_for_everyone()  # so that both have written as many lines
                     os.kill(os.getpid(), signal.SIGKILL)
     assert network is not None
     accelerator.end_training()
