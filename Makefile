@@ -49,9 +49,9 @@ test-faults: $(STAMP)
 test-torch: $(TORCH_VENV)/.done
 	$(TORCH_VENV)/bin/python -m pytest $(TORCH_TESTS) $(ARGS)
 
-## make benchmarks   measure images per second, and their ratios, into runs/benchmarks: K=loaders | kernels
+## make benchmarks   measure images per second, and their ratios, into runs/benchmarks: K=loaders | kernels | checkpoints
 benchmarks: $(STAMP)
-	@case "$$K" in loaders | kernels) mkdir -p runs/benchmarks;; *) echo "K must be loaders or kernels, not '$$K'" >&2; exit 2;; esac
+	@case "$$K" in loaders | kernels | checkpoints) mkdir -p runs/benchmarks;; *) echo "K must be loaders, kernels or checkpoints, not '$$K'" >&2; exit 2;; esac
 	$(VENV) -m pytest -m benchmark --show-capture=no --benchmark-quiet --benchmark-json=runs/benchmarks/$(K).json tests/benchmarks/test_$(K).py $(ARGS)
 
 ## make gpu-day      a GPU's first day, at most 9 minutes, into runs/gpu-day: PART=1 | 2; PYTHON=python3: without .venv

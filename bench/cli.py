@@ -6,11 +6,13 @@ Help needs the standard library alone.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from bench import verbs
+from bench.ledger.errors import LedgerError
 
 EXPERIMENT = "a YAML file, or a name in configs/experiments"
 UNTIL_DECIDED = "--until-decided"
@@ -20,15 +22,20 @@ OVERRIDES = (
     f"{UNTIL_DECIDED} adds blocks until the primary comparison is decided"
 )
 VERBS_WITH_OVERRIDES = ("run", "plan", "tune")
-STOPPED_CODE = 130
+DONE_CODE = 0
+FAILED_CODE = 1
 WRONG_INPUT_CODE = 2
+STOPPED_CODE = 130
+EXIT_CODES: Mapping[int, str] = {
+    DONE_CODE: "done",
+    FAILED_CODE: "a run failed, or what is stored cannot be believed",
+    WRONG_INPUT_CODE: "what was asked for cannot be done, and nothing was started",
+    STOPPED_CODE: "stopped by Ctrl-C; the same command goes on",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one verb.
-
-    Exit codes: 0 done, 1 failed, 2 wrong input (one line on stderr), 130 stopped by Ctrl-C.
-    """
+    """Run one verb; return its exit code, one of EXIT_CODES, with a sentence on stderr unless 0."""
     try:
         args = argparse.Namespace(overrides=[])
         _, rest = _parser().parse_known_args(arguments, args)
@@ -39,12 +46,19 @@ def main(arguments: Sequence[str]) -> int:
             )
         args.overrides += [_override(text) for text in rest]
         exit_code: int = args.call(args)
+    except LedgerError as error:
+        _print_error(f"{error}; nothing is told of this study: see bench verify")
+        return FAILED_CODE
     except ValueError as error:
         _print_error(str(error))
         return WRONG_INPUT_CODE
     except KeyboardInterrupt:
         _print_error("stopped; the same command goes on from the runs that are finished")
         return STOPPED_CODE
+    except Exception as error:
+        traceback.print_exc()
+        _print_error(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return FAILED_CODE
     return exit_code
 
 

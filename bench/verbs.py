@@ -2,14 +2,14 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import registry
+from bench.runtime.launched import launched_processes
 
 if TYPE_CHECKING:
     from bench.config.schema import ExperimentConfig
@@ -22,25 +22,39 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing of an experiment, and write its report."""
-    from bench.config.load import load
-    from bench.experiment.cost import arm_costs
-    from bench.experiment.plan_text import plan_text
-    from bench.experiment.prepare import prepare
-
-    config = load(args.experiment, args.overrides)
-    prepared = prepare(config)
+    if launched_processes() > 1:
+        return _run_as_rank(args)
+    prepared = _prepare(args)
     missing = prepared.missing_run_ids()
-    is_main = os.environ.get("RANK", "0") == "0"
-    if is_main:
-        at_most = "at most " if config.until_decided and missing else ""
-        runs = len(prepared.run_ids)
-        print(plan_text(config, arm_costs(config)), flush=True)
-        print(f"{at_most}{len(missing)} of {runs} runs to do in {prepared.store.root}/", flush=True)
-    report = None
+    _print_plan(prepared, len(missing))
     if missing:
         report = _run_missing(prepared)
-    elif is_main:
+    else:
         report = _report_again(prepared)
+    if report is not None:
+        _print_answer(report, prepared.store.root)
+    return 0
+
+
+def _run_as_rank(args: argparse.Namespace) -> int:
+    """As `run`, on one of several ranks: they compare what they were started for first."""
+    from bench.experiment.agreement import check_ranks_agree, study_facts
+    from bench.experiment.suite import Suite
+    from bench.runtime.distributed import opened_world
+
+    _take_back_interrupts()
+    with opened_world() as world:
+        prepared = world.each(partial(_prepare, args))
+        check_ranks_agree(world, study_facts(prepared))
+        world.configure(prepared.config.hardware.world_size, prepared.config.hardware.cpu_threads)
+        missing_count = world.on_main(lambda: len(prepared.missing_run_ids()))
+        if world.is_main:
+            _print_plan(prepared, missing_count)
+        report = None
+        if missing_count:
+            report = Suite(prepared, world).run()
+        elif world.is_main:
+            report = _report_again(prepared)
     if report is not None:
         _print_answer(report, prepared.store.root)
     return 0
@@ -49,13 +63,16 @@ def run(args: argparse.Namespace) -> int:
 def tune(args: argparse.Namespace) -> int:
     """Find each arm's learning rate, and print the layer that has them."""
     from bench.config.load import load
+    from bench.experiment.agreement import check_ranks_agree, facts_of
     from bench.experiment.tune import Tuner
     from bench.report.words import tuning_text
-    from bench.runtime.distributed import World
+    from bench.runtime.distributed import opened_world
 
-    config = load(args.experiment, args.overrides)
     _take_back_interrupts()
-    with closing(World(config.hardware.world_size, config.hardware.cpu_threads)) as world:
+    with opened_world() as world:
+        config = world.each(partial(load, args.experiment, args.overrides))
+        check_ranks_agree(world, facts_of(config, plan_sha256=""))
+        world.configure(config.hardware.world_size, config.hardware.cpu_threads)
         summary = Tuner(config, world).run()
     if summary is not None:
         layer = f"--layer={Path(config.output) / config.name / 'tuned.yaml'}"
@@ -108,7 +125,8 @@ def report(args: argparse.Namespace) -> int:
     store.check_writable()
     if not results:
         raise ValueError(f"{args.directory}: no run has begun yet")
-    written = write_report(store.root, study, results, args.rules)
+    with store.hold_records():
+        written = write_report(store.root, study, results, args.rules)
     _print_answer(written, store.root)
     if args.wandb:
         assert study.config is not None
@@ -118,14 +136,19 @@ def report(args: argparse.Namespace) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Make every published number again; exit code 1 where one is another."""
+    from bench.judge.codes import count_codes
     from bench.judge.verify import verify as find_problems
+    from bench.ledger.store import RunStore
     from bench.report.pages import report_texts
+    from bench.report.words import codes_text
 
     problems = find_problems(args.directory, report_texts)
     for problem in problems:
         print(problem, file=sys.stderr, flush=True)
     if not problems:
-        print(f"{args.directory}: every number is as its ledger has it", flush=True)
+        codes = codes_text(count_codes(RunStore(args.directory).planned_results()))
+        lines = [f"{args.directory}: every number is as its ledger has it", codes]
+        print("\n".join(line for line in lines if line), flush=True)
         return 0
     plural = "" if len(problems) == 1 else "s"
     print(f"{args.directory}: {len(problems)} problem{plural}", flush=True)
@@ -159,13 +182,32 @@ def doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def _prepare(args: argparse.Namespace) -> "PreparedStudy":
+    from bench.config.load import load
+    from bench.experiment.prepare import prepare
+
+    return prepare(load(args.experiment, args.overrides))
+
+
+def _print_plan(prepared: "PreparedStudy", missing_count: int) -> None:
+    from bench.experiment.cost import arm_costs
+    from bench.experiment.plan_text import plan_text
+
+    config = prepared.config
+    at_most = "at most " if config.until_decided and missing_count else ""
+    runs = len(prepared.run_ids)
+    print(plan_text(config, arm_costs(config)), flush=True)
+    print(f"{at_most}{missing_count} of {runs} runs to do in {prepared.store.root}/", flush=True)
+
+
 def _run_missing(prepared: "PreparedStudy") -> "Report | None":
     from bench.experiment.suite import Suite
-    from bench.runtime.distributed import World
+    from bench.runtime.distributed import opened_world
 
     hardware = prepared.config.hardware
     _take_back_interrupts()
-    with closing(World(hardware.world_size, hardware.cpu_threads)) as world:
+    with opened_world() as world:
+        world.configure(hardware.world_size, hardware.cpu_threads)
         return Suite(prepared, world).run()
 
 
@@ -174,8 +216,12 @@ def _report_again(prepared: "PreparedStudy") -> "Report":
     from bench.judge.study import planned_study
     from bench.report.pages import write_report
 
-    record = prepared.store.write_plan(prepared.record)
-    return write_report(prepared.store.root, planned_study(record), prepared.results())
+    store = prepared.store
+    results = prepared.results()
+    record = store.write_plan(prepared.record)
+    with store.hold_records():
+        store.write_missing_results(results)
+        return write_report(store.root, planned_study(record), results)
 
 
 def _take_back_interrupts() -> None:

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 Table = TypeVar("Table")
+# Sections that configs of earlier versions lack.
+BEFORE_THEY_CAME: Mapping[str, JsonValue] = {"checkpoint": {"keep": 1, "keep_at_end": True}}
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
@@ -70,8 +72,11 @@ def arm_config(config: ExperimentConfig, arm: str) -> ExperimentConfig:
 
 
 def from_stored(tree: Mapping[str, JsonValue]) -> ExperimentConfig:
-    """Type a config as a plan or a ledger has stored it. Raises ValueError for another shape."""
-    return validate(tree, "stored config")
+    """Type a config as a plan or a ledger has stored it. Raises ValueError for another shape.
+
+    Keys that came later have the values that were in force before.
+    """
+    return validate({**BEFORE_THEY_CAME, **tree}, "stored config")
 
 
 def as_dict(config: ExperimentConfig) -> Tree:

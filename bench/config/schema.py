@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 
 from bench.config.fields import Accuracy, Name, PositiveFloat, PositiveInt, Section, Seed
 from bench.config.sections import (
+    CheckpointConfig,
     CompileConfig,
     DataConfig,
     EvaluationConfig,
@@ -27,6 +28,7 @@ __all__ = [
     "FACTOR_ROOTS",
     "PLACES",
     "RUN_ROOTS",
+    "CheckpointConfig",
     "CompileConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -189,6 +191,7 @@ class ExperimentConfig(Section):
 
     compile: CompileConfig
     hardware: HardwareConfig
+    checkpoint: CheckpointConfig
 
     trackers: tuple[str, ...]
     """Where events are shown beside the ledger: console, wandb."""

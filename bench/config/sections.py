@@ -221,6 +221,18 @@ class TrainConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointConfig(Section):
+    """How many checkpoints a run keeps; train.checkpoint_every_looks says when it saves one."""
+
+    keep: PositiveInt
+    """Checkpoints that are kept while a run goes on, the newest ones: where one is damaged, the
+    next older one is gone on from."""
+
+    keep_at_end: bool
+    """Keep the last one when the run has ended; false: remove them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(Section):
     """When a run is evaluated, and on what."""
 

@@ -16,15 +16,17 @@ from bench.experiment.plan import Block, RunSpec, run_ids
 from bench.experiment.selfcheck import self_check
 from bench.experiment.selftrain import self_trained
 from bench.judge.audit import check_declared
+from bench.judge.comparable import hardware
 from bench.judge.study import study_of
 from bench.ledger.records import PrecisionFacts
 from bench.ledger.result import RunResult
-from bench.ledger.store import RunStore
+from bench.ledger.store import CHECKPOINTS, RunStore
 from bench.models.weights import InitialWeights, random_weights
 from bench.runtime.compute import check_compiler, resolve_precision
 from bench.runtime.distributed import World
-from bench.runtime.environment import gpu_name
+from bench.runtime.environment import code_sha256, environment_facts
 from bench.trackers import Guarded
+from bench.training.checkpoint_files import remove_all_but
 
 
 class BlockRunner:
@@ -51,6 +53,7 @@ class BlockRunner:
         self._arm_inputs: dict[str, ArmInputs] = {}
         self._self_check_key: str | None = None
         self._precision: PrecisionFacts | None = None
+        self._code_sha256 = code_sha256(config.imports)
         self._once_s = {"startup": world.startup_s}
 
     def check(self) -> None:
@@ -59,6 +62,15 @@ class BlockRunner:
         Raises ValueError for what was asked for and cannot be.
         """
         start_s = time.monotonic()
+        inputs_by_rank = self._world.on_every_rank(self._check_rank)
+        self._arm_inputs = inputs_by_rank[self._world.rank]
+        self._check_inputs_are_those_of_rank_0(inputs_by_rank)
+        if self._world.device.type == "cuda":
+            self._self_check_key = self_check(self._world.device).key
+        self._once_s["data_setup"] = time.monotonic() - start_s
+
+    def _check_rank(self) -> dict[str, ArmInputs]:
+        """Check what this rank can tell alone; return the digests of what its arms read."""
         if self._config.precision == "fp16" and self._world.device.type == "cpu":
             # accelerate would silently turn it into fp32
             raise ValueError(
@@ -66,41 +78,39 @@ class BlockRunner:
             )
         if self._config.compile.enabled:
             check_compiler(self._world.device)
-        self._arm_inputs = self._inputs.check(self._config, self._world.size)
-        self._check_inputs_are_those_of_rank_0()
+        inputs = self._inputs.check(self._config, self._world.size)
         self._store.check_writable()
-        if self._world.device.type == "cuda":
-            self._self_check_key = self_check(self._world.device).key
-        self._once_s["data_setup"] = time.monotonic() - start_s
+        return inputs
 
     def finished_run_ids(self, run_ids: Sequence[str]) -> set[str]:
-        """Return which of the runs need not be made; writes a result that is missing. On rank 0.
+        """Return which of the runs need not be made. On rank 0.
 
-        Raises ValueError where one was made with other images, weights or hardware than today's.
+        What a kill between a ledger and its result left undone is done. Raises ValueError where one
+        was made with other images, weights or hardware than today's.
         """
-        results = [result for result in self._store.results(run_ids) if result.is_finished]
+        stored = self._store.look_at(run_ids)
+        results = [result for result in stored.results if result.is_finished]
         for result in results:
             self._check_comparable(result)
-            path = self._store.run_dir(result.run_id) / "result.json"
-            if not path.is_file():  # the process was killed between the ledger and its result
-                self._store.write_result(result)
+        self._store.write_missing_results(results)
+        if not self._config.checkpoint.keep_at_end:
+            for result in results:
+                remove_all_but(self._store.run_dir(result.run_id) / CHECKPOINTS, 0)
         return {result.run_id for result in results}
 
     def complete(
         self,
         blocks: Sequence[Block],
-        finished: set[str] | None,
+        finished: set[str],
         trackers: Guarded,
         *,
         after_block: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Make the runs of the blocks that are not finished; `finished` is rank 0's.
+        """Make the runs of the blocks that are not finished; rank 0 holds their locks.
 
         After each block in which a run was made, `after_block` says on rank 0 whether to stop.
         """
-        done = self._world.from_main(finished)
-        assert done is not None
-        missing_by_block = [_without(done, block) for block in blocks]
+        missing_by_block = [_without(finished, block) for block in blocks]
         missing = list(chain.from_iterable(missing_by_block))
         context = self._context(missing, trackers, blocks)
         weights_by_arm = self._prepare({run.arm for run in missing}, context)
@@ -111,34 +121,29 @@ class BlockRunner:
             if self._world.from_main(is_enough):
                 return
 
-    def say(self, line: str) -> None:
-        """Print a line on rank 0. A terminal that is gone is no reason to end a study."""
-        if not self._world.is_main:
-            return
-        try:
-            print(line, flush=True)
-        except (OSError, ValueError):
-            pass
-
-    def _check_inputs_are_those_of_rank_0(self) -> None:
-        main_inputs = self._world.from_main(self._arm_inputs)
-        differs = self._arm_inputs != main_inputs
-        if self._world.sums([int(differs)])[0]:
-            raise ValueError(
-                "images or weights differ between the machines: "
-                f"sha256 by arm here {self._arm_inputs}, on the first {main_inputs}"
-            )
+    def _check_inputs_are_those_of_rank_0(
+        self, inputs_by_rank: Sequence[Mapping[str, ArmInputs]]
+    ) -> None:
+        main_inputs = inputs_by_rank[0]
+        for rank, rank_inputs in enumerate(inputs_by_rank):
+            for arm, inputs in rank_inputs.items():
+                if inputs != main_inputs[arm]:
+                    raise ValueError(
+                        f"arm {arm}: images or weights differ between the machines: rank {rank} "
+                        f"has sha256 {inputs}, rank 0 {main_inputs[arm]}"
+                    )
 
     def _check_comparable(self, result: RunResult) -> None:
         """Raise ValueError where a finished run was not made as one would be now."""
         start = result.start
         inputs = self._arm_inputs[result.arm]
-        gpu = gpu_name(self._world.device)
-        if (start.world_size, start.gpu) != (self._world.size, gpu):
+        machine = hardware(environment_facts(self._world.device, self._world.size))
+        run_machine = hardware(start.environment)
+        if (start.world_size, run_machine) != (self._world.size, machine):
             raise self._not_comparable(
                 result,
-                f"by {start.world_size} processes on {start.gpu or 'a CPU'}, "
-                f"now it is {self._world.size} on {gpu or 'a CPU'}; their times cannot be compared",
+                f"by {start.world_size} processes on {run_machine}, "
+                f"now it is {self._world.size} on {machine}; their times cannot be compared",
             )
         if start.dataset.sha256 != inputs.images_sha256:
             raise self._not_comparable(result, "with other images")
@@ -169,6 +174,7 @@ class BlockRunner:
             trackers=trackers,
             precision=self._precision,
             self_check=self._self_check_key,
+            code_sha256=self._code_sha256,
             plan_sha256=self._plan_sha256,
             process_runs=len(missing),
             once_s=self._once_s,
@@ -176,7 +182,7 @@ class BlockRunner:
 
     def _resolve_precision(self, run_ids: Sequence[str]) -> PrecisionFacts:
         """Resolve it once a study: one that goes on computes as its first run did."""
-        begun = self._store.results(run_ids)
+        begun = self._store.look_at(run_ids).results
         if begun:
             return begun[0].start.precision
         baseline = self._arms[self._config.baseline]
@@ -200,14 +206,16 @@ class BlockRunner:
         for arm, config in self._arms.items():
             if arm not in arms:
                 continue
-            self.say(f"{arm}: preparing {config.model.name}, weights {config.weights.source} ...")
+            self._world.say(
+                f"{arm}: preparing {config.model.name}, weights {config.weights.source} ..."
+            )
             if config.weights.source == "self":
                 weights_by_arm[arm] = self_trained(config, context)
             else:
                 weights_by_arm[arm] = self._inputs.initial_weights(config)
             compiled = self._assembler.compile(config)
             graph = "fullgraph" if config.compile.enabled else "eager"
-            self.say(
+            self._world.say(
                 f"{arm}: compile {compiled.compile_s:.0f} s, {context.precision.name}, {graph}"
             )
         return weights_by_arm

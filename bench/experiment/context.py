@@ -14,7 +14,8 @@ class RunContext:
     """Where runs are made and stored, and facts that stand in each of their ledgers.
 
     `once_s` are the process's seconds by segment until its first run; `process_runs` is how many
-    runs it makes: only a process of one run has a wall clock.
+    runs it makes: only a process of one run has a wall clock. `code_sha256` is of the code that
+    computes.
     """
 
     world: World
@@ -22,6 +23,7 @@ class RunContext:
     trackers: Guarded
     precision: PrecisionFacts
     self_check: str | None
+    code_sha256: str
     plan_sha256: str | None
     process_runs: int
     once_s: Mapping[str, float]

@@ -6,46 +6,61 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from bench.config.load import as_dict, dump
 from bench.data.source import Dataset
 from bench.experiment.assemble import Assembly
+from bench.experiment.beginning import Beginning, find_beginning
 from bench.experiment.context import RunContext
+from bench.experiment.endings import ending_of
 from bench.experiment.inputs import make_order
 from bench.experiment.plan import RunSpec
 from bench.files import write_text
+from bench.judge.comparable import hardware
 from bench.ledger.method import METHOD_VERSION
-from bench.ledger.records import CompileRecord, DatasetFacts, RunStart, RunStop
+from bench.ledger.records import (
+    CompileRecord,
+    DatasetFacts,
+    EnvironmentFacts,
+    RunBasis,
+    RunStart,
+    RunStop,
+)
 from bench.ledger.result import RunResult
+from bench.ledger.store import CHECKPOINTS
 from bench.models.weights import initial_state
 from bench.runtime.compute import no_recompile
-from bench.runtime.environment import environment_facts, process_age_s
+from bench.runtime.distributed import World
+from bench.runtime.environment import environment_facts, package_version, process_age_s
 from bench.runtime.phases import PhaseTimer
+from bench.runtime.streams import Stream, derive_seed
 from bench.training import checkpoint
+from bench.training.checkpoint_files import remove_all_but
 from bench.training.loop import Progress, TrainingJob, train
 from bench.training.program import Program
 from bench.training.recorder import Recorder
 
 ERROR_LENGTH = 500
-CHECKPOINTS = "checkpoints"  # in a run's folder
 
 
 def execute(
     spec: RunSpec, assembly: Assembly, compiled: CompileRecord, context: RunContext
 ) -> RunResult | None:
-    """Train one run and store its result, which rank 0 returns.
+    """Train one run and store its result, which rank 0 returns; it must hold the run's lock.
 
-    It goes on where its newest checkpoint was taken. An error is recorded as `failed`, and raised
-    on.
+    It goes on where its newest checkpoint was taken, where that is of this very run, code and
+    machine. An error is recorded as the run's end, and raised on.
     """
     world = context.world
     directory = context.store.run_dir(spec.run_id)
-    if world.is_main:
-        write_text(directory / "config.yaml", dump(as_dict(spec.config)))
-    world.barrier()
-    starting_point = _begin(spec, assembly, directory)
-    progress = starting_point.progress
-    earlier_s = _with_costs_of_process(starting_point.earlier_s, compiled, context)
+    environment = environment_facts(world.device, world.size)
+    basis = _basis(spec, assembly, context, environment)
+    beginning = world.on_main(partial(_prepare_folder, spec, context, basis))
+    _say_beginning(beginning, spec, context)
+    standing = _put_in_place(beginning, spec, assembly, world)
+    progress = standing.progress
+    earlier_ns = _with_costs_of_process(standing.segments_ns, compiled, context)
     order = make_order(
         spec.config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size
     )
@@ -53,14 +68,27 @@ def execute(
         directory,
         world,
         context.trackers,
-        PhaseTimer("build", world.synchronize, earlier_s),
+        PhaseTimer("build", world.synchronize, earlier_ns),
         steps_per_epoch=order.steps_per_epoch,
     )
     recorder.switch("log")
-    start = _run_start(spec, assembly, compiled, context, progress.step)
-    # Read last: facts about the machine take a moment, which belongs to a segment.
-    start = replace(start, segments_s=recorder.segments_s())
+    start = _run_start(spec, assembly, compiled, context, environment)
+    start = replace(
+        start,
+        basis=basis,
+        attempt=beginning.attempt,
+        begun_anew=beginning.begun_anew,
+        resumed_step=progress.step,
+        segments_s=recorder.segments_s(),
+    )
     recorder.started(start, progress.step)
+    saver = _CheckpointSaver(
+        directory=directory / CHECKPOINTS,
+        program=assembly.program,
+        basis=basis,
+        world=world,
+        keep=spec.config.checkpoint.keep,
+    )
     job = TrainingJob(
         config=spec.config,
         world=world,
@@ -72,40 +100,75 @@ def execute(
         features=assembly.features,
         recorder=recorder,
         progress=progress,
-        save_checkpoint=partial(
-            _save_checkpoint, directory / CHECKPOINTS, assembly.program, spec.run_id
-        ),
+        save_checkpoint=saver.save,
     )
     recorder.stopped(_train(job, spec, context), progress.step)
     return _store_result(spec, context)
 
 
+def _basis(
+    spec: RunSpec, assembly: Assembly, context: RunContext, environment: EnvironmentFacts
+) -> RunBasis:
+    """Say what this run's numbers come from."""
+    return RunBasis(
+        run_id=spec.run_id,
+        code_sha256=context.code_sha256,
+        world_size=context.world.size,
+        images_sha256=assembly.dataset.sha256,
+        weights_sha256=assembly.initial_weights.facts.sha256,
+        precision=context.precision.name,
+        torch=package_version("torch"),
+        hardware=hardware(environment),
+    )
+
+
+def _prepare_folder(spec: RunSpec, context: RunContext, basis: RunBasis) -> Beginning:
+    """Write the run's config and find out where it begins; on rank 0."""
+    folder = context.store.run_dir(spec.run_id)
+    write_text(folder / "config.yaml", dump(as_dict(spec.config)))
+    return find_beginning(context.store, basis)
+
+
+def _say_beginning(beginning: Beginning, spec: RunSpec, context: RunContext) -> None:
+    for sentence in beginning.sentences:
+        context.world.say(sentence)
+    if beginning.begun_anew is not None:
+        context.world.say(
+            f"{spec.run_id}: begun anew, attempt {beginning.attempt}: {beginning.begun_anew}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
-class _StartingPoint:
-    """Where a run begins or goes on, and its seconds by segment until there."""
+class _Standing:
+    """Where a run stands on this rank, and its nanoseconds by segment until there."""
 
     progress: Progress
-    earlier_s: Mapping[str, float]
+    segments_ns: Mapping[str, int]
 
 
-def _begin(spec: RunSpec, assembly: Assembly, directory: Path) -> _StartingPoint:
-    """Put the program at the run's start, or where its newest checkpoint was taken."""
-    config = spec.config
+def _put_in_place(
+    beginning: Beginning, spec: RunSpec, assembly: Assembly, world: World
+) -> _Standing:
+    """Put the program at the run's start, or where its checkpoint was taken."""
     program = assembly.program
     classes = len(assembly.dataset.classes)
-    program.reset(initial_state(config.model, classes, spec.seed, assembly.initial_weights))
-    saved = None
-    if config.train.checkpoint_every_looks:
-        saved = checkpoint.load_newest(directory / CHECKPOINTS, spec.run_id)
-    if saved is None:
-        return _StartingPoint(progress=Progress(), earlier_s={})
+    program.reset(initial_state(spec.config.model, classes, spec.seed, assembly.initial_weights))
+    # Of layers that draw, such as dropout: alike in every process, another on every rank.
+    torch.manual_seed(derive_seed(spec.seed, Stream.LAYERS, world.rank))
+    if beginning.checkpoint is None:
+        return _Standing(progress=Progress(), segments_ns={})
+    return world.each(partial(_restore, program, beginning.checkpoint, world.rank))
+
+
+def _restore(program: Program, folder: Path, rank: int) -> _Standing:
+    saved = checkpoint.read_checkpoint(folder, rank)
     checkpoint.restore(program, saved)
     progress = Progress(
-        step=saved.state.step,
-        val_losses=saved.state.val_losses,
-        data_wait_s=saved.state.data_wait_s,
+        step=saved.step,
+        val_losses=saved.shared.val_losses,
+        data_wait_s=saved.rank.data_wait_s,
     )
-    return _StartingPoint(progress=progress, earlier_s=saved.state.segments_s)
+    return _Standing(progress=progress, segments_ns=saved.rank.segments_ns)
 
 
 def _train(job: TrainingJob, spec: RunSpec, context: RunContext) -> RunStop:
@@ -115,8 +178,15 @@ def _train(job: TrainingJob, spec: RunSpec, context: RunContext) -> RunStop:
         with no_recompile(job.config.compile.enabled):
             outcome = train(job)
     except Exception as failure:
-        # This rank's own seconds: the others may be gone.
-        recorder.stopped(_failed(failure, recorder.own_segments_s()), job.progress.step)
+        ending = ending_of(failure, job.config, job.world)
+        stop = RunStop(
+            status=ending.status,
+            error=ending.error[:ERROR_LENGTH],
+            segments_s=recorder.segments_s_without_others(),
+            stopped_step=None,
+            best_step=None,
+        )
+        recorder.stopped(stop, job.progress.step)
         _store_result(spec, context)
         raise
     return RunStop(
@@ -128,35 +198,46 @@ def _train(job: TrainingJob, spec: RunSpec, context: RunContext) -> RunStop:
     )
 
 
-def _save_checkpoint(
-    directory: Path,
-    program: Program,
-    run_id: str,
-    progress: Progress,
-    segments_s: Mapping[str, float],
-) -> Path:
-    return checkpoint.save(
-        directory,
-        program,
-        run_id=run_id,
-        step=progress.step,
-        val_losses=progress.val_losses,
-        data_wait_s=progress.data_wait_s,
-        segments_s=segments_s,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _CheckpointSaver:
+    """Saves one run's checkpoints, on every rank."""
+
+    directory: Path
+    program: Program
+    basis: RunBasis
+    world: World
+    keep: int
+
+    def save(self, progress: Progress, segments_ns: Mapping[str, int]) -> Path:
+        """Save where the run stands; return the checkpoint's folder."""
+        rank_state = checkpoint.RankState(segments_ns=segments_ns, data_wait_s=progress.data_wait_s)
+        run_progress = checkpoint.RunProgress(
+            step=progress.step, val_losses=progress.val_losses, rank=rank_state
+        )
+        return checkpoint.save_checkpoint(
+            self.directory,
+            self.program,
+            run_progress,
+            basis=self.basis,
+            world=self.world,
+            keep=self.keep,
+        )
 
 
 def _with_costs_of_process(
-    earlier_s: Mapping[str, float], compiled: CompileRecord, context: RunContext
-) -> dict[str, float]:
+    earlier_ns: Mapping[str, int], compiled: CompileRecord, context: RunContext
+) -> dict[str, int]:
     """Add what is paid once a process, and counted in full to each run on the clocks that count it.
 
     `idle` is what is left of the process's age, where it makes one run.
     """
-    seconds = {**earlier_s, **context.once_s, "compile": compiled.compile_s or 0.0}
+    once_s = {**context.once_s, "compile": compiled.compile_s or 0.0}
+    total_ns = dict(earlier_ns)
+    for segment, seconds in once_s.items():
+        total_ns[segment] = round(seconds * 1e9)
     if context.process_runs == 1:
-        seconds["idle"] = max(0.0, process_age_s() - sum(seconds.values()))
-    return seconds
+        total_ns["idle"] = max(0, round(process_age_s() * 1e9) - sum(total_ns.values()))
+    return total_ns
 
 
 def _run_start(
@@ -164,9 +245,9 @@ def _run_start(
     assembly: Assembly,
     compiled: CompileRecord,
     context: RunContext,
-    resumed_step: int,
+    environment: EnvironmentFacts,
 ) -> RunStart:
-    """Return all facts of a run's start but its seconds by segment."""
+    """Return all facts of a run's start that do not depend on where it begins."""
     world = context.world
     return RunStart(
         run_id=spec.run_id,
@@ -185,9 +266,8 @@ def _run_start(
         plan_sha256=context.plan_sha256,
         precision=context.precision,
         process_runs=context.process_runs,
-        environment=environment_facts(world.device, world.size),
+        environment=environment,
         world_size=world.size,
-        resumed_step=resumed_step,
         segments_s={},
     )
 
@@ -205,17 +285,6 @@ def _dataset_facts(dataset: Dataset) -> DatasetFacts:
     )
 
 
-def _failed(failure: Exception, segments_s: Mapping[str, float]) -> RunStop:
-    message = " ".join(str(failure).split())
-    return RunStop(
-        status="failed",
-        error=f"{type(failure).__name__}: {message}"[:ERROR_LENGTH],
-        segments_s=segments_s,
-        stopped_step=None,
-        best_step=None,
-    )
-
-
 def _store_result(spec: RunSpec, context: RunContext) -> RunResult | None:
     """Fold the run's ledger into its result, store it and tell the trackers; on rank 0."""
     if not context.world.is_main:
@@ -223,5 +292,8 @@ def _store_result(spec: RunSpec, context: RunContext) -> RunResult | None:
     result = context.store.result(spec.run_id)
     assert result is not None
     context.store.write_result(result)
+    if result.is_finished:
+        keep = 1 if spec.config.checkpoint.keep_at_end else 0
+        remove_all_but(context.store.run_dir(spec.run_id) / CHECKPOINTS, keep)
     context.trackers.finish(result)
     return result

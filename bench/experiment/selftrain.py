@@ -4,7 +4,9 @@ They are cached with a card that says how they were made.
 """
 
 import dataclasses
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.config.schema import ExperimentConfig
@@ -22,6 +24,9 @@ from bench.ledger.store import RunStore
 from bench.models.networks import build
 from bench.models.weights import InitialWeights, file_weights, save_weights
 from bench.trackers import open_trackers
+
+# That another process's training of the same weights is waited for.
+LONGEST_TRAINING_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +55,12 @@ def self_trained(config: ExperimentConfig, context: RunContext) -> InitialWeight
     spec = recipe_run(config)
     file_name = f"{spec.run_id}-{context.precision.name}.safetensors"
     path = cache_root() / "weights" / file_name
-    if not context.world.from_main(read_card(path) is not None):
-        train_weights(spec, path, context)
+    store = RunStore(path.parent / "runs")
+    with ExitStack() as lock:
+        # Who comes second waits, and then finds the weights there.
+        is_there = context.world.on_main(partial(_hold_or_find, spec, path, store, lock))
+        if not is_there:
+            train_weights(spec, path, store, context)
     card = read_card(path)
     assert card is not None
     pretraining = None
@@ -75,17 +84,22 @@ def read_card(path: Path) -> WeightsCard | None:
     return card if is_its_file else None
 
 
-def train_weights(spec: RunSpec, path: Path, context: RunContext) -> None:
-    """Train a recipe's weights and store them with their card."""
+def _hold_or_find(spec: RunSpec, path: Path, store: RunStore, lock: ExitStack) -> bool:
+    """Take the lock of the run that makes weights; say whether they are there by then."""
+    store.check_writable()
+    lock.enter_context(store.hold_runs([spec.run_id], wait_s=LONGEST_TRAINING_S))
+    return read_card(path) is not None
+
+
+def train_weights(spec: RunSpec, path: Path, store: RunStore, context: RunContext) -> None:
+    """Train a recipe's weights and store them with their card; rank 0 holds the run's lock."""
     world = context.world
     inputs = Inputs()
     assembler = Assembler(world, inputs)
     assembly = assembler.assemble(spec.config, inputs.initial_weights(spec.config))
     compiled = assembler.compile(spec.config)
     trackers = open_trackers(["console"] if world.is_main else [], spec.config)
-    recipe_context = dataclasses.replace(
-        context, store=RunStore(path.parent / "runs"), trackers=trackers, once_s={}
-    )
+    recipe_context = dataclasses.replace(context, store=store, trackers=trackers, once_s={})
     result = execute(spec, assembly, compiled, recipe_context)
     trackers.close()
     if result is not None:

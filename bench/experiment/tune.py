@@ -4,8 +4,9 @@ The best ones become a YAML layer.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bench.config.load import arm_config, check_run, dump, run_digest
@@ -86,6 +87,7 @@ class Tuner:
             config, self._arms, world, self._store, plan_sha256=record.sha256
         )
         self._rates = {arm: self._first_rates() for arm in config.arms}
+        self._trackers = Guarded({})
 
     def run(self) -> TuningSummary | None:
         """Complete the tuning and write the layer; return its summary on rank 0.
@@ -93,29 +95,32 @@ class Tuner:
         Raises ValueError where an arm is over its budget.
         """
         self._runner.check()
-        if not self._world.is_main:
-            self._try_rates(Guarded({}))
-            return None
-        # The console counts the tuning's blocks.
+        with ExitStack() as resources:
+            self._world.on_main(partial(self._start, resources))
+            summary = self._try_rates()
+            if not self._world.is_main:
+                return None
+            self._write_layer(summary)
+            return summary
+
+    def _start(self, resources: ExitStack) -> None:
+        """Take the tuning's lock and open the console, which counts the tuning's blocks."""
         shown = replace(
             self._config,
             until_decided=False,
             blocks=self._config.tune.trials * self._config.tune.seeds,
         )
-        with self._study_store.lock(), closing(open_trackers(["console"], shown)) as trackers:
-            summary = self._try_rates(trackers)
-            self._write_layer(summary)
-            return summary
+        resources.enter_context(self._study_store.hold_tuning())
+        self._trackers = open_trackers(["console"], shown)
+        resources.enter_context(closing(self._trackers))
 
-    def _try_rates(self, trackers: Guarded) -> TuningSummary:
+    def _try_rates(self) -> TuningSummary:
         """Make three trials of every arm, then one more at a time; return their summary."""
         for trial_count in range(FIRST_TRIALS, self._config.tune.trials + 1):
             blocks = self._blocks(trial_count)
-            finished = None
-            if self._world.is_main:
-                self._check_budget(blocks)
-                finished = self._runner.finished_run_ids(run_ids(blocks))
-            self._runner.complete(blocks, finished, trackers)
+            with ExitStack() as locks:
+                finished = self._world.on_main(partial(self._start_trial, blocks, locks))
+                self._runner.complete(blocks, finished, self._trackers)
             summary = self._summary(blocks)
             for arm, tuning in summary.arms.items():
                 scores = {
@@ -124,6 +129,17 @@ class Tuner:
                 rate = next_rate(scores, finer=self._config.tune.finer)
                 self._rates[arm].append(rate)
         return summary
+
+    def _start_trial(self, blocks: Sequence[Block], locks: ExitStack) -> set[str]:
+        """Check the budget and take the locks of the runs to make; on rank 0.
+
+        Returns the ids of the runs that need not be made.
+        """
+        self._check_budget(blocks)
+        finished = self._runner.finished_run_ids(run_ids(blocks))
+        missing = set(run_ids(blocks)) - finished
+        locks.enter_context(self._store.hold_runs(sorted(missing)))
+        return finished
 
     def _summary(self, blocks: Sequence[Block]) -> TuningSummary:
         """Return rank 0's summary of the trials."""

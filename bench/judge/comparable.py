@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from bench.ledger.records import Fact, RunStart
+from bench.ledger.records import EnvironmentFacts, Fact, RunStart
 from bench.ledger.result import RunResult
 
 
@@ -30,13 +30,12 @@ def _shared_facts(start: RunStart) -> dict[str, Fact]:
         "versions of the method": start.method_version,
         "numbers of processes": start.world_size,
         "precisions": start.precision.name,
-        "kinds of hardware": hardware(start),
+        "kinds of hardware": hardware(start.environment),
     }
 
 
-def hardware(start: RunStart) -> str:
+def hardware(environment: EnvironmentFacts) -> str:
     """Name the hardware of a run: its GPU, or its CPU with the threads that were used."""
-    environment = start.environment
     gpu = environment.get("gpu")
     if gpu:
         return str(gpu)

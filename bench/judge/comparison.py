@@ -11,6 +11,7 @@ from bench.judge.arms import ArmOutcomes, runs_with_longest_budget, summarize_ar
 from bench.judge.audit import differences
 from bench.judge.classes import class_order
 from bench.judge.clocks import read_clock
+from bench.judge.codes import count_codes
 from bench.judge.comparable import what_differs
 from bench.judge.cost import summarize_break_even, summarize_tuning_cost
 from bench.judge.outcome import judge
@@ -78,6 +79,7 @@ def summarize(
         break_even=summarize_break_even(study, arms),
         class_order=class_order(arms),
         runs=[_run_facts(run) for run in results],
+        codes=count_codes(results),
         controls=check_controls(study, comparisons),
         verdict=UNDECIDED_YET,
     )

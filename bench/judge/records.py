@@ -238,6 +238,14 @@ class RunFacts(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CodeCount(Record):
+    """How many of the finished runs were made by one state of the code; null: it was not kept."""
+
+    code_sha256: str | None
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Control(Record):
     """An arm that must equal the baseline, or never reach the threshold, and whether it did so."""
 
@@ -280,6 +288,7 @@ class Report(Record):
         Sequence[str], meaning("the hardest first, by the mean of the arms' accuracies")
     ]
     runs: Sequence[RunFacts]
+    codes: Annotated[Sequence[CodeCount], meaning("the code that made most runs first")]
     controls: Sequence[Control]
     verdict: Verdict
 

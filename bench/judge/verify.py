@@ -16,11 +16,11 @@ from bench.judge.records import Report, report_name
 from bench.judge.rules import RULES
 from bench.judge.study import Study, planned_study
 from bench.ledger.events import read_events
-from bench.ledger.fold import segment_gaps
+from bench.ledger.integrity import ledger_problems
 from bench.ledger.json_records import JsonObject, parse, to_json
 from bench.ledger.plan_record import PlanRecord, plan_sha256
 from bench.ledger.result import RunResult
-from bench.ledger.store import LEDGER, RunStore
+from bench.ledger.store import LEDGER, RESULT, RunStore, fold_ledger
 
 KINDS = ("json", "md", "html")
 # The texts of a report by kind, from study, results, rules and trials.
@@ -97,9 +97,11 @@ def _read_ledger(store: RunStore, name: str) -> _ReadLedger:
     folder = store.run_dir(name)
     problems: list[str] = []
     run = None
+    path = folder / LEDGER
     try:
-        problems += _line_problems(folder / LEDGER)
-        result = store.result(name)
+        events = read_events(path)
+        problems += ledger_problems(path, events)
+        result = fold_ledger(path, events)
         problems += _run_problems(folder, result)
         if result is not None:
             run = (result.arm, result.seed, result.budget_samples)
@@ -108,36 +110,17 @@ def _read_ledger(store: RunStore, name: str) -> _ReadLedger:
     return _ReadLedger(name=name, run=run, problems=[f"{name}: {problem}" for problem in problems])
 
 
-def _line_problems(path: Path) -> list[str]:
-    """Say where a ledger's lines are cut, missing, or do not account for the time that passed."""
-    problems = []
-    if not path.read_bytes().endswith(b"\n"):
-        problems.append("its ledger ends within a line")
-    events = read_events(path)
-    for place, event in enumerate(events):
-        if event.seq != place:
-            problems.append(
-                f"line {place + 1} has the number {event.seq}: "
-                "a line is missing, repeated or out of order"
-            )
-            break
-    return problems + segment_gaps(events)
-
-
 def _run_problems(folder: Path, result: RunResult | None) -> list[str]:
-    """Say where a run's name or its stored result are not what its ledger folds to."""
+    """Say where a run's stored result is not what its ledger folds to."""
     if result is None:
         return ["its ledger has no run_start"]
-    problems = []
-    if result.run_id != folder.name:
-        problems.append(f"its ledger is run {result.run_id}'s")
-    stored = folder / "result.json"
+    stored = folder / RESULT
     is_under_way = result.status == "interrupted"
     if not stored.is_file():
-        return problems if is_under_way else [*problems, "it has no result.json"]
+        return [] if is_under_way else ["it has no result.json"]
     if is_under_way and b'"status": "failed"' in stored.read_bytes():
-        return problems  # the file is an earlier attempt's
-    return problems + _changes(stored, json_text(to_json(result)), "its ledger folds to")
+        return []  # the file is an earlier attempt's, of a headstart that left it there
+    return _changes(stored, json_text(to_json(result)), "its ledger folds to")
 
 
 def _missing_ledgers(directory: Path, plan: PlanRecord, names: Collection[str]) -> list[str]:

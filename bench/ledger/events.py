@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Discriminator, TypeAdapter
 
+from bench.ledger.errors import LedgerError
 from bench.ledger.json_records import (
     JsonObject,
     Record,
@@ -114,9 +115,9 @@ class EventLog:
         self._pending: list[Event] = []
         content = self.path.read_bytes() if self.path.exists() else b""
         whole_lines = content[: content.rfind(b"\n") + 1]
-        if len(whole_lines) < len(content):  # a killed writer left its last line unfinished
-            os.truncate(self.path, len(whole_lines))
         self._seq = whole_lines.count(b"\n")
+        self._size = len(whole_lines)  # up to here every line is whole and on the disk
+        self._cut_back()  # a killed writer may have left its last line unfinished
 
     def emit(
         self,
@@ -142,13 +143,34 @@ class EventLog:
         return event
 
     def flush(self) -> None:
-        """Write what is buffered to the disk. Never called while the train segment runs."""
-        with self.path.open("a") as file:
-            for event in self._pending:
-                file.write(line_of(event))
-            file.flush()
-            os.fsync(file.fileno())
+        """Write what is buffered to the disk. Never called while the train segment runs.
+
+        Where that fails the ledger is cut back to what was there, so that no line is there twice,
+        none half, when it is tried again. Raises OSError; LedgerError where lines are gone.
+        """
+        content = b"".join(line_of(event).encode() for event in self._pending)
+        try:
+            self._cut_back()  # of what could not be cut when the last try failed
+            with self.path.open("ab") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            self._cut_back()
+            raise
+        self._size += len(content)
         self._pending.clear()
+
+    def _cut_back(self) -> None:
+        """Cut what was written behind the last line that is surely on the disk, if anything was."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < self._size:
+            raise LedgerError(f"{self.path}: lines that were written are gone")
+        if size == self._size:
+            return
+        with self.path.open("r+b") as file:
+            file.truncate(self._size)
+            os.fsync(file.fileno())
 
 
 def line_of(event: Event) -> str:
@@ -157,17 +179,21 @@ def line_of(event: Event) -> str:
 
 
 def read_events(path: Path) -> list[Event]:
-    """Read every whole event of a stream; a torn last line ends it quietly.
+    """Read every whole line of a stream; what follows the last line's end was cut off by a kill.
 
-    Raises ValueError, with file and line, for any other line that is no event of this version.
+    Raises LedgerError, with file and line, for a line that is no event of this version.
     """
     events: list[Event] = []
-    *lines, last_line = path.read_text().split("\n")
+    *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         events.append(_read_line(line, f"{path}:{number}"))
-    if _is_json(last_line):
-        events.append(_read_line(last_line, f"{path}:{len(lines) + 1}"))
     return events
+
+
+def ends_within_a_line(path: Path) -> bool:
+    """Say whether the last line of a stream was cut off."""
+    content = path.read_bytes()
+    return bool(content) and not content.endswith(b"\n")
 
 
 def event_schema() -> JsonObject:
@@ -183,14 +209,14 @@ def last_attempt(events: Sequence[Event]) -> Sequence[Event]:
     return ()
 
 
-def _read_line(line: str, where: str) -> Event:
+def _read_line(line: bytes, where: str) -> Event:
     try:
         event = parse_by(_EVENT, line)
     except ValueError as error:
-        match = re.match(r'{"schema_version":(\d+)', line)
+        match = re.match(rb'{"schema_version":(\d+)', line)
         if match:
             _check_version(int(match[1]), where)
-        raise ValueError(f"{where}: not an event: {error}") from None
+        raise LedgerError(f"{where}: not an event: {error}") from None
     _check_version(event.schema_version, where)
     return event
 
@@ -202,11 +228,3 @@ def _check_version(version: int, where: str) -> None:
             f"{where}: events of schema version {version}, this headstart reads {SCHEMA_VERSION}: "
             "give another --output"
         )
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

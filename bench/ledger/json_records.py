@@ -10,7 +10,10 @@ from typing import TypeVar
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
+from bench.files import json_text
+
 __all__ = [
+    "GrownRecord",
     "JsonObject",
     "JsonValue",
     "Record",
@@ -23,6 +26,7 @@ __all__ = [
     "schema_by",
     "stored_as",
     "to_json",
+    "to_json_bytes",
 ]
 
 JsonObject = Mapping[str, JsonValue]
@@ -38,6 +42,12 @@ class Record:
     __pydantic_config__ = ConfigDict(
         extra="forbid", strict=True, json_schema_serialization_defaults_required=True
     )
+
+
+class GrownRecord(Record):
+    """A record whose fields with a default came later: files of the same version may lack them."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
 
 def stored_as(key: str) -> object:
@@ -77,6 +87,11 @@ def to_json(record: object) -> dict[str, JsonValue]:
         record, mode="json", by_alias=True
     )
     return tree
+
+
+def to_json_bytes(record: object) -> bytes:
+    """Make a record into a JSON file's content. Raises ValueError for NaN and Inf."""
+    return json_text(to_json(record)).encode()
 
 
 def json_schema(record_type: type[RecordType]) -> JsonObject:

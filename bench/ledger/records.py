@@ -5,13 +5,24 @@ curves from elsewhere, or is not there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
-from bench.ledger.json_records import JsonObject, Record, meaning
+from bench.ledger.json_records import GrownRecord, JsonObject, Record, meaning
 
-Status = Literal["completed", "diverged", "failed", "interrupted"]
-STATUSES: tuple[Status, ...] = ("completed", "diverged", "failed", "interrupted")
+Status = Literal["completed", "diverged", "failed", "oom", "rank_lost", "interrupted", "invalid"]
+# How a run can end, each with its meaning. Only the first two are evidence; the others are made
+# again, or gone on with.
+STATUSES: Mapping[Status, str] = {
+    "completed": "trained to its budget, or to its own early stop",
+    "diverged": "its loss was no longer finite",
+    "failed": "an exception ended it",
+    "oom": "memory did not suffice, at the batch size that is told",
+    "rank_lost": "a process of it died; which, and by what signal, is told where that is known",
+    "interrupted": "its ledger has no end: it was killed, or is still under way",
+    "invalid": "it cannot be believed: its ranks drifted apart, or its ledger is damaged",
+}
+FINISHED: tuple[Status, ...] = ("completed", "diverged")
 Split = Literal["val", "test"]
 Fact = str | int | float | None
 # What an arm really is, in flat facts read from the things that run, for the audit.
@@ -118,8 +129,41 @@ class PrecisionFacts(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunStart(Record):
-    """All that a result must carry to be read, compared and made again."""
+class RunBasis(Record):
+    """What must be the same for a run to be gone on with: all that its numbers come from."""
+
+    run_id: Annotated[str, meaning("holds a digest of the config")]
+    code_sha256: Annotated[str, meaning("of bench, kernels and imported plug-ins")]
+    world_size: int
+    images_sha256: str | None
+    weights_sha256: str | None
+    precision: str | None
+    torch: str | None
+    hardware: Annotated[str, meaning("the GPU, or the CPU with its number of threads")]
+
+    def difference_to(self, other: "RunBasis") -> str | None:
+        """Say what is first different in another basis, with both values; None: all is the same."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            other_value = getattr(other, field.name)
+            if value != other_value:
+                return f"{field.name} is {_short(other_value)} there, {_short(value)} now"
+        return None
+
+
+def _short(value: Fact) -> str:
+    """Cut a digest short."""
+    text = str(value)
+    return text[:12] if len(text) == 64 else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStart(GrownRecord):
+    """All that a result must carry to be read, compared and made again.
+
+    `attempt` counts from 1, those too whose ledgers were set aside; `begun_anew` is why this one
+    does not go on from the one before. Older ledgers have neither, nor a basis.
+    """
 
     run_id: str
     arm: str
@@ -142,6 +186,9 @@ class RunStart(Record):
     ]
     environment: EnvironmentFacts
     world_size: int | None
+    basis: RunBasis | None = None
+    attempt: int | None = None
+    begun_anew: str | None = None
     resumed_step: int = 0
     segments_s: Mapping[str, float]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from bench.ledger.json_records import JsonValue, Record, stored_as
-from bench.ledger.records import RunStart, Split, Status
+from bench.ledger.records import FINISHED, RunStart, Split, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class RunResult(Record):
     @property
     def is_finished(self) -> bool:
         """Whether the run has its answer and is not made again."""
-        return self.status in ("completed", "diverged")
+        return self.status in FINISHED
 
     @property
     def budget_samples(self) -> int:

@@ -10,6 +10,7 @@ from bench.report.words import (
     accuracy_label,
     answer,
     clock_label,
+    codes_text,
     level_text,
     ratio_text,
     shown_interval,
@@ -43,6 +44,7 @@ def facts(report: Report, study: Study) -> list[Fact]:
         Fact(label="stored references", value=_stored_epochs_text(report)),
         Fact(label="plan", value=_plan_text(report)),
         Fact(label="method", value=f"METHOD {report.method_version}"),
+        Fact(label="code", value=codes_text(report.codes)),
     ]
     return [fact for fact in rows if fact.value not in ("", NOTHING)]
 

@@ -2,11 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench.judge.arm_records import Spread
 from bench.judge.pairs import tells_size
-from bench.judge.records import ArmTuning, Comparison, Interval, Report, TrialSummary, TuningSummary
+from bench.judge.records import (
+    ArmTuning,
+    CodeCount,
+    Comparison,
+    Interval,
+    Report,
+    TrialSummary,
+    TuningSummary,
+)
 from bench.ledger.json_records import JsonValue
 
 NOTHING = "—"
@@ -226,3 +234,14 @@ def _arm_lines(arm: str, tuning: ArmTuning, clock: str) -> list[str]:
 def _trial_line(trial: TrialSummary) -> str:
     line = f"  {trial.lr:<10g} val {number(trial.score, '{:.4f}')}  {seconds(trial.seconds)} s"
     return f"{line}  diverged" if trial.status == "diverged" else line
+
+
+def codes_text(codes: Sequence[CodeCount]) -> str:
+    """Say how many runs are by which code, where they are not all by one; else nothing."""
+    if len(codes) < 2:
+        return ""
+    phrases = []
+    for count in codes:
+        digest = count.code_sha256[:12] if count.code_sha256 else "that was not kept"
+        phrases.append(f"{count.runs} by {digest}")
+    return f"runs by code: {', '.join(phrases)}"

@@ -3,8 +3,10 @@
 import ctypes
 import os
 import signal
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,15 +15,32 @@ from accelerate.utils import (
     DistributedDataParallelKwargs,
     DynamoBackend,
     broadcast_object_list,
+    gather_object,
     parse_flag_from_env,
 )
 from torch import Tensor
 from torch.distributed import ReduceOp
 
 from bench.runtime.environment import process_age_s
+from bench.runtime.launched import launched_processes
+from bench.runtime.peers import lost_peers, this_peer
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 Value = TypeVar("Value")
+
+
+class OtherRankError(RuntimeError):
+    """Another rank could not do what all must do; its sentence is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome(Generic[Value]):
+    """What a rank's work came to: one value, or none and an error in a sentence."""
+
+    rank: int
+    values: tuple[Value, ...]
+    error: str | None
+    is_wrong_input: bool = False
 
 
 class PendingSum:
@@ -55,7 +74,7 @@ class World:
         """Raise ValueError when the ranks are not those that were asked for."""
         _end_with_launcher()
         on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # PartialState alone does not ask
-        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        launched = launched_processes()
         if launched > 1 and not on_cpu and not torch.cuda.is_available():
             # accelerate would have each train alone
             raise ValueError(
@@ -69,13 +88,21 @@ class World:
         self.device: torch.device = self._state.device
         if launched != self.size:
             raise ValueError(f"{launched} processes were launched but each sees {self.size}")
-        if asked_size is not None and asked_size != self.size:
-            raise ValueError(self._wrong_size(asked_size))
-        torch.set_num_threads(cpu_threads or _threads_of_a_rank())
+        self.configure(asked_size, cpu_threads)
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.benchmark = True
+        self._peers = self.gather(this_peer(self.rank))
         self.startup_s = process_age_s()
+
+    def configure(self, asked_size: int | None, cpu_threads: int | None) -> None:
+        """Take so many CPU threads.
+
+        Raises ValueError when the ranks are not as many as were asked for.
+        """
+        if asked_size is not None and asked_size != self.size:
+            raise ValueError(self._wrong_size(asked_size))
+        torch.set_num_threads(cpu_threads or _threads_of_a_rank())
 
     def set_precision(self, name: str) -> None:
         """Open accelerate's mixed precision (fp32, bf16, fp16); once a process.
@@ -136,6 +163,86 @@ class World:
         shared: Value = broadcast_object_list([value])[0]
         return shared
 
+    def gather(self, value: Value) -> list[Value]:
+        """Return every rank's value on every rank, in order of rank; small plain objects only."""
+        if self.size == 1:
+            return [value]
+        values: list[Value] = gather_object([value])
+        return values
+
+    def on_every_rank(self, work: Callable[[], Value]) -> list[Value]:
+        """Do the work on every rank; return all that it came to, in order of rank.
+
+        Where a rank's raises ValueError or OSError all raise: this rank its own error, the others
+        one that names the rank. So no rank waits for one that has given up.
+        """
+        try:
+            outcome = _Outcome(rank=self.rank, values=(work(),), error=None)
+            error: ValueError | OSError | None = None
+        except (ValueError, OSError) as failure:
+            error = failure
+            outcome = _Outcome(
+                rank=self.rank,
+                values=(),
+                error=str(failure),
+                is_wrong_input=isinstance(failure, ValueError),
+            )
+        outcomes = self.gather(outcome)
+        if error is not None:
+            raise error
+        values: list[Value] = []
+        for other in outcomes:
+            _raise_where_failed(other)
+            values += other.values
+        return values
+
+    def each(self, work: Callable[[], Value]) -> Value:
+        """Do the work on every rank, as `on_every_rank`; return what it came to on this one.
+
+        That may be anything: it is not sent.
+        """
+        values: list[Value] = []
+
+        def keep_value() -> None:
+            values.append(work())
+
+        self.on_every_rank(keep_value)
+        return values[0]
+
+    def on_main(self, work: Callable[[], Value]) -> Value:
+        """Do the work on rank 0 alone; every rank returns what it came to, or raises its error.
+
+        Small plain objects only.
+        """
+        values: list[Value] = []
+
+        def work_on_main() -> None:
+            if self.is_main:
+                values.append(work())
+
+        self.on_every_rank(work_on_main)
+        return self.gather(values)[0][0]
+
+    def agree_on(self, number: int) -> bool:
+        """Say whether all ranks have the same integer, of at most 62 bits."""
+        if self.size == 1:
+            return True
+        least, most = self._reduced([-number, number], ReduceOp.MAX).tolist()
+        return bool(-least == most)
+
+    def lost_ranks(self) -> list[str]:
+        """Say of each other rank on this host that is gone how it ended; waits up to a second."""
+        return lost_peers(self._peers, self.rank)
+
+    def say(self, line: str) -> None:
+        """Print a line on rank 0. A terminal that is gone is no reason to end a study."""
+        if not self.is_main:
+            return
+        try:
+            print(line, flush=True)
+        except (OSError, ValueError):
+            pass
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         self._state.wait_for_everyone()
@@ -157,6 +264,22 @@ class World:
         tensor = torch.from_numpy(np.array(values)).to(self.device)  # int64 or float64
         torch.distributed.all_reduce(tensor, op=operation)
         return tensor
+
+
+@contextmanager
+def opened_world() -> Iterator[World]:
+    """Join this job's ranks, and leave them at the end."""
+    with closing(World()) as world:
+        yield world
+
+
+def _raise_where_failed(outcome: _Outcome[Value]) -> None:
+    if outcome.error is None:
+        return
+    message = f"rank {outcome.rank}: {outcome.error}"
+    if outcome.is_wrong_input:
+        raise ValueError(message)
+    raise OtherRankError(message)
 
 
 def _end_with_launcher() -> None:

@@ -1,15 +1,19 @@
 """Environment facts: what a run is measured on. Recorded, and never asked for by the config."""
 
+import hashlib
+import importlib
 import os
 import platform
 import re
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from bench.files import files_sha256
 from bench.ledger.records import EnvironmentFacts, Fact
 
 PACKAGES = (
@@ -53,6 +57,19 @@ def environment_facts(device: torch.device, world_size: int) -> EnvironmentFacts
 def gpu_name(device: torch.device) -> str | None:
     """Return the model of a device that is a GPU; None of any other."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def code_sha256(plug_ins: Sequence[str]) -> str:
+    """Return a digest of the code that computes: bench, kernels, and imported plug-in modules."""
+    digests = []
+    for name in ("bench", "kernels", *plug_ins):
+        module_file = Path(importlib.import_module(name).__file__ or "")
+        folder = module_file.parent
+        files = [module_file]
+        if module_file.name == "__init__.py":
+            files = sorted(folder.rglob("*.py"))
+        digests.append(f"{name} {files_sha256(files, folder)}")
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def process_age_s() -> float:

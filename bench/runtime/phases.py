@@ -7,20 +7,18 @@ from collections.abc import Callable, Mapping
 class PhaseTimer:
     """Cuts monotonic time into named segments, every nanosecond in exactly one.
 
-    The device is synchronised at each cut and nowhere else. `earlier_s` are seconds by segment that
-    were spent before, as by the process or by an attempt that was interrupted.
+    The device is synchronised at each cut and nowhere else. `earlier_ns` are nanoseconds by segment
+    that were spent before, as by the process or by an attempt that was interrupted.
     """
 
     def __init__(
         self,
         segment: str,
         synchronize: Callable[[], None],
-        earlier_s: Mapping[str, float] | None = None,
+        earlier_ns: Mapping[str, int] | None = None,
     ) -> None:
         self._synchronize = synchronize
-        self._total_ns: dict[str, int] = {}
-        for name, seconds in (earlier_s or {}).items():
-            self._total_ns[name] = round(seconds * 1e9)
+        self._total_ns = dict(earlier_ns or {})
         self._segment = segment
         self._since_ns = time.monotonic_ns()
 
@@ -33,7 +31,7 @@ class PhaseTimer:
         self._segment = segment
         self._since_ns = now_ns
 
-    def read_s(self) -> dict[str, float]:
-        """Return seconds by segment so far, the running one included; on this rank."""
+    def read_ns(self) -> dict[str, int]:
+        """Return nanoseconds by segment so far, the running one included; on this rank."""
         self.switch(self._segment)
-        return {name: total_ns / 1e9 for name, total_ns in self._total_ns.items()}
+        return dict(self._total_ns)

@@ -23,6 +23,7 @@ class Stream(IntEnum):
     SPLIT = 3
     BLOCK_ORDER = 4
     RENDER = 5
+    LAYERS = 6
 
 
 def philox4x32(counter: npt.ArrayLike, key: tuple[int, int]) -> UInt32Array:

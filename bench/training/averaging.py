@@ -10,15 +10,16 @@ from torch import Tensor, nn
 class WeightAverage:
     """Averages parameters and BatchNorm statistics; `decay` 0: the weights themselves.
 
-    `live` are the network's own tensors, without gradients, and `tensors` their averages.
-    `statistics`, those of BatchNorm among the live ones, differ by rank. `kept` are copies of what
-    an earlier evaluation was made with.
+    `live` are the network's own tensors, without gradients, and `tensors` their averages. The first
+    `parameter_count` are parameters; the others, BatchNorm's `statistics`, differ by rank. `kept`
+    are copies of what an earlier evaluation was made with.
     """
 
     def __init__(self, network: nn.Module, *, decay: float, every_steps: int) -> None:
         self.statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
         parameters = [parameter.detach() for parameter in network.parameters()]
         self.live = [*parameters, *self.statistics]
+        self.parameter_count = len(parameters)
         self.tensors: list[Tensor] = []
         if decay:
             self.tensors = [torch.empty_like(tensor) for tensor in self.live]

@@ -44,7 +44,8 @@ class TrainingJob:
     """Everything that a run's training needs. `program` stands where `progress` says.
 
     `features` are there where a frozen body's are computed once a run. `save_checkpoint` writes the
-    program's state and returns where; rank 0 alone calls it.
+    program's state, given this rank's nanoseconds by segment, and returns where; every rank calls
+    it.
     """
 
     config: ExperimentConfig
@@ -57,7 +58,7 @@ class TrainingJob:
     features: RunFeatures | None
     recorder: Recorder
     progress: Progress
-    save_checkpoint: Callable[[Progress, dict[str, float]], Path]
+    save_checkpoint: Callable[[Progress, dict[str, int]], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +168,13 @@ class _Training:
         self._recorder.switch("train")
 
     def _evaluate(self, split: Split, *, final: bool = False) -> float:
-        """Score a split and record it; return the mean loss."""
+        """Score a split and record it; return the mean loss.
+
+        Raises DriftError, on every rank, where ranks hold other weights.
+        """
         self._recorder.switch("evaluate_final" if final else "evaluate")
+        if split == "val":
+            self._program.check_alike(self._progress.step)
         images = self._job.val if split == "val" else self._job.test
         score = self._program.evaluate(images)
         self._recorder.switch("log")
@@ -184,10 +190,7 @@ class _Training:
 
     def _save_checkpoint(self) -> None:
         self._recorder.switch("checkpoint")
-        segments_s = self._recorder.segments_s()
-        if self._job.world.is_main:
-            path = self._job.save_checkpoint(self._progress, segments_s)
-            self._recorder.checkpoint_saved(path, self._progress.step)
-        self._job.world.barrier()
+        path = self._job.save_checkpoint(self._progress, self._recorder.rank_segments_ns())
+        self._recorder.checkpoint_saved(path, self._progress.step)
         self._recorder.switch("log")
         self._recorder.deliver()

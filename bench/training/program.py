@@ -21,6 +21,7 @@ from bench.models.networks import head_prefixes
 from bench.runtime.compute import CompileMeter, compile_module
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
+from bench.training.drift import check_alike
 from bench.training.schedules import Reaction, react
 
 TIMED_STEPS = 3
@@ -94,6 +95,17 @@ class Program:
         if config.compile.enabled:
             compile_module(self._objective, config.compile.mode)
 
+    @property
+    def device(self) -> torch.device:
+        """Where this rank computes."""
+        return self._world.device
+
+    def check_alike(self, step: int) -> None:
+        """Raise DriftError where ranks hold other weights, or averages of them."""
+        weights = self.average.live[: self.average.parameter_count]
+        averages = self.average.tensors[: self.average.parameter_count]
+        check_alike(self._world, [*weights, *averages], step)
+
     def begin_run(self, config: ExperimentConfig) -> None:
         """Take a run's budget and learning rate; all else in its config is the program's."""
         self._config = config
@@ -124,13 +136,16 @@ class Program:
                     self.step(batch, first_step + 1)
                 self.evaluate(islice(evaluation, 1))
         timed_batch = random_batches[0]
+        alone_s = None
+        if world.size > 1:
+            # Not last: DDP remembers a step without exchange, and would leave the next one's
+            # statistics as they are on each rank, which a run that goes on would notice.
+            with world.accelerator.no_sync(self._prepared):
+                alone_s = self._step_s(timed_batch)
         step_s = self._step_s(timed_batch)
         with torch.compiler.set_stance("force_eager"):
             eager_s = self._step_s(timed_batch)
-        alone_s = step_s
-        if world.size > 1:
-            with world.accelerator.no_sync(self._prepared):
-                alone_s = self._step_s(timed_batch)
+        alone_s = alone_s or step_s
         step_s, eager_s, alone_s = world.slowest([step_s, eager_s, alone_s])
         return CompileRecord(
             enabled=compiling.enabled,

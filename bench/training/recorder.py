@@ -45,6 +45,8 @@ class Recorder:
         self._steps_per_epoch = steps_per_epoch
         self._log = EventLog(directory) if world.is_main else None
         self._later_events: list[Event] = []  # not told to trackers yet
+        self._slowest_s: dict[str, float] = {}
+        self._rank_s: dict[str, float] = {}  # this rank's, when the slowest rank's were read
 
     def switch(self, segment: str) -> None:
         """End the running segment here and begin another; the device is waited for."""
@@ -52,13 +54,30 @@ class Recorder:
 
     def segments_s(self) -> dict[str, float]:
         """Return seconds by segment so far, the slowest rank's."""
-        by_segment_s = self._timer.read_s()
-        rank_s = [by_segment_s.get(segment, 0.0) for segment in SEGMENTS]
-        return dict(zip(SEGMENTS, self._world.slowest(rank_s), strict=True))
+        self._rank_s = self._read_s()
+        slowest_s = self._world.slowest(list(self._rank_s.values()))
+        self._slowest_s = dict(zip(SEGMENTS, slowest_s, strict=True))
+        return dict(self._slowest_s)
 
-    def own_segments_s(self) -> dict[str, float]:
-        """Return this rank's own seconds, where the other ranks may be gone."""
-        return self._timer.read_s()
+    def segments_s_without_others(self) -> dict[str, float]:
+        """Return seconds by segment where the other ranks may be gone.
+
+        The slowest rank's as they were read last, and this rank's since then.
+        """
+        rank_s = self._read_s()
+        seconds = {}
+        for segment in SEGMENTS:
+            since_s = rank_s[segment] - self._rank_s.get(segment, 0.0)
+            seconds[segment] = self._slowest_s.get(segment, 0.0) + since_s
+        return seconds
+
+    def rank_segments_ns(self) -> dict[str, int]:
+        """Return this rank's nanoseconds by segment so far."""
+        return self._timer.read_ns()
+
+    def _read_s(self) -> dict[str, float]:
+        total_ns = self._timer.read_ns()
+        return {segment: total_ns.get(segment, 0) / 1e9 for segment in SEGMENTS}
 
     def started(self, start: RunStart, step: int) -> None:
         """Write that the run began, or goes on at a step, and tell it."""

@@ -34,6 +34,7 @@ ROOMS = {
         "bench/verbs.py",
         "bench/registry.py",
         "bench/files.py",
+        "bench/locks.py",
     ),
     "kernels": ("kernels/",),
     "launch": ("launch/",),

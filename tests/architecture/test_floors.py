@@ -32,12 +32,14 @@ FLOORS = {
     "bench.ledger": 1,
     "bench.config": 1,
     "bench.files": 0,
+    "bench.locks": 0,
     "bench.registry": 0,
     "kernels": 0,
 }
 # These, and all that they import when they are imported, run where no GPU stack is installed.
 TORCH_FREE = (
     "bench.files",
+    "bench.locks",
     "bench.registry",
     "bench.config",
     "bench.ledger",

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -147,7 +148,9 @@ def test_another_config_is_refused_before_it_adds_to_what_is_on_record(study):
 
 def test_a_trial_too_many_fails_the_arm_and_leaves_the_verdict_undecided(copy):
     (trial,) = copy.glob("tuning/still-lr0.01-*")
-    shutil.copytree(trial, copy / "tuning" / "again")
+    again = Path(shutil.copytree(trial, copy / "tuning" / "again"))
+    ledger = again / "events.rank0.jsonl"
+    ledger.write_text(ledger.read_text().replace(trial.name, "again"))
     (copy / "tuned.yaml").unlink()
     done = bench("tune", RATES, f"--output={copy.parent}", env=environment(copy))
     assert done.returncode == 2

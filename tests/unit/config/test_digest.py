@@ -15,7 +15,7 @@ from tests.unit.config.studies import EMBEDDED, LEAVES, SECTIONS
 NOT_DECISIVE = {
     "name", "question", "cost", "command", "expected", "arms", "baseline", "factors", "primary",
     "thresholds", "confirm_looks", "clock", "blocks", "until_decided", "budgets", "controls",
-    "reference", "seed", "hardware", "trackers", "wandb", "output", "imports", "tune",
+    "reference", "seed", "hardware", "checkpoint", "trackers", "wandb", "output", "imports", "tune",
 }  # fmt: skip
 
 

@@ -13,7 +13,9 @@ from bench.experiment.inputs import ArmInputs, Inputs
 from bench.experiment.plan import plan, run_ids
 from bench.ledger.records import PrecisionFacts
 from bench.ledger.result import RunResult
-from bench.ledger.store import RunStore
+from bench.ledger.store import RunStore, StoredRuns
+from bench.runtime.distributed import World
+from bench.runtime.environment import environment_facts
 from bench.trackers import Guarded
 from tests.commands import ROOT, TINY
 from tests.unit.results_factory import make_result, with_fact, with_start
@@ -21,26 +23,22 @@ from tests.unit.results_factory import make_result, with_fact, with_start
 CPU = torch.device("cpu")
 
 
-def same(value):
-    return value
+class FakeWorld(World):
+    """One CPU rank of `size`; where there are others, `gathered` is what they answer besides."""
+
+    def __init__(self, rank: int = 0, size: int = 1, **changes) -> None:
+        self.device = CPU
+        self.rank = rank
+        self.size = size
+        self.is_main = rank == 0
+        self.startup_s = 0.0
+        vars(self).update(changes)
+
+    def set_precision(self, name: str) -> None:
+        """Open nothing."""
 
 
-def make_world(**changes) -> SimpleNamespace:
-    """One CPU rank, whose collectives give back what they are given."""
-    rank = {
-        "device": CPU,
-        "rank": 0,
-        "size": 1,
-        "is_main": True,
-        "startup_s": 0.0,
-        "from_main": same,
-        "sums": same,
-        "set_precision": lambda name: None,
-    }
-    return SimpleNamespace(**{**rank, **changes})
-
-
-def make_runner(folder, world: SimpleNamespace, *overrides: str) -> BlockRunner:
+def make_runner(folder, world: World, *overrides: str) -> BlockRunner:
     config = load(ROOT / TINY, [f"--output={folder}/runs", *overrides])
     arms = {arm: arm_config(config, arm) for arm in config.arms}
     return BlockRunner(
@@ -55,12 +53,12 @@ def red_check(device: torch.device):
 def test_a_study_on_a_gpu_is_not_begun_before_its_self_check(monkeypatch, tmp_path):
     monkeypatch.setattr(blocks, "self_check", red_check)
     with pytest.raises(RuntimeError, match="self-check of cuda"):
-        make_runner(tmp_path, make_world(device=torch.device("cuda"))).check()
+        make_runner(tmp_path, FakeWorld(device=torch.device("cuda"))).check()
 
 
 def test_a_cpu_needs_no_self_check(monkeypatch, tmp_path):
     monkeypatch.setattr(blocks, "self_check", red_check)
-    make_runner(tmp_path, make_world()).check()
+    make_runner(tmp_path, FakeWorld()).check()
 
 
 def give_inputs(monkeypatch, inputs: dict[str, ArmInputs]) -> None:
@@ -70,15 +68,8 @@ def give_inputs(monkeypatch, inputs: dict[str, ArmInputs]) -> None:
 
 def give_results(monkeypatch, *results: RunResult) -> None:
     """Let these be what is stored."""
-    monkeypatch.setattr(RunStore, "results", lambda self, run_ids: list(results))
-
-
-def check_beside_rank_0(monkeypatch, folder, inputs: ArmInputs) -> None:
-    """Check a rank that has such inputs, where rank 0 has others or the same."""
-    rank_0_inputs = {"slow": ArmInputs("same", None)}
-    world = make_world(rank=1, is_main=False, from_main=lambda value: rank_0_inputs)
-    give_inputs(monkeypatch, {"slow": inputs})
-    make_runner(folder, world).check()
+    stored = StoredRuns(results=results, damaged=[])
+    monkeypatch.setattr(RunStore, "look_at", lambda self, run_ids: stored)
 
 
 class NoAssembler:
@@ -109,28 +100,31 @@ def executed(monkeypatch) -> list[str]:
     return run_ids
 
 
-def test_machines_with_the_same_images_and_weights_train_together(monkeypatch, tmp_path):
-    check_beside_rank_0(monkeypatch, tmp_path, ArmInputs("same", None))
+def check_beside(monkeypatch, folder, rank_inputs: ArmInputs, *, rank: int) -> None:
+    """Check one of two ranks, of which rank 0 has "same", rank 1 these inputs."""
+    inputs_by_rank = [{"slow": ArmInputs("same", None)}, {"slow": rank_inputs}]
+    world = FakeWorld(rank, 2, on_every_rank=lambda work: inputs_by_rank)
+    make_runner(folder, world).check()
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_machines_with_the_same_images_and_weights_train_together(monkeypatch, tmp_path, rank):
+    check_beside(monkeypatch, tmp_path, ArmInputs("same", None), rank=rank)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("inputs", [ArmInputs("other", None), ArmInputs("same", "other")])
-def test_machines_with_other_images_or_weights_do_not(monkeypatch, tmp_path, inputs):
-    with pytest.raises(ValueError, match=r"other.*on the first.*same"):
-        check_beside_rank_0(monkeypatch, tmp_path, inputs)
-
-
-def test_every_rank_hears_of_another_rank_with_other_images(monkeypatch, tmp_path):
-    """Rank 0 has what it has itself; the sum over ranks tells it of the other one."""
-    runner = make_runner(tmp_path, make_world(sums=lambda counts: [counts[0] + 1]))
-    with pytest.raises(ValueError, match="images or weights differ between the machines"):
-        runner.check()
+def test_machines_with_other_images_or_weights_do_not(monkeypatch, tmp_path, inputs, rank):
+    message = r"arm slow: images or weights differ.*rank 1 has .*other.*rank 0 .*same"
+    with pytest.raises(ValueError, match=message):
+        check_beside(monkeypatch, tmp_path, inputs, rank=rank)
 
 
 def test_the_wall_clock_is_refused_where_a_process_makes_several_runs(
     executed, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(NoAssembler, "assemble", lambda *_: pytest.fail("work was begun"))
-    runner = make_runner(tmp_path, make_world(), "--clock=wall")
+    runner = make_runner(tmp_path, FakeWorld(), "--clock=wall")
     blocks_of_runs = plan(load(ROOT / TINY))
     with pytest.raises(
         ValueError, match="'wall' needs a process for each run, and this one has 4 to make"
@@ -143,7 +137,7 @@ INPUTS = {"slow": ArmInputs("images", None), "fast": ArmInputs("images", "weight
 
 
 def make_run(arm: str = "fast", **changes) -> RunResult:
-    run = make_result([0.5], arm)
+    run = with_start(make_result([0.5], arm), environment=environment_facts(CPU, 1))
     run = with_fact(run, "dataset", sha256="images")
     run = with_fact(run, "weights", sha256="weights")
     return dataclasses.replace(run, **changes)
@@ -156,7 +150,7 @@ def finished_runs(monkeypatch, tmp_path):
     def ask(*runs: RunResult, **world) -> set[str]:
         give_inputs(monkeypatch, INPUTS)
         give_results(monkeypatch, *runs)
-        runner = make_runner(tmp_path, make_world(**world))
+        runner = make_runner(tmp_path, FakeWorld(**world))
         runner.check()
         return runner.finished_run_ids([run.run_id for run in runs])
 
@@ -189,9 +183,12 @@ def test_a_result_that_is_missing_is_written_and_one_that_is_there_is_left(finis
 OTHERS = {
     "with other images": with_fact(make_run(), "dataset", sha256="others"),
     "with other weights": with_fact(make_run(), "weights", sha256="others"),
-    "by 2 processes on a CPU, now it is 1 on a CPU": with_start(make_run(), world_size=2),
-    "by 1 processes on H200, now it is 1 on a CPU": with_start(
+    "by 2 processes on .*, now it is 1 on ": with_start(make_run(), world_size=2),
+    "by 1 processes on H200, now it is 1 on ": with_start(
         make_run(), environment={"device": "cuda", "gpu": "H200"}
+    ),
+    "by 1 processes on another CPU 1, now it is 1 on ": with_start(
+        make_run(), environment={"cpu": "another CPU", "threads_per_rank": 1}
     ),
 }
 
@@ -209,7 +206,7 @@ def test_weights_that_an_arm_trains_itself_are_not_compared(finished_runs):
 
 def test_a_study_that_goes_on_computes_as_its_first_run_did(executed, monkeypatch, tmp_path):
     precisions = []
-    runner = make_runner(tmp_path, make_world(set_precision=precisions.append))
+    runner = make_runner(tmp_path, FakeWorld(set_precision=precisions.append))
     first = with_start(make_run(), precision=PrecisionFacts(name="bf16", reason="stored"))
     give_results(monkeypatch, first)
     runner.complete(plan(load(ROOT / TINY)), set(IDS), Guarded({}))
@@ -221,10 +218,10 @@ def complete(executed, tmp_path):
     """Complete a study without training; return the runs that it made."""
 
     def complete_without_training(
-        finished: set[str] | None, after_block=lambda: False, **world
+        finished: set[str], after_block=lambda: False, **world
     ) -> list[str]:
         executed.clear()
-        runner = make_runner(tmp_path, make_world(**world))
+        runner = make_runner(tmp_path, FakeWorld(**world))
         runner.complete(plan(load(ROOT / TINY)), finished, Guarded({}), after_block=after_block)
         return list(executed)
 
@@ -252,8 +249,8 @@ def test_no_block_is_begun_after_it_is_enough(complete):
 
 
 @pytest.mark.parametrize(("enough", "expected"), [(True, IDS[1:2]), (False, IDS[1:])])
-def test_another_rank_makes_what_rank_0_misses_and_stops_with_it(complete, enough, expected):
-    values_of_rank_0 = iter([{IDS[0]}, PrecisionFacts(name="fp32"), enough, False])
+def test_another_rank_stops_with_rank_0(complete, enough, expected):
+    values_of_rank_0 = iter([PrecisionFacts(name="fp32"), enough, False])
 
     def from_rank_0(value):
         return next(values_of_rank_0)
@@ -261,4 +258,18 @@ def test_another_rank_makes_what_rank_0_misses_and_stops_with_it(complete, enoug
     def fail() -> bool:
         pytest.fail("asked on another rank")
 
-    assert complete(None, fail, is_main=False, from_main=from_rank_0) == expected
+    assert complete({IDS[0]}, fail, rank=1, from_main=from_rank_0) == expected
+
+
+@pytest.mark.parametrize(("keep_at_end", "kept"), [("false", False), ("true", True)])
+def test_checkpoints_that_a_kill_left_of_a_finished_run_go(
+    monkeypatch, tmp_path, keep_at_end, kept
+):
+    give_inputs(monkeypatch, INPUTS)
+    give_results(monkeypatch, make_run(run_id="a"))
+    runner = make_runner(tmp_path, FakeWorld(), f"--checkpoint.keep_at_end={keep_at_end}")
+    runner.check()
+    checkpoints = tmp_path / "runs" / "tiny" / "a" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    assert runner.finished_run_ids(["a"]) == {"a"}
+    assert checkpoints.exists() is kept

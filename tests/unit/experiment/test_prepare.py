@@ -1,11 +1,14 @@
 """What a study still has to do, by what is stored of it."""
 
+import dataclasses
+
 import pytest
 
 from bench.experiment.plan import run_ids
 from bench.experiment.prepare import prepare
+from bench.ledger.errors import LedgerError
 from bench.ledger.json_records import to_json
-from tests.unit.disk_factory import moved_clock, write_plan, write_run, write_study
+from tests.unit.disk_factory import StudyOnDisk, moved_clock, write_plan, write_run, write_study
 
 DECIDING = ("--until_decided=true", "--primary.max_blocks=12", "--primary.interval_width=null")
 
@@ -67,9 +70,43 @@ def test_a_plan_that_runs_were_begun_under_is_named_in_the_next(tmp_path):
     assert (earlier.sha256, earlier.primary) == (study.plan.sha256, to_json(study.plan.primary))
 
 
-def test_a_damaged_ledger_is_refused_with_its_name(tmp_path):
-    study = write_study(tmp_path)
-    ledger = study.store.run_dir(study.runs[0].run_id) / "events.rank0.jsonl"
+def damage_a_ledger(study: StudyOnDisk) -> str:
+    """Put a line into the first run's ledger that is none; return the run's id."""
+    run_id = study.runs[0].run_id
+    ledger = study.store.run_dir(run_id) / "events.rank0.jsonl"
     ledger.write_text("nothing\n")
-    with pytest.raises(ValueError, match=r"events\.rank0\.jsonl:1"):
-        prepare(study.config).missing_run_ids()
+    return run_id
+
+
+def test_a_run_whose_ledger_is_damaged_is_missing_and_has_no_results(tmp_path):
+    study = write_study(tmp_path)
+    run_id = damage_a_ledger(study)
+    prepared = prepare(study.config)
+    assert prepared.missing_run_ids() == {run_id}
+    with pytest.raises(LedgerError, match=rf"{run_id}/events\.rank0\.jsonl:1"):
+        prepared.results()
+
+
+def test_nothing_is_decided_beside_a_damaged_ledger(tmp_path):
+    damage_a_ledger(write_study(tmp_path, "--blocks=7"))
+    prepared = prepare(write_plan(tmp_path, "--blocks=7", *DECIDING).config)
+    assert len(prepared.missing_run_ids()) == 24 - 13
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (("--optim.lr=0.5",), "they were made by another config"),
+        (("--seed=1",), "they are of more blocks or seeds"),
+        (("--blocks=1",), "they are of more blocks or seeds"),
+    ],
+)
+def test_runs_that_are_not_of_the_plan_are_neither_left_out_nor_mixed_in(
+    tmp_path, overrides, reason
+):
+    study = write_study(tmp_path, "--blocks=2")
+    other = write_plan(tmp_path / "elsewhere", "--blocks=2", *overrides)
+    config = dataclasses.replace(other.config, output=str(tmp_path))
+    with pytest.raises(ValueError, match=rf"runs lie here .*\(\d, as .*{reason}.*another --output"):
+        prepare(config)
+    assert study.store.plan() == study.plan

@@ -28,7 +28,7 @@ def test_self_trained_weights_have_the_price_on_their_card(
     save_weights(path, build("resnet18", 26).state_dict(), to_json(card))
     context = SimpleNamespace(
         precision=PrecisionFacts(name="fp32"),
-        world=SimpleNamespace(from_main=lambda value: value),
+        world=SimpleNamespace(on_main=lambda work: work()),
     )
     assert self_trained(config, context).facts.pretraining == price
 

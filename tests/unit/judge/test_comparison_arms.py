@@ -9,6 +9,7 @@ from bench.judge.arm_records import MeanTime, RestartTime, Spread
 from bench.judge.comparison import time_to_accuracy_s
 from bench.judge.records import RankedArm
 from bench.judge.rules import RULES
+from bench.ledger.records import FINISHED, STATUSES
 from tests.unit.judge.rows import comparison, threshold_of
 from tests.unit.results_factory import EVERY_SAMPLES, FLOPS_PER_IMAGE, make_study
 from tests.unit.study_factory import FLAT, RISING, pair, report_of, timed
@@ -103,7 +104,7 @@ def test_of_several_budgets_the_longest_is_the_common_one_and_has_the_final_accu
     assert (threshold_of(report, "random").runs, random.runs) == (2, 4)
 
 
-@pytest.mark.parametrize("status", ["failed", "interrupted"])
+@pytest.mark.parametrize("status", sorted(set(STATUSES) - set(FINISHED)))
 def test_a_run_that_broke_is_counted_apart_and_its_block_is_not_compared(status):
     runs = [
         *pair(0, 1.0, 2.0),
@@ -111,7 +112,7 @@ def test_a_run_that_broke_is_counted_apart_and_its_block_is_not_compared(status)
         timed((0.95, 0.95), "random", 1, status=status),
     ]
     report = report_of(runs)
-    counts = {"completed": 1, "diverged": 0, "failed": 0, "interrupted": 0}
+    counts = {name: 0 for name in STATUSES} | {"completed": 1}
     assert report.arm("random").runs == 1
     assert report.arm("random").statuses == {**counts, status: 1}
     assert comparison(report).blocks == 1

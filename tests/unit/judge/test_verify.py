@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bench.files import write_json
+from bench.ledger.errors import LedgerError
+from bench.ledger.events import read_events
 from bench.ledger.json_records import to_json
-from bench.ledger.store import RunStore
+from bench.ledger.store import RunStore, fold_ledger
 from tests.unit.disk_factory import moved_clock, write_plan, write_run
 from tests.unit.judge.spoiling import (
     RUN,
@@ -136,9 +138,15 @@ def test_a_number_that_no_float_holds_is_a_problem_and_no_crash(study, key, numb
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])
-def test_a_torn_ledger(study, cut):
+def test_a_torn_ledger_is_no_longer_that_of_a_finished_run(study, cut):
     content = ledger(study).read_bytes()
     ledger(study).write_bytes(content[:-cut])
+    assert is_no_longer_its_result(study)
+
+
+def test_part_of_a_line_behind_a_finished_run(study):
+    with ledger(study).open("a") as file:
+        file.write('{"schema')
     assert any("its ledger ends within a line" in problem for problem in problems_of(study))
 
 
@@ -230,16 +238,17 @@ def test_a_finished_run_without_its_result(study):
 
 
 def test_segments_that_do_not_sum_to_the_time_that_passed(study):
-    """Even where result.json and reports are made again to suit."""
+    """Even where result.json is made again to suit; a report is not made of them."""
     path = ledger(study)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines[1:]:
         if "segments_s" in line["data"]:
             line["data"]["segments_s"]["train"] *= 0.9
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
-    result = RunStore(study).result(path.parent.name)
+    result = fold_ledger(path, read_events(path))
     write_json(path.parent / "result.json", to_json(result))
-    write_report_of(study)
+    with pytest.raises(LedgerError, match="seq 0 to 1: segments tell"):
+        write_report_of(study)
     run = path.parent.name
     assert problems_of(study) == [
         f"{run}: seq 0 to 1: segments tell 2.980 s of 3.300 s",

@@ -1,10 +1,16 @@
 """The event stream: read back whole, torn at any byte, never torn in the middle."""
 
+import contextlib
 import dataclasses
+import errno
 import json
+import os
+import resource
+from collections.abc import Iterator
 
 import pytest
 
+from bench.ledger.errors import LedgerError
 from bench.ledger.events import (
     NO_DATA,
     SCHEMA_VERSION,
@@ -14,6 +20,7 @@ from bench.ledger.events import (
     EventLog,
     RunStarted,
     RunStopped,
+    ends_within_a_line,
     read_events,
 )
 from bench.ledger.records import RunStop, SavedCheckpoint
@@ -105,8 +112,7 @@ def test_a_stream_torn_at_any_byte_reads_as_a_prefix_and_is_cut_when_opened_agai
         path.write_bytes(torn)
         read = read_events(path)
         whole_lines = torn.count(b"\n")
-        assert whole_lines <= len(read) <= whole_lines + 1
-        assert read == events[: len(read)]
+        assert read == events[:whole_lines]
         again = EventLog(tmp_path)
         assert path.read_bytes() == content[: torn.rfind(b"\n") + 1]
         assert emit_stop(again).seq == whole_lines
@@ -120,13 +126,18 @@ def test_a_bad_line_before_the_last_is_refused_by_file_and_line(tmp_path):
         read_events(path)
 
 
-@pytest.mark.parametrize("line", ['{"kind":"run_stop"}', '{"kind":"eval_start"}', "[1,2]", "7"])
-@pytest.mark.parametrize("end", ["\n", ""])
-def test_a_whole_last_line_that_is_no_event_is_refused(tmp_path, line, end):
-    path, _ = write(tmp_path)
-    with path.open("a") as file:
-        file.write(line + end)
-    with pytest.raises(ValueError, match=r"events\.rank0\.jsonl:4: not an event"):
+@pytest.mark.parametrize(
+    "line", [b'{"kind":"run_stop"}', b'{"kind":"eval_start"}', b"[1,2]", b"7", b"\xff\xfe"]
+)
+def test_a_whole_last_line_that_is_no_event_is_refused(tmp_path, line):
+    path, events = write(tmp_path)
+    with path.open("ab") as file:
+        file.write(line)
+    assert read_events(path) == events
+    assert ends_within_a_line(path)
+    with path.open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(LedgerError, match=r"events\.rank0\.jsonl:4: not an event"):
         read_events(path)
 
 
@@ -193,7 +204,7 @@ def test_what_json_cannot_say_is_refused_and_not_written(tmp_path):
     log.emit(Evaluated, dataclasses.replace(scores(1), loss=float("nan")), epoch=0.5, step=1)
     with pytest.raises(ValueError, match="JSON"):
         log.flush()
-    assert log.path.read_text() == ""
+    assert not log.path.exists()
 
 
 @pytest.mark.parametrize("event_type", [event_type for event_type, _ in EVERY_KIND])
@@ -206,3 +217,86 @@ def test_a_record_of_another_kind_is_refused_at_once_and_not_written(tmp_path, e
     log.flush()
     assert log.path.read_text() == ""
     assert emit_stop(log).seq == 0
+
+
+@contextlib.contextmanager
+def longest_file(size: int) -> Iterator[None]:
+    """Let no file of this process become longer: a write stops there, and the next one fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
+def failing_fsync() -> Iterator[None]:
+    """Let the first fsync fail: what was written before may be on the disk, or not."""
+    real_fsync = os.fsync
+    failures = iter([OSError(errno.EIO, "Input/output error")])
+
+    def fsync(descriptor: int) -> None:
+        for failure in failures:
+            raise failure
+        real_fsync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        yield
+
+
+def log_of_one_line(folder) -> EventLog:
+    """A ledger with a line on the disk, and one that is only buffered."""
+    log = EventLog(folder)
+    log.emit(Evaluated, scores(1), epoch=0.5, step=1)
+    log.flush()
+    log.emit(Evaluated, scores(2), epoch=1.0, step=2)
+    return log
+
+
+def check_written_once(log: EventLog, before: bytes) -> None:
+    """Nothing is left of what failed, and all of it is there when it is written again."""
+    assert log.path.read_bytes() == before
+    emit_stop(log)
+    log.flush()
+    assert [event.kind for event in read_events(log.path)] == ["eval_stop", "eval_stop", "run_stop"]
+    assert [event.seq for event in read_events(log.path)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("bytes_left", [0, 1, 40, 200])
+def test_a_write_that_fails_leaves_no_part_and_nothing_is_there_twice(tmp_path, bytes_left):
+    log = log_of_one_line(tmp_path)
+    before = log.path.read_bytes()
+    with longest_file(len(before) + bytes_left), pytest.raises(OSError, match="too large"):
+        log.flush()
+    check_written_once(log, before)
+
+
+def test_an_fsync_that_fails_leaves_no_part_and_nothing_is_there_twice(tmp_path):
+    log = log_of_one_line(tmp_path)
+    before = log.path.read_bytes()
+    with failing_fsync(), pytest.raises(OSError, match="Input/output"):
+        log.flush()
+    check_written_once(log, before)
+
+
+def test_what_could_not_be_cut_is_cut_before_anything_is_written_again(tmp_path):
+    log = EventLog(tmp_path)
+    first = log.emit(Evaluated, scores(1), epoch=0.5, step=1)
+    log.flush()
+    with log.path.open("a") as file:
+        file.write('{"half a line')
+    second = log.emit(Evaluated, scores(2), epoch=1.0, step=2)
+    log.flush()
+    assert read_events(log.path) == [first, second]
+
+
+def test_lines_that_are_gone_are_told_and_nothing_is_written(tmp_path):
+    path, _ = write(tmp_path)
+    log = EventLog(tmp_path)
+    path.write_text("")
+    emit_stop(log)
+    with pytest.raises(LedgerError, match="lines that were written are gone"):
+        log.flush()
+    assert path.read_text() == ""

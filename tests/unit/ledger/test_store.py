@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from bench.files import sha256_of, write_json, write_text
+from bench.ledger.errors import LedgerError
 from bench.ledger.events import EpochStopped, Evaluated, EventLog, RunStarted
 from bench.ledger.json_records import to_json
 from bench.ledger.plan_record import AmendedPlan
 from bench.ledger.store import LEDGER, RunStore
+from bench.locks import LockHeldError
+from tests.unit.disk_factory import moved_clock
 from tests.unit.results_factory import make_look, make_plan, make_start
 
 ROOT = Path(__file__).parents[3]
@@ -33,37 +36,6 @@ def python(code, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-
-
-def holder(root):
-    """A process that holds the lock until its input ends."""
-    process = python(f"""
-        import sys
-        from pathlib import Path
-        from bench.ledger.store import RunStore
-        with RunStore(Path({str(root)!r})).lock():
-            print("held", flush=True)
-            sys.stdin.read()
-    """)
-    assert process.stdout.readline() == "held\n"
-    return process
-
-
-def test_the_lock_excludes_a_second_process_until_the_first_lets_go(tmp_path):
-    process = holder(tmp_path)
-    with pytest.raises(ValueError, match="another study is running"), RunStore(tmp_path).lock():
-        pass
-    process.communicate(timeout=10)
-    with RunStore(tmp_path).lock():
-        pass
-
-
-def test_a_killed_holders_lock_is_free(tmp_path):
-    process = holder(tmp_path)
-    process.kill()
-    process.communicate(timeout=10)
-    with RunStore(tmp_path).lock():
-        pass
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -175,11 +147,17 @@ def amended_digits(plan):
     return [earlier.sha256[0] for earlier in plan.amended]
 
 
+def begin_run(store, run_id):
+    """A run has begun where it has a ledger."""
+    store.run_dir(run_id).mkdir()
+    (store.run_dir(run_id) / LEDGER).write_text("")
+
+
 def test_an_earlier_plan_is_kept_only_where_runs_were_begun_under_it(tmp_path):
     store = RunStore(tmp_path)
     store.write_plan(plan_of("1"))
     assert store.write_plan(plan_of("2")).amended == ()
-    store.run_dir("a-1").mkdir()
+    begin_run(store, "a-1")
     kept = (AmendedPlan(sha256="2" * 64, primary=to_json(plan_of("2").primary)),)
     assert kept[0].primary["threshold"] == 2.0
     assert store.amended(plan_of("3")).amended == kept
@@ -193,7 +171,7 @@ def test_an_earlier_plan_is_kept_only_where_runs_were_begun_under_it(tmp_path):
 
 def test_a_plan_that_is_taken_up_again_is_not_its_own_earlier_one(tmp_path):
     store = RunStore(tmp_path)
-    store.run_dir("a-0").mkdir()
+    begin_run(store, "a-0")
     for digit in "121":
         store.write_plan(plan_of(digit))
     assert amended_digits(store.plan()) == ["2"]
@@ -205,7 +183,7 @@ def test_what_a_plan_record_says_of_others_is_not_taken_over(tmp_path):
 
 
 def open_log(store, run_id):
-    store.run_dir(run_id).mkdir()
+    store.run_dir(run_id).mkdir(exist_ok=True)
     return EventLog(store.run_dir(run_id))
 
 
@@ -241,11 +219,14 @@ def test_a_start_of_another_kind_of_value_is_refused_by_the_key(tmp_path, key):
 )
 def test_segments_that_no_run_has_are_refused_by_name(tmp_path, segments_s, error):
     store = RunStore(tmp_path)
-    log = open_log(store, "x")
-    log.emit(RunStarted, make_start(), epoch=0.0, step=0)
-    scores = make_look(1, 0.5, segments_s=segments_s).data
-    log.emit(Evaluated, scores, epoch=0.5, step=5)
-    log.flush()
+    with moved_clock() as clock:
+        log = open_log(store, "x")
+        start = make_start(run_id="x", segments_s={})
+        log.emit(RunStarted, start, epoch=0.0, step=0)
+        clock.spend({}, "any", sum(segments_s.values()))
+        scores = make_look(1, 0.5, segments_s=segments_s).data
+        log.emit(Evaluated, scores, epoch=0.5, step=5)
+        log.flush()
     with pytest.raises(
         ValueError, match=rf"events\.rank0\.jsonl: not the events of a run: {error}"
     ):
@@ -254,14 +235,17 @@ def test_segments_that_no_run_has_are_refused_by_name(tmp_path, segments_s, erro
 
 def write_begun_run(store, arm):
     """Write a run that was killed after its first evaluation, and return its ledger."""
-    log = open_log(store, f"{arm}-s0")
-    log.emit(EpochStopped, epoch=0.0, step=0)
-    log.flush()
-    assert store.result(f"{arm}-s0") is None
-    log.emit(RunStarted, make_start(arm, run_id=f"{arm}-s0"), epoch=0.0, step=0)
-    look = make_look(1, 0.5)
-    log.emit(Evaluated, look.data, epoch=look.epoch, step=look.step)
-    log.flush()
+    with moved_clock() as clock:
+        log = open_log(store, f"{arm}-s0")
+        log.emit(EpochStopped, epoch=0.0, step=0)
+        log.flush()
+        assert store.result(f"{arm}-s0") is None
+        log.emit(RunStarted, make_start(arm, run_id=f"{arm}-s0"), epoch=0.0, step=0)
+        segments_s = dict(make_start().segments_s)
+        clock.spend(segments_s, "train", 1.0)
+        look = make_look(1, 0.5, segments_s=segments_s)
+        log.emit(Evaluated, look.data, epoch=look.epoch, step=look.step)
+        log.flush()
     return log.path
 
 
@@ -310,3 +294,62 @@ def test_a_result_is_written_beside_its_ledger_under_the_keys_of_the_file(tmp_pa
     assert stored["looks"][0]["correct"] == 500
     store.write_result(result, "tuning/random-s0")
     assert (tmp_path / "tuning" / "random-s0" / "result.json").is_file()
+
+
+def test_a_damaged_ledger_is_told_apart_from_what_can_be_believed(tmp_path):
+    store = RunStore(tmp_path)
+    ledger = write_begun_run(store, "random")
+    write_begun_run(store, "pretrained")
+    ledger.write_bytes(ledger.read_bytes() + b"\xff\n")
+    stored = store.look_at(["pretrained-s0", "random-s0", "other-s0"])
+    assert [result.run_id for result in stored.results] == ["pretrained-s0"]
+    (error,) = stored.damaged
+    assert f"{ledger}:4: not an event" in str(error)
+    with pytest.raises(LedgerError, match=str(ledger)):
+        store.results(["pretrained-s0", "random-s0"])
+    assert store.begun_run_ids() == ["pretrained-s0", "random-s0"]
+
+
+def test_what_is_set_aside_is_kept_counted_and_not_read(tmp_path):
+    store = RunStore(tmp_path)
+    assert store.next_attempt("random-s0") == 1
+    for place in (1, 2):
+        ledger = write_begun_run(store, "random")
+        store.write_result(store.result("random-s0"))
+        content = ledger.read_bytes()
+        store.set_aside("random-s0")
+        assert store.result("random-s0") is None
+        assert (ledger.parent / f"{LEDGER}.aside-{place}").read_bytes() == content
+        assert (ledger.parent / f"result.json.aside-{place}").is_file()
+        assert store.next_attempt("random-s0") == place + 1
+    assert store.begun_run_ids() == []
+
+
+def test_the_plan_is_not_changed_under_runs_that_are_being_made(tmp_path):
+    store = RunStore(tmp_path)
+    written = store.write_plan(plan_of("1"))
+    process = python(f"""
+        import sys
+        from pathlib import Path
+        from bench.ledger.store import RunStore
+        with RunStore(Path({str(tmp_path)!r})).hold_runs(["a-0"]):
+            print("held", flush=True)
+            sys.stdin.read()
+    """)
+    assert process.stdout.readline() == "held\n"
+    assert store.write_plan(plan_of("1")) == written
+    with pytest.raises(LockHeldError, match=r"another study is running.*makes run a-0"):
+        store.write_plan(plan_of("2"))
+    assert store.plan() == written
+    with store.hold_records():  # a report may be written beside it
+        pass
+    process.communicate(timeout=10)
+    assert store.write_plan(plan_of("2")).sha256 == "2" * 64
+
+
+def test_a_process_may_change_the_plan_of_the_runs_that_it_holds_itself(tmp_path):
+    store = RunStore(tmp_path)
+    store.write_plan(plan_of("1"))
+    with store.hold_runs(["a-0", "a-1"]):
+        assert store.write_plan(plan_of("2")).sha256 == "2" * 64
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json"]

@@ -129,7 +129,7 @@ def test_stored_files_name_no_place_of_a_machine():
     ("pattern", "path"),
     [
         (r'"correct":\d', "looks[0].correct"),
-        (r'"kind":"eval_stop".*?"train":\d+\.\d', "looks[0].segments_s.train"),
+        (r'"kind":"eval_stop".*?"train":\d+\.\d{4}', "looks[0].segments_s.train"),
         (r'"loss":\d\.\d{10}', "looks[0].loss"),
         (r'"flops_per_image":\d', "ledger_sha256"),
     ],
@@ -148,7 +148,7 @@ def test_a_changed_digit_of_a_ledger_changes_the_report_and_is_found_by_verify(t
     copy = copy_study("two_arms", tmp_path)
     stored.write_again(copy, draws=False)
     run = stored.run_names(copy)[0]
-    change_digit(copy / run / "events.rank0.jsonl", r'"kind":"eval_stop".*?"train":\d+\.\d')
+    change_digit(copy / run / "events.rank0.jsonl", r'"kind":"eval_stop".*?"train":\d+\.\d{3}')
     report = read_json(STUDIES / "two_arms" / "report.json")
     difference = first_difference(report, stored.judge_study(copy, "headstart"), REPORT_TOLERANCE)
     assert difference is not None

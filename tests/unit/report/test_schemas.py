@@ -13,6 +13,8 @@ from tests.fixtures.stored import NAMES, STUDIES, judge_curves, judge_study
 FOLDER = ROOT / "docs" / "schema"
 LEDGERS = sorted(STUDIES.rglob("events.rank0.jsonl"))
 NO_EVENT = "is not valid under any of the given schemas"  # of which each kind of event has one
+# Keys that ledgers of the same version may lack, by the record's title.
+CAME_LATER = {"RunStart": {"basis", "attempt", "begun_anew", "resumed_step"}}
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -105,7 +107,9 @@ def test_every_key_of_a_record_is_required_and_no_other_is_allowed(name):
     records = [record for record in (schema, *definitions.values()) if "properties" in record]
     assert len(records) > 5
     for record in records:
-        assert record.get("required", []) == list(record["properties"])
+        came_later = CAME_LATER.get(record.get("title"), set())
+        keys = [key for key in record["properties"] if key not in came_later]
+        assert record.get("required", []) == keys
         assert record["additionalProperties"] is False
 
 

@@ -43,7 +43,15 @@ def test_words_are_philox_of_the_documented_counter_and_key():
 
 
 def test_stream_numbers_are_part_of_the_method():
-    numbers = {"INIT": 0, "ORDER": 1, "AUGMENT": 2, "SPLIT": 3, "BLOCK_ORDER": 4, "RENDER": 5}
+    numbers = {
+        "INIT": 0,
+        "ORDER": 1,
+        "AUGMENT": 2,
+        "SPLIT": 3,
+        "BLOCK_ORDER": 4,
+        "RENDER": 5,
+        "LAYERS": 6,
+    }
     assert {stream.name: stream.value for stream in Stream} == numbers
 
 

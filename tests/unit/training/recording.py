@@ -58,8 +58,8 @@ class FakeTimer:
         self.journal.append(f"segment {segment}")
         self.segment = segment
 
-    def read_s(self) -> Mapping[str, float]:
-        return dict(self.seconds)
+    def read_ns(self) -> Mapping[str, int]:
+        return {name: round(seconds * 1e9) for name, seconds in self.seconds.items()}
 
 
 @dataclass

@@ -60,6 +60,9 @@ class FakeProgram:
         self.steps.append(step)
         return torch.tensor(self.train_losses.get(step, 1.0))
 
+    def check_alike(self, step: int) -> None:
+        self.journal.append("compare ranks")
+
     def evaluate(self, images: str) -> Score:
         self.journal.append(f"score {images}")
         loss = self.val_losses.pop(0) if images == "val" else 0.5
@@ -103,7 +106,7 @@ class Rehearsal:
     job: TrainingJob
     program: FakeProgram
     loader: FakeLoader
-    saved: list[tuple[int, list[float], dict[str, float]]]
+    saved: list[tuple[int, list[float], dict[str, int]]]
 
     def go(self) -> Outcome:
         return train(self.job)
@@ -143,11 +146,11 @@ def make_rehearsal(
     }
     program = FakeProgram(journal, train_losses or {}, list(val_losses), FakeAverage(journal))
     loader = FakeLoader(before_batch)
-    saved: list[tuple[int, list[float], dict[str, float]]] = []
+    saved: list[tuple[int, list[float], dict[str, int]]] = []
 
-    def save(progress: Progress, segments_s: dict[str, float]) -> Path:
+    def save(progress: Progress, segments_ns: dict[str, int]) -> Path:
         journal.append("save")
-        saved.append((progress.step, list(progress.val_losses), segments_s))
+        saved.append((progress.step, list(progress.val_losses), segments_ns))
         return directory / f"step-{progress.step}"
 
     features = None

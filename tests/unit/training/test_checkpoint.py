@@ -1,14 +1,7 @@
-"""A checkpoint puts a fresh program exactly where it was taken.
-
-Damaged or foreign ones are never taken for it.
-"""
+"""A checkpoint puts a fresh program exactly where it was taken, random numbers too."""
 
 import json
 import math
-import os
-import shutil
-from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,9 +17,10 @@ from tests.unit.training.factory import (
     state_of,
     train,
 )
+from tests.unit.training.saving import BASIS, SEGMENTS_NS, load, newest_step_folder, save
 
-RUN = "only-s0-1a2b3c4d"
-SEGMENTS_S = {"train": 2.25, "evaluate": 0.5}
+TENSOR_FILES = ["rank-0.safetensors", "shared-0.safetensors"]
+FILES = sorted(["MANIFEST.json", "rank-0.json", "shared.json", *TENSOR_FILES])
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +30,6 @@ def program(world):
     trained.reset(start_of(0))
     train(trained, 0, 3)
     return trained
-
-
-def save(directory: Path, program: Program, step: int = 3, run_id: str = RUN, **changes) -> Path:
-    progress = {"val_losses": [1.5], "data_wait_s": 0.5, "segments_s": SEGMENTS_S, **changes}
-    return checkpoint.save(directory, program, run_id=run_id, step=step, **progress)
-
-
-def load(directory: Path) -> checkpoint.Checkpoint:
-    saved = checkpoint.load_newest(directory, RUN)
-    assert saved is not None
-    return saved
 
 
 @pytest.mark.parametrize("every_steps", [1, 2])
@@ -74,7 +57,7 @@ def test_three_steps_a_checkpoint_and_three_steps_are_six(
     saved = load(tmp_path)
     checkpoint.restore(resumed, saved)
     assert different(state_of(interrupted), state_of(resumed)) == []
-    assert train(resumed, saved.state.step, 6) == losses[3:]
+    assert train(resumed, saved.step, 6) == losses[3:]
     assert different(state_of(straight), state_of(resumed)) == []
     assert resumed.average.updates == straight.average.updates
     assert resumed.evaluate([make_evaluation(0)]) == straight.evaluate([make_evaluation(0)])
@@ -123,6 +106,29 @@ def test_optimizer_state_lies_in_memory_as_its_parameter_does(world, program, tm
     assert not kernel.is_contiguous()
 
 
+def test_what_is_large_lies_in_parts(world, program, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 100_000)
+    folder = save(tmp_path, program)
+    parts = sorted(folder.glob("shared-*.safetensors"))
+    assert len(parts) > 4
+    resumed = make_program(world)
+    resumed.reset(start_of(1))
+    checkpoint.restore(resumed, load(tmp_path))
+    assert different(state_of(program), state_of(resumed)) == []
+
+
+def test_random_numbers_go_on_where_they_were(world, program, tmp_path):
+    """Layers that draw, such as dropout, take torch's own."""
+    torch.manual_seed(7)
+    save(tmp_path, program)
+    drawn = torch.rand(3)
+    torch.manual_seed(8)
+    resumed = make_program(world)
+    resumed.reset(start_of(0))
+    checkpoint.restore(resumed, load(tmp_path))
+    assert torch.equal(torch.rand(3), drawn)
+
+
 def test_the_gradient_scaler_comes_back(tmp_path):
     """Counts as counts: torch refuses a growth interval that became a float."""
     with opened_scaled_world() as world:
@@ -143,140 +149,67 @@ def test_the_gradient_scaler_comes_back(tmp_path):
 
 def test_progress_comes_back(program, tmp_path):
     path = save(tmp_path, program)
-    assert path == tmp_path / "step-00000003"
-    state = load(tmp_path).state
-    assert (state.step, state.run_id, state.data_wait_s, state.average_updates) == (3, RUN, 0.5, 3)
-    assert (state.val_losses, state.segments_s, state.scaler) == ([1.5], SEGMENTS_S, None)
+    assert path.name.startswith("step-00000003-")
+    saved = load(tmp_path)
+    assert (saved.step, saved.shared.average_updates, saved.shared.scaler) == (3, 3, None)
+    assert saved.shared.val_losses == [1.5]
+    assert (saved.rank.segments_ns, saved.rank.data_wait_s) == (SEGMENTS_NS, 0.5)
 
 
 @pytest.mark.parametrize("loss", [math.inf, math.nan])
 def test_a_loss_that_is_not_finite_comes_back_as_infinite(program, tmp_path, loss):
-    save(tmp_path, program, val_losses=[2.0, loss, 1.0])
-    state = load(tmp_path).state
-    assert state.losses == [2.0, None, 1.0]
-    assert state.val_losses == [2.0, math.inf, 1.0]
+    save(tmp_path, program, val_losses=(2.0, loss, 1.0))
+    shared = load(tmp_path).shared
+    assert shared.losses == [2.0, None, 1.0]
+    assert shared.val_losses == [2.0, math.inf, 1.0]
 
 
 def test_saving_changes_nothing(program, tmp_path):
     before = state_of(program)
+    random_before = torch.get_rng_state()
     save(tmp_path, program)
     assert different(before, state_of(program)) == []
+    assert torch.equal(torch.get_rng_state(), random_before)
 
 
-def test_only_the_newest_is_kept_and_nothing_in_it_is_a_pickle(program, tmp_path):
-    for step in (3, 7, 12):
-        save(tmp_path, program, step=step)
-    (tmp_path / ".tmp-99-1").mkdir()
-    save(tmp_path, program, step=100)
-    paths = [path for path in tmp_path.rglob("*") if path.is_file()]
-    files = sorted(str(path.relative_to(tmp_path)) for path in paths)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000100"]
-    assert files == ["step-00000100/state.json", "step-00000100/state.safetensors"]
-    content = (tmp_path / files[1]).read_bytes()
-    header_bytes = int.from_bytes(content[:8], "little")
-    assert json.loads(content[8 : 8 + header_bytes])
+def test_a_rank_saves_what_it_alone_holds_and_rank_0_what_all_hold(program, tmp_path):
+    saved = load(save(tmp_path, program).parent)
+    parameters = {f"network.{name}" for name, _ in program.raw.named_parameters()}
+    statistics = {f"network.{name}" for name, _ in program.raw.named_buffers()}
+    assert parameters
+    assert statistics
+    assert {name for name in saved.shared_tensors if name.startswith("network.")} == parameters
+    assert {name for name in saved.rank_tensors if name.startswith("network.")} == statistics
+
+
+def test_nothing_in_it_is_a_pickle_and_the_manifest_names_all(program, tmp_path):
+    folder = save(tmp_path, program)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    assert sorted(entry["name"] for entry in manifest["files"]) == FILES[1:]
+    assert manifest["basis"]["run_id"] == BASIS.run_id
+    for name in TENSOR_FILES:
+        content = (folder / name).read_bytes()
+        header_bytes = int.from_bytes(content[:8], "little")
+        assert json.loads(content[8 : 8 + header_bytes])
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_so_many_are_kept(program, tmp_path, keep):
+    steps = [3, 7, 99_999_999, 100_000_001]
+    for step in steps:
+        save(tmp_path, program, step, keep=keep)
+    kept = sorted(int(path.name.split("-")[1]) for path in tmp_path.iterdir())
+    assert kept == steps[-keep:]
+    assert load(tmp_path).step == steps[-1]
 
 
 def test_no_checkpoint_is_none(tmp_path):
-    assert checkpoint.load_newest(tmp_path, RUN) is None
-    assert checkpoint.load_newest(tmp_path / "nothing", RUN) is None
+    assert newest_step_folder(tmp_path) is None
+    assert newest_step_folder(tmp_path / "nothing") is None
 
 
-def test_another_runs_is_refused(program, tmp_path):
-    save(tmp_path, program, run_id="only-s0-ffffffff")
-    with pytest.raises(
-        ValueError, match=rf"step-00000003 is of run only-s0-ffffffff, not of {RUN}"
-    ):
-        checkpoint.load_newest(tmp_path, RUN)
-
-
-def cut(path: Path, length: int) -> None:
-    path.write_bytes(path.read_bytes()[:length])
-
-
-def flip_last_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
-def drop_a_key(path: Path) -> None:
-    state = json.loads(path.read_text())
-    del state["average_updates"]
-    path.write_text(json.dumps(state))
-
-
-# A file of a checkpoint, and what is done to it.
-DAMAGE = {
-    "tensors cut": ("state.safetensors", partial(cut, length=-10)),
-    "one byte": ("state.safetensors", flip_last_byte),
-    "no tensors": ("state.safetensors", Path.unlink),
-    "json cut": ("state.json", partial(cut, length=20)),
-    "json empty": ("state.json", partial(cut, length=0)),
-    "no json": ("state.json", Path.unlink),
-    "no key": ("state.json", drop_a_key),
-}
-
-
-def damage_it(path: Path, damage: str) -> None:
-    file_name, change = DAMAGE[damage]
-    change(path / file_name)
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_one_is_passed_over_loudly(program, tmp_path, capsys, damage):
-    older = shutil.copytree(save(tmp_path, program), tmp_path.parent / "older" / tmp_path.name)
-    newest = save(tmp_path, program, step=6)
-    shutil.copytree(older, tmp_path / "step-00000003")
-    damage_it(newest, damage)
-    assert load(tmp_path).state.step == 3
-    assert f"{newest} is damaged and passed over" in capsys.readouterr().out
-
-
-def test_where_all_are_damaged_the_run_begins_again_and_saves_over_them(program, tmp_path, capsys):
-    damage_it(save(tmp_path, program), "json cut")
-    assert checkpoint.load_newest(tmp_path, RUN) is None
-    assert "damaged" in capsys.readouterr().out
-    save(tmp_path, program)
-    assert load(tmp_path).state.step == 3
-
-
-def kill(*args: object) -> None:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("at", ["save_file", "sha256_of", "sync", "os.replace"])
-def test_a_kill_before_the_rename_leaves_the_old_one(program, tmp_path, monkeypatch, capsys, at):
-    save(tmp_path, program)
-    with monkeypatch.context() as patch:
-        patch.setattr(os if at == "os.replace" else checkpoint, at.removeprefix("os."), kill)
-        with pytest.raises(KeyboardInterrupt):
-            save(tmp_path, program, step=6)
-    assert load(tmp_path).state.step == 3
-    assert capsys.readouterr().out == ""
-    assert len(list(tmp_path.iterdir())) == 2
-    # The process id of the killed one, as in a container that starts again.
-    save(tmp_path, program, step=6)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
-
-
-def test_a_kill_before_the_old_one_is_deleted_leaves_both_and_the_newer_counts(
-    program, tmp_path, monkeypatch
-):
-    def kill_at_the_old_one(path: Path, ignore_errors: bool) -> None:
-        if path.name == "step-00000003":
-            kill()
-
-    save(tmp_path, program)
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.shutil, "rmtree", kill_at_the_old_one)
-        with pytest.raises(KeyboardInterrupt):
-            save(tmp_path, program, step=6)
-    assert len(list(tmp_path.iterdir())) == 2
-    assert load(tmp_path).state.step == 6
-
-
-def test_nothing_that_json_cannot_hold_is_saved(program, tmp_path):
+def test_nothing_that_json_cannot_hold_is_saved(program: Program, tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         save(tmp_path, program, data_wait_s=math.nan)
-    assert checkpoint.load_newest(tmp_path, RUN) is None
+    assert list(tmp_path.iterdir()) == []

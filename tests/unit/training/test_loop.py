@@ -52,7 +52,8 @@ def test_a_run_trains_to_its_budget_and_tells_its_events_in_order(rehearse):
 def test_every_stretch_of_a_run_is_on_its_segment(rehearse):
     run = rehearse({"train.samples": 2 * EVERY_STEPS * BATCH})
     run.go()
-    look = ["segment evaluate", "score val", "segment log", "slowest", "slowest"]
+    scoring = ["score val", "segment log", "slowest", "slowest"]
+    look = ["segment evaluate", "compare ranks", *scoring]
     delivery = ["write in log", "tell epoch_stop", "tell eval_stop"]
     assert run.journal == [
         "begin",
@@ -60,7 +61,7 @@ def test_every_stretch_of_a_run_is_on_its_segment(rehearse):
         *[*look, *delivery, "segment train"] * 2,
         "segment evaluate_final",
         "score test",
-        *look[2:],
+        *scoring[1:],
         "write in log",
         "tell eval_stop",
     ]
@@ -179,18 +180,16 @@ def test_checkpoints_are_saved_on_their_grid_with_all_that_a_run_stands_on(rehea
         (10, [math.inf, 0.9]),
         (20, [math.inf, 0.9, 0.8, 0.7]),
     ]
-    assert run.saved[0][2]["train"] == 3.0
+    assert run.saved[0][2]["train"] == 3 * 10**9
     checkpoints = [event for event in run.stage.events() if event.kind == "checkpoint"]
     assert [(event.step, event.data.path) for event in checkpoints] == [
         (10, "step-10"),
         (20, "step-20"),
     ]
     first = run.journal.index("segment checkpoint")
-    assert run.journal[first : first + 8] == [
+    assert run.journal[first : first + 6] == [
         "segment checkpoint",
-        "slowest",
         "save",
-        "barrier",
         "segment log",
         "write in log",
         "tell checkpoint",
@@ -206,12 +205,21 @@ def test_weights_are_kept_before_they_are_saved(rehearse):
     assert run.journal.index("keep") < run.journal.index("save")
 
 
-def test_another_rank_saves_nothing_and_waits_where_rank_0_does(rehearse):
+def test_another_rank_saves_too_and_tells_nothing(rehearse):
     run = rehearse({"train.checkpoint_every_looks": 2}, is_main=False)
     assert run.go() == COMPLETED
-    assert (run.saved, run.told()) == ([], [])
-    assert run.journal.count("barrier") == 2
-    assert run.journal.count("slowest") == 2 * 5 + 2  # two a score, one a checkpoint
+    assert [step for step, *_ in run.saved] == [10, 20]
+    assert run.told() == []
+    assert run.journal.count("slowest") == 2 * 5  # two a score
+
+
+def test_ranks_are_compared_before_each_evaluation_on_its_segment(rehearse):
+    run = rehearse({"evaluation.test_every_look": True})
+    run.go()
+    assert run.journal.count("compare ranks") == 4
+    place = run.journal.index("compare ranks")
+    assert run.journal[place - 1] == "segment evaluate"
+    assert run.journal[place + 1] == "score val"
 
 
 def test_a_run_goes_on_where_it_stands(rehearse):

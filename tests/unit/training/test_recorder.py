@@ -92,9 +92,24 @@ def test_seconds_are_the_slowest_ranks_in_every_segment(tmp_path, monkeypatch):
     assert scores.data_wait_s == 0.75
 
 
-def test_a_ranks_own_seconds_ask_no_other_rank(stage):
+def test_where_the_others_may_be_gone_the_last_reading_is_continued_without_them(
+    tmp_path, monkeypatch
+):
+    """So that segments sum to the time that passed, whichever rank was the slower one before."""
+    stage = make_stage(tmp_path, monkeypatch, slower_s=0.5)
+    stage.timer.seconds = {"train": 2.0, "log": 1.0}
+    read_s = stage.recorder.segments_s()
+    stage.timer.seconds = {"train": 2.0, "log": 1.25}
+    later_s = stage.recorder.segments_s_without_others()
+    assert later_s == read_s | {"log": 1.75}
+    assert list(later_s) == list(SEGMENTS)
+    assert stage.journal.count("slowest") == 1
+
+
+def test_what_was_never_read_with_the_others_is_this_ranks(stage):
     stage.timer.seconds = {"train": 2.0}
-    assert stage.recorder.own_segments_s() == {"train": 2.0}
+    assert stage.recorder.segments_s_without_others()["train"] == 2.0
+    assert stage.recorder.rank_segments_ns() == {"train": 2 * 10**9}
     assert "slowest" not in stage.journal
 
 
