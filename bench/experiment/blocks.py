@@ -5,6 +5,7 @@ Every rank makes the same calls; rank 0 alone writes.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 from bench.config.schema import ExperimentConfig
@@ -117,8 +118,10 @@ class BlockRunner:
         for runs in missing_by_block:
             for run in runs:
                 self._execute(run, weights_by_arm[run.arm], context)
-            is_enough = bool(runs) and self._world.is_main and after_block()
-            if self._world.from_main(is_enough):
+            if not runs:
+                continue
+            is_enough: bool = self._world.on_main(after_block)
+            if is_enough:
                 return
 
     def _check_inputs_are_those_of_rank_0(
@@ -159,9 +162,8 @@ class BlockRunner:
         self, missing: Sequence[RunSpec], trackers: Guarded, blocks: Sequence[Block]
     ) -> RunContext:
         if self._precision is None:
-            precision = self._resolve_precision(run_ids(blocks)) if self._world.is_main else None
-            self._precision = self._world.from_main(precision)
-            assert self._precision is not None
+            resolve = partial(self._resolve_precision, run_ids(blocks))
+            self._precision = self._world.on_main(resolve)
             self._world.set_precision(self._precision.name or "fp32")
         if self._config.clock == "wall" and len(missing) > 1:
             raise ValueError(

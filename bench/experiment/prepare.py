@@ -74,7 +74,7 @@ def _check_no_other_runs(store: RunStore, planned_ids: Sequence[str]) -> None:
     planned_digests = {run_id.rpartition("-")[2] for run_id in planned_ids}
     reason = "they are of more blocks or seeds: ask for as many, and they are kept"
     if any(run_id.rpartition("-")[2] not in planned_digests for run_id in others):
-        reason = "they were made by another config"
+        reason = "they were made by another config, or under another version of METHOD"
     raise ValueError(
         f"{store.root}: runs lie here that this plan does not have ({len(others)}, as "
         f"{others[0]}): {reason}. To keep them and start anew, give another --output or --name"

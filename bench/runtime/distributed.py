@@ -21,6 +21,7 @@ from accelerate.utils import (
 from torch import Tensor
 from torch.distributed import ReduceOp
 
+from bench.ledger.errors import LedgerError
 from bench.runtime.environment import process_age_s
 from bench.runtime.launched import launched_processes
 from bench.runtime.peers import lost_peers, this_peer
@@ -185,7 +186,7 @@ class World:
                 rank=self.rank,
                 values=(),
                 error=str(failure),
-                is_wrong_input=isinstance(failure, ValueError),
+                is_wrong_input=is_wrong_input(failure),
             )
         outcomes = self.gather(outcome)
         if error is not None:
@@ -271,6 +272,11 @@ def opened_world() -> Iterator[World]:
     """Join this job's ranks, and leave them at the end."""
     with closing(World()) as world:
         yield world
+
+
+def is_wrong_input(failure: ValueError | OSError) -> bool:
+    """Say whether an error is of what was asked for, and not of what is stored or of the disk."""
+    return isinstance(failure, ValueError) and not isinstance(failure, LedgerError)
 
 
 def _raise_where_failed(outcome: _Outcome[Value]) -> None:

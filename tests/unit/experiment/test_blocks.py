@@ -250,15 +250,13 @@ def test_no_block_is_begun_after_it_is_enough(complete):
 
 @pytest.mark.parametrize(("enough", "expected"), [(True, IDS[1:2]), (False, IDS[1:])])
 def test_another_rank_stops_with_rank_0(complete, enough, expected):
-    values_of_rank_0 = iter([PrecisionFacts(name="fp32"), enough, False])
-
-    def from_rank_0(value):
-        return next(values_of_rank_0)
+    answers_of_rank_0 = iter([PrecisionFacts(name="fp32"), enough, False])
 
     def fail() -> bool:
         pytest.fail("asked on another rank")
 
-    assert complete({IDS[0]}, fail, rank=1, from_main=from_rank_0) == expected
+    run_ids = complete({IDS[0]}, fail, rank=1, on_main=lambda work: next(answers_of_rank_0))
+    assert run_ids == expected
 
 
 @pytest.mark.parametrize(("keep_at_end", "kept"), [("false", False), ("true", True)])
