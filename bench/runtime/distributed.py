@@ -225,11 +225,12 @@ class World:
         return self.gather(values)[0][0]
 
     def agree_on(self, number: int) -> bool:
-        """Say whether all ranks have the same integer, of at most 62 bits."""
+        """Say whether all ranks have the same integer, of 64 bits."""
         if self.size == 1:
             return True
-        least, most = self._reduced([-number, number], ReduceOp.MAX).tolist()
-        return bool(-least == most)
+        # Of the inverted ones the greatest is the least one's; a minus would overflow for one.
+        inverted, most = self._reduced([~number, number], ReduceOp.MAX).tolist()
+        return bool(~inverted == most)
 
     def lost_ranks(self) -> list[str]:
         """Say of each other rank on this host that is gone how it ended; waits up to a second."""

@@ -15,7 +15,7 @@ def tensors() -> list[torch.Tensor]:
     return [kernel, torch.zeros(7), torch.randn(6, 2, generator=generator, dtype=torch.float64)]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=500)
 @given(st.data())
 def test_any_bit_of_any_element_changes_it(data):
     changed = tensors()
@@ -67,3 +67,18 @@ def test_ranks_that_differ_are_named():
 
 def test_one_rank_is_not_asked():
     check_alike(LoneWorld(), iter(()), 20)
+
+
+@pytest.mark.parametrize("other", [-(2**63), -1, 0, 2**63 - 1])
+def test_ranks_agree_on_one_integer_and_no_other(other):
+    """Of all 64 bits: what ranks reduce is the greatest of each value."""
+
+    class Reducing(LoneWorld):
+        def _reduced(self, values, operation):
+            return torch.tensor([max(values[0], ~other), max(values[1], other)])
+
+    world = Reducing()
+    world.size = 2
+    assert world.agree_on(other)
+    assert not world.agree_on(other ^ (1 << 62))
+    assert not world.agree_on(other ^ 1)
