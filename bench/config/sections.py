@@ -202,7 +202,8 @@ class TrainConfig(Section):
     """Budget of a run, in training images; a multiple of evaluation.every_samples."""
 
     accumulate_steps: PositiveInt
-    """Parts that a step's images pass through the network in, to save memory."""
+    """Parts that a step's images pass through the network in, to save memory; with BatchNorm that
+    is another training, and refused unless it is a factor."""
 
     stop_patience: PositiveInt | None
     """End after so many evaluations without a lower val loss; null: never."""

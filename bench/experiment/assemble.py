@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ class Assembly:
     """One arm, ready to run: everything that depends on neither the seed nor the budget.
 
     `features` are there where a frozen body's are computed once a run; loader, val and test are
-    then theirs. `loader_spec` is how any loader would make this arm's images.
+    then theirs. `loader_spec` is how any loader would make this arm's images. `build_s` is what
+    building all this took.
     """
 
     dataset: Dataset
@@ -50,6 +52,7 @@ class Assembly:
     initial_weights: InitialWeights
     network: NetworkFacts
     realized: RealizedConfig
+    build_s: float = 0.0
 
 
 class Assembler:
@@ -68,7 +71,10 @@ class Assembler:
         """Assemble all that an arm's runs need, not compiled yet: `compile` must follow."""
         key = _program_key(config)
         if key not in self._assemblies:
-            self._assemblies[key] = self._build(config)
+            start_s = time.monotonic()
+            assembly = self._build(config)
+            build_s = time.monotonic() - start_s
+            self._assemblies[key] = dataclasses.replace(assembly, build_s=build_s)
         shared = self._assemblies[key]
         realized = {**shared.realized, "schedule.rates": rates_text(config)}
         return dataclasses.replace(shared, initial_weights=initial_weights, realized=realized)

@@ -42,6 +42,8 @@ from bench.training.program import Program
 from bench.training.recorder import Recorder
 
 ERROR_LENGTH = 500
+# Paid by each process anew, and not by an interrupted run twice.
+PROCESS_SEGMENTS = ("startup", "data_setup", "build", "compile", "idle")
 
 
 def execute(
@@ -53,25 +55,20 @@ def execute(
     machine. An error is recorded as the run's end, and raised on.
     """
     world = context.world
+    timer = PhaseTimer("log", world.synchronize)
     directory = context.store.run_dir(spec.run_id)
     environment = environment_facts(world.device, world.size)
     basis = _basis(spec, assembly, context, environment)
     beginning = world.on_main(partial(_prepare_folder, spec, context, basis))
     _say_beginning(beginning, spec, context)
-    standing = _put_in_place(beginning, spec, assembly, world)
-    progress = standing.progress
-    earlier_ns = _with_costs_of_process(standing.segments_ns, compiled, context)
+    progress = _put_in_place(beginning, spec, assembly, world, timer=timer)
+    timer.add(_costs_of_process(timer, assembly, compiled, context))
     order = make_order(
         spec.config, assembly.dataset, seed=spec.seed, rank=world.rank, world_size=world.size
     )
     recorder = Recorder(
-        directory,
-        world,
-        context.trackers,
-        PhaseTimer("build", world.synchronize, earlier_ns),
-        steps_per_epoch=order.steps_per_epoch,
+        directory, world, context.trackers, timer, steps_per_epoch=order.steps_per_epoch
     )
-    recorder.switch("log")
     start = _run_start(spec, assembly, compiled, context, environment)
     start = replace(
         start,
@@ -147,17 +144,26 @@ class _Standing:
 
 
 def _put_in_place(
-    beginning: Beginning, spec: RunSpec, assembly: Assembly, world: World
-) -> _Standing:
-    """Put the program at the run's start, or where its checkpoint was taken."""
+    beginning: Beginning, spec: RunSpec, assembly: Assembly, world: World, *, timer: PhaseTimer
+) -> Progress:
+    """Put the program at the run's start, or where it goes on; say where that is.
+
+    The timer then has the seconds of the attempt that is gone on with, too.
+    """
+    timer.switch("init")
     program = assembly.program
     classes = len(assembly.dataset.classes)
     program.reset(initial_state(spec.config.model, classes, spec.seed, assembly.initial_weights))
     # Of layers that draw, such as dropout: alike in every process, another on every rank.
     torch.manual_seed(derive_seed(spec.seed, Stream.LAYERS, world.rank))
-    if beginning.checkpoint is None:
-        return _Standing(progress=Progress(), segments_ns={})
-    return world.each(partial(_restore, program, beginning.checkpoint, world.rank))
+    progress = Progress()
+    if beginning.checkpoint is not None:
+        timer.switch("checkpoint")
+        standing = world.each(partial(_restore, program, beginning.checkpoint, world.rank))
+        timer.add(standing.segments_ns)
+        progress = standing.progress
+    timer.switch("log")
+    return progress
 
 
 def _restore(program: Program, folder: Path, rank: int) -> _Standing:
@@ -165,10 +171,14 @@ def _restore(program: Program, folder: Path, rank: int) -> _Standing:
     checkpoint.restore(program, saved)
     progress = Progress(
         step=saved.step,
-        val_losses=saved.shared.val_losses,
+        val_losses=list(saved.shared.val_losses),
         data_wait_s=saved.rank.data_wait_s,
     )
-    return _Standing(progress=progress, segments_ns=saved.rank.segments_ns)
+    run_ns: dict[str, int] = {}
+    for segment, spent_ns in saved.rank.segments_ns.items():
+        if segment not in PROCESS_SEGMENTS:
+            run_ns[segment] = spent_ns
+    return _Standing(progress=progress, segments_ns=run_ns)
 
 
 def _train(job: TrainingJob, spec: RunSpec, context: RunContext) -> RunStop:
@@ -224,20 +234,21 @@ class _CheckpointSaver:
         )
 
 
-def _with_costs_of_process(
-    earlier_ns: Mapping[str, int], compiled: CompileRecord, context: RunContext
+def _costs_of_process(
+    timer: PhaseTimer, assembly: Assembly, compiled: CompileRecord, context: RunContext
 ) -> dict[str, int]:
-    """Add what is paid once a process, and counted in full to each run on the clocks that count it.
+    """Return what is paid once a process, and counted in full to each run on the clocks that do.
 
     `idle` is what is left of the process's age, where it makes one run.
     """
-    once_s = {**context.once_s, "compile": compiled.compile_s or 0.0}
-    total_ns = dict(earlier_ns)
-    for segment, seconds in once_s.items():
-        total_ns[segment] = round(seconds * 1e9)
-    if context.process_runs == 1:
-        total_ns["idle"] = max(0, round(process_age_s() * 1e9) - sum(total_ns.values()))
-    return total_ns
+    arm_s = {"build": assembly.build_s, "compile": compiled.compile_s or 0.0}
+    once_s = {**context.once_s, **arm_s}
+    once_ns = {segment: round(seconds * 1e9) for segment, seconds in once_s.items()}
+    if context.process_runs > 1:
+        return once_ns
+    spent_ns = sum(timer.read_ns().values()) + sum(once_ns.values())
+    idle_ns = max(0, round(process_age_s() * 1e9) - spent_ns)
+    return {**once_ns, "idle": idle_ns}
 
 
 def _run_start(

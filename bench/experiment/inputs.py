@@ -14,6 +14,7 @@ from bench.experiment.plan import recipe_run
 from bench.ledger.records import NetworkFacts
 from bench.models.counting import network_facts
 from bench.models.hub import hub_weights
+from bench.models.layers import has_batch_norm
 from bench.models.networks import build, check_network
 from bench.models.weights import InitialWeights, find_file, initial_weights
 from bench.runtime.streams import Stream, permutation
@@ -57,6 +58,7 @@ class Inputs:
             check_names(run_config)  # before anything is fetched for an experiment that cannot run
         for run_config in arms.values():
             self.network_counts(run_config)
+            check_parts_of_a_step(run_config)
             dataset = self.dataset(run_config.data)
             make_order(run_config, dataset, seed=run_config.seed, rank=0, world_size=world_size)
         return {arm: self._digests(run_config) for arm, run_config in arms.items()}
@@ -105,6 +107,24 @@ def check_names(config: ExperimentConfig) -> None:
         find_file(config.weights.file or "")
     elif config.weights.source == "self":
         recipe_run(config)
+
+
+def check_parts_of_a_step(config: ExperimentConfig) -> None:
+    """Raise ValueError where parts of a step would be another training than the step.
+
+    BatchNorm normalises each part by its own statistics; where the experiment names the parts as a
+    factor, that is what it asks.
+    """
+    parts = config.train.accumulate_steps
+    is_factor = {"train", "train.accumulate_steps"} & set(config.factors)
+    if parts == 1 or is_factor or config.finetune.layers == "head":
+        return
+    if has_batch_norm(build(config.model.name, 10, config.model.stem)):
+        raise ValueError(
+            f"train.accumulate_steps: {parts} parts are another training for {config.model.name}, "
+            "whose BatchNorm takes each part's own statistics; allowed: 1, or declare "
+            "train.accumulate_steps as one of the factors"
+        )
 
 
 def with_shuffled_labels(dataset: Dataset) -> Dataset:

@@ -1,9 +1,12 @@
 """How a plan, and any table, reads on a terminal. Without torch."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from functools import partial
 
+from bench.config.load import arm_config
+from bench.config.run_checks import step_count
 from bench.config.schema import ExperimentConfig
 from bench.experiment.cost import ArmCost
 from bench.experiment.plan import block_count
@@ -21,6 +24,7 @@ def plan_text(config: ExperimentConfig, costs: Sequence[ArmCost]) -> str:
     ]
     if config.primary.spread:
         lines.append(_deciding_blocks_text(config, config.primary.spread))
+    lines += _average_lines(config)
     lines += [
         textwrap.fill(f"cost: {config.cost}", COLUMNS),
         _cost_table(costs),
@@ -84,6 +88,37 @@ def _deciding_blocks_text(config: ExperimentConfig, spread: float) -> str:
     return (
         f"blocks that decide 9 times in 10, at the stored spread {spread:g}: {', '.join(phrases)}"
     )
+
+
+def _average_lines(config: ExperimentConfig) -> list[str]:
+    """Say where an average of the weights never has the decay that is asked for, and whose."""
+    arms_by_phrase: dict[str, list[str]] = {}
+    for arm in config.arms:
+        phrase = _young_average(arm_config(config, arm))
+        if phrase is not None:
+            arms_by_phrase.setdefault(phrase, []).append(arm)
+    lines = []
+    for phrase, arms in arms_by_phrase.items():
+        lines.append(textwrap.fill(f"{phrase} ({', '.join(arms)})", COLUMNS))
+    return lines
+
+
+def _young_average(config: ExperimentConfig) -> str | None:
+    """Say that a run ends before its average is old enough; None where it does not."""
+    schedule = config.schedule
+    updates = step_count(config) // schedule.average_every_steps
+    least = updates_until_decay(schedule.average_decay**schedule.average_every_steps)
+    if not schedule.average_decay or updates >= least:
+        return None
+    return (
+        f"schedule.average_decay {schedule.average_decay:g} is in force from update {least:,} on, "
+        f"and a run has {updates:,}: the average stays younger"
+    )
+
+
+def updates_until_decay(decay: float) -> int:
+    """Return after how many updates an average has a decay: n updates allow (1 + n) / (10 + n)."""
+    return math.ceil((10 * decay - 1) / (1 - decay))
 
 
 def _cost_table(costs: Sequence[ArmCost]) -> str:

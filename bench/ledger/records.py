@@ -199,7 +199,7 @@ class RunStart(GrownRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores(Record):
+class Scores(GrownRecord):
     """One scoring of a split: counts over all ranks, and seconds by segment so far (slowest rank).
 
     `confusion` [K, K] counts the images of each class (row) by what they were taken for; at the end
@@ -215,6 +215,13 @@ class Scores(Record):
     confusion: tuple[tuple[int, ...], ...] | None
     segments_s: Mapping[str, float]
     data_wait_s: float
+    train_loss: Annotated[
+        float | None,
+        meaning("mean of the steps since the evaluation before; null where it is not finite"),
+    ] = None
+    skipped_steps: Annotated[
+        int, meaning("so far, that moved no weight, as a gradient overflowed (fp16)")
+    ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

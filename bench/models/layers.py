@@ -43,6 +43,13 @@ def _with_children_of_its_own(module: nn.Module) -> nn.Module:
     return copied
 
 
+def without_decay(network: nn.Module) -> set[str]:
+    """Name the parameters that timm exempts from weight decay, such as a ViT's `cls_token`."""
+    listed = getattr(network, "no_weight_decay", None)
+    names: set[str] = set() if listed is None else set(listed())
+    return names
+
+
 def layer_scales(network: nn.Module, decay: float) -> dict[str, float]:
     """Return each parameter's part of the learning rate, by name.
 
@@ -68,6 +75,11 @@ def _layer_numbers(network: nn.Module) -> dict[str, int]:
             layer += 1
         layers[name] = layer
     return layers
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Say whether a network keeps statistics of the batches that it sees."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def set_batch_norm_momentum(network: nn.Module, momentum: float) -> None:

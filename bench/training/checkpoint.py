@@ -5,7 +5,6 @@ their averages, its random numbers, its seconds. How the files lie on the disk i
 checkpoint_files.py.
 """
 
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,14 +39,10 @@ CUDA_RANDOM = "random.cuda"
 class SharedState(Record):
     """What all ranks hold alike beside tensors."""
 
-    losses: Sequence[float | None]  # of evaluations on val; None where not finite
+    val_losses: Sequence[float]
     average_updates: int
+    skipped_steps: int
     scaler: Mapping[str, int | float] | None  # of fp16; torch takes no float for a count
-
-    @property
-    def val_losses(self) -> list[float]:
-        """The losses as the recipe reacts to them: infinite where not finite."""
-        return [_infinite_if_none(loss) for loss in self.losses]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +126,7 @@ def restore(program: Program, checkpoint: Checkpoint) -> None:
         kept=_in_order({**_below("kept", shared), **_below("kept", alone)}),
         updates=checkpoint.shared.average_updates,
     )
+    program.set_skipped_steps(checkpoint.shared.skipped_steps)
     if program.scaler is not None and checkpoint.shared.scaler is not None:
         program.scaler.load_state_dict(dict(checkpoint.shared.scaler))
     torch.set_rng_state(alone[CPU_RANDOM])
@@ -206,19 +202,11 @@ def _rank_tensors_name(rank: int) -> str:
 def _shared_state(program: Program, progress: RunProgress) -> SharedState:
     scaler = program.scaler.state_dict() if program.scaler else None
     return SharedState(
-        losses=[_none_if_infinite(loss) for loss in progress.val_losses],
+        val_losses=progress.val_losses,
         average_updates=program.average.updates,
+        skipped_steps=program.skipped_steps(),
         scaler=scaler,
     )
-
-
-def _infinite_if_none(loss: float | None) -> float:
-    return math.inf if loss is None else loss
-
-
-def _none_if_infinite(loss: float) -> float | None:
-    """JSON knows no infinity."""
-    return loss if math.isfinite(loss) else None
 
 
 def _shared_tensors(program: Program) -> dict[str, Tensor]:

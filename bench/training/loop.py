@@ -18,9 +18,9 @@ from bench.data.order import Order
 from bench.ledger.records import Split
 from bench.runtime.distributed import World
 from bench.training.features import RunFeatures
-from bench.training.loss_watch import LossWatch
+from bench.training.loss_watch import LossWatch, MeanLoss
 from bench.training.program import Program
-from bench.training.recorder import Recorder
+from bench.training.recorder import Recorder, Standing
 from bench.training.schedules import Reaction
 
 
@@ -29,7 +29,7 @@ class Progress:
     """Where a run stands."""
 
     step: int = 0
-    # Of the evaluations on val so far: what the recipe reacts to; infinite where not finite.
+    # Of the evaluations on val so far, all finite: what the recipe reacts to.
     val_losses: list[float] = field(default_factory=list)
     data_wait_s: float = 0.0  # on this rank
 
@@ -70,6 +70,9 @@ class Outcome:
     best_step: int | None
 
 
+DIVERGED = Outcome(status="diverged", stopped_step=None, best_step=None)
+
+
 def train(job: TrainingJob) -> Outcome:
     """Train to the budget, or to where the loss or the run's own rule ends it."""
     return _Training(job).run()
@@ -84,6 +87,8 @@ class _Training:
         self._recorder = job.recorder
         self._program = job.program
         self._watch = LossWatch(job.world)
+        self._train_loss = MeanLoss(job.world)
+        self._skipped_before = self._program.skipped_steps()
         config = job.config
         self._steps_an_evaluation = (
             config.evaluation.every_samples // config.train.global_batch_size
@@ -101,8 +106,12 @@ class _Training:
         while self._progress.step < total_steps and not reaction.stop:
             stop_step = self._progress.step + self._steps_an_evaluation
             if not self._train_to(stop_step, batches):
-                return Outcome(status="diverged", stopped_step=None, best_step=None)
-            reaction = self._evaluate_val()
+                return DIVERGED
+            loss = self._evaluate("val")
+            if not math.isfinite(loss) or self._moved_no_weight():
+                return DIVERGED
+            self._progress.val_losses.append(loss)
+            reaction = self._program.react_to(self._progress.val_losses)
             self._after_evaluation(reaction)
         best_step = None
         if job.config.train.restore_best:
@@ -142,16 +151,11 @@ class _Training:
         batch = next(batches)
         waited_s = (monotonic_ns() - waiting_ns) / 1e9
         loss = self._program.step(batch, self._progress.step)
+        self._train_loss.add(loss)
         self._progress.advance(waited_s)
         if self._progress.step % self._job.order.steps_per_epoch == 0:
             self._recorder.epoch_stopped(self._progress.step)
         return loss
-
-    def _evaluate_val(self) -> Reaction:
-        """Score val, and do as its losses so far ask."""
-        loss = self._evaluate("val")
-        self._progress.val_losses.append(loss if math.isfinite(loss) else math.inf)
-        return self._program.react_to(self._progress.val_losses)
 
     def _after_evaluation(self, reaction: Reaction) -> None:
         """Keep the best weights, score test for the record, save a checkpoint: where asked for."""
@@ -178,15 +182,21 @@ class _Training:
         images = self._job.val if split == "val" else self._job.test
         score = self._program.evaluate(images)
         self._recorder.switch("log")
-        self._recorder.evaluated(
-            split,
-            score,
-            self._progress.step,
+        standing = Standing(
             samples=self._job.order.samples_seen(self._progress.step),
             data_wait_s=self._progress.data_wait_s,
-            final=final,
+            train_loss=self._train_loss.read() if split == "val" else None,
+            skipped_steps=self._program.skipped_steps(),
         )
+        self._recorder.evaluated(split, score, self._progress.step, standing, final=final)
         return score.loss
+
+    def _moved_no_weight(self) -> bool:
+        """Say whether every step since the evaluation before was skipped (fp16)."""
+        skipped = self._program.skipped_steps()
+        steps = skipped - self._skipped_before
+        self._skipped_before = skipped
+        return steps == self._steps_an_evaluation
 
     def _save_checkpoint(self) -> None:
         self._recorder.switch("checkpoint")

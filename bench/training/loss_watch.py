@@ -1,4 +1,4 @@
-"""Whether the losses of all ranks stay finite, found out without waiting for the device."""
+"""The losses of steps: whether they stay finite, found out without waiting, and their mean."""
 
 from torch import Tensor
 
@@ -28,6 +28,33 @@ class LossWatch:
         were_finite = self.check(loss)
         assert self._pending is not None
         return _is_zero(self._pending) and were_finite
+
+
+class MeanLoss:
+    """The mean loss of the steps since it was last read, summed on the device."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sum: Tensor | None = None
+        self._steps = 0
+
+    def add(self, loss: Tensor) -> None:
+        """Add a step's mean loss on this rank; the device is not waited for."""
+        self._sum = loss.double() if self._sum is None else self._sum + loss
+        self._steps += 1
+
+    def read(self) -> float | None:
+        """Return the mean over steps and ranks, and begin anew; None where there was no step.
+
+        Waits for the device.
+        """
+        total = self._sum
+        if total is None:
+            return None
+        mean = self._world.sum_of(float(total)) / (self._world.size * self._steps)
+        self._sum = None
+        self._steps = 0
+        return mean
 
 
 def _is_zero(pending: PendingSum) -> bool:

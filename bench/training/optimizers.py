@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.config.schema import OptimConfig
-from bench.models.layers import layer_scales
+from bench.models.layers import layer_scales, without_decay
 from bench.models.networks import head_prefixes
 
 
@@ -29,17 +29,19 @@ class _Group:
 def parameter_groups(network: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
     """Return the optimizer's groups of a network's trained parameters.
 
-    Tensors of two and more dimensions decay, biases and normalisation do not; the head, which may
-    be trained first, is apart. `lr_scale`, which torch ignores, is a layer's part of the learning
-    rate: the program multiplies with it.
+    Tensors of two and more dimensions decay, but those that timm lists as exempt; biases and
+    normalisation do not. The head, which may be trained first, is apart. `lr_scale`, which torch
+    ignores, is a layer's part of the learning rate: the program multiplies with it; `is_head` says
+    whose rate rises from when.
     """
     scales = layer_scales(network, config.layer_decay)
     prefixes = head_prefixes(network)
+    exempt = without_decay(network)
     groups: dict[_GroupKey, _Group] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             key = _GroupKey(
-                decays=parameter.ndim >= 2,
+                decays=parameter.ndim >= 2 and name not in exempt,
                 lr_scale=scales[name],
                 is_head=name.startswith(prefixes),
             )
@@ -53,6 +55,7 @@ def parameter_groups(network: nn.Module, config: OptimConfig) -> list[dict[str, 
                 "params": group.parameters,
                 "weight_decay": weight_decay,
                 "lr_scale": key.lr_scale,
+                "is_head": key.is_head,
             }
         )
     return torch_groups

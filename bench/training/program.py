@@ -22,7 +22,7 @@ from bench.runtime.compute import CompileMeter, compile_module
 from bench.runtime.distributed import World
 from bench.training.averaging import WeightAverage
 from bench.training.drift import check_alike
-from bench.training.schedules import Reaction, react
+from bench.training.schedules import Reaction, constant, react
 
 TIMED_STEPS = 3
 
@@ -90,6 +90,7 @@ class Program:
             decay=config.schedule.average_decay,
             every_steps=config.schedule.average_every_steps,
         )
+        self._skipped_steps = torch.zeros((), device=world.device)  # fp16's alone
         self._lr_scale = 1.0
         self.begin_run(config)
         if config.compile.enabled:
@@ -105,6 +106,17 @@ class Program:
         weights = self.average.live[: self.average.parameter_count]
         averages = self.average.tensors[: self.average.parameter_count]
         check_alike(self._world, [*weights, *averages], step)
+
+    def skipped_steps(self) -> int:
+        """Return how many steps moved no weight so far, as a gradient overflowed under fp16.
+
+        The schedule, the average and the count of samples go on over them. Waits for the device.
+        """
+        return 0 if self.scaler is None else int(self._skipped_steps)
+
+    def set_skipped_steps(self, count: int) -> None:
+        """Stand where so many steps were skipped."""
+        self._skipped_steps.fill_(count)
 
     def begin_run(self, config: ExperimentConfig) -> None:
         """Take a run's budget and learning rate; all else in its config is the program's."""
@@ -179,6 +191,7 @@ class Program:
         if self.scaler is not None:
             new_scaler = torch.amp.GradScaler(self._world.device.type)
             self.scaler.load_state_dict(new_scaler.state_dict())
+        self.set_skipped_steps(0)
         self.average.reset()
         self._lr_scale = 1.0
         # Every module in one mode: `_set_modes` looks only at the modes of these two.
@@ -201,8 +214,14 @@ class Program:
         peak = self._config.optim.lr * self._lr_scale
         lr_warmup_steps = self._config.schedule.lr_warmup_steps
         rate = peak * self._schedule(step, lr_warmup_steps, self.total_steps)
+        # Layers that join later rise from then on.
+        body_steps = step - self._config.finetune.head_first_steps
+        body_rate = rate * constant(max(0, body_steps), lr_warmup_steps, self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+            group_rate = rate
+            if self._config.finetune.head_first_steps and not group["is_head"]:
+                group_rate = body_rate
+            group["lr"] = group_rate * group.get("lr_scale", 1.0)
 
     def _let_body_learn(self, learns: bool) -> None:
         if not self._body or self._body[0].requires_grad == learns:
@@ -263,6 +282,9 @@ class Program:
             self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)
+            # Fused optimizers skip inside their kernel: only the scaler knows, on the device.
+            for overflow in self.scaler._found_inf_per_device(self.optimizer).values():
+                self._skipped_steps += overflow
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 

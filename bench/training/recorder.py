@@ -5,6 +5,7 @@ Events are written and told to trackers on rank 0 alone, and never while the tra
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.ledger.events import (
     CheckpointSaved,
@@ -21,6 +22,19 @@ from bench.runtime.distributed import World
 from bench.runtime.phases import PhaseTimer
 from bench.trackers import Guarded
 from bench.training.program import Score
+
+
+class Standing(NamedTuple):
+    """Where a run stands when it is scored; `data_wait_s` is this rank's.
+
+    `train_loss` is the mean since the evaluation before, `skipped_steps` how many there were so
+    far.
+    """
+
+    samples: int
+    data_wait_s: float
+    train_loss: float | None
+    skipped_steps: int
 
 
 class Recorder:
@@ -94,31 +108,25 @@ class Recorder:
             self._later_events.append(event)
 
     def evaluated(
-        self,
-        split: Split,
-        score: Score,
-        step: int,
-        *,
-        samples: int,
-        data_wait_s: float,
-        final: bool,
+        self, split: Split, score: Score, step: int, standing: Standing, *, final: bool
     ) -> None:
         """Write what a split was scored as; `final` keeps the confusion matrix."""
         class_correct = [row[place] for place, row in enumerate(score.confusion)]
         confusion = None
         if final:
             confusion = tuple(map(tuple, score.confusion))
-        loss = score.loss if math.isfinite(score.loss) else None
         scores = Scores(
             split=split,
-            samples=samples,
+            samples=standing.samples,
             correct=sum(class_correct),
             total=sum(sum(row) for row in score.confusion),
-            loss=loss,
+            loss=_none_if_infinite(score.loss),
             class_correct=tuple(class_correct),
             confusion=confusion,
             segments_s=self.segments_s(),
-            data_wait_s=self._world.slowest([data_wait_s])[0],
+            data_wait_s=self._world.slowest([standing.data_wait_s])[0],
+            train_loss=_none_if_infinite(standing.train_loss),
+            skipped_steps=standing.skipped_steps,
         )
         if self._log is not None:
             event = self._log.emit(Evaluated, scores, epoch=self._epoch(step), step=step)
@@ -149,3 +157,8 @@ class Recorder:
 
     def _epoch(self, step: int) -> float:
         return step / self._steps_per_epoch
+
+
+def _none_if_infinite(loss: float | None) -> float | None:
+    """JSON knows no infinity."""
+    return loss if loss is not None and math.isfinite(loss) else None

@@ -42,7 +42,6 @@ EXEMPTIONS = [
     # What is not ours.
     Exemption(_KEYS, "bench/*", "*segments_s", "segments are data: a name to its seconds"),
     Exemption(_KEYS, "bench/experiment/blocks.py", "self._once_s", "seconds by segment"),
-    Exemption(_KEYS, "bench/experiment/execute.py", "total_ns", "time by segment"),
     Exemption(_KEYS, "bench/experiment/selfcheck.py", "checks", "checks are data: a name each"),
     Exemption(_KEYS, "bench/experiment/selfcheck.py", "record.facts", "environment facts are data"),
     Exemption(_KEYS, "bench/ledger/records.py", "self.environment", "environment facts are data"),

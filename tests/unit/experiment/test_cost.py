@@ -10,7 +10,7 @@ import pytest
 from bench.config.load import load
 from bench.config.schema import ExperimentConfig
 from bench.experiment.cost import ArmCost, IsoFlops, arm_costs
-from bench.experiment.plan_text import plan_text, text_table
+from bench.experiment.plan_text import plan_text, text_table, updates_until_decay
 from bench.ledger.json_records import to_json
 from bench.models.counts import Counts
 
@@ -197,6 +197,25 @@ def test_built_networks_show_a_ranks_memory_and_the_sizes_that_match():
     assert lines[-1] == (
         "--arms.small_cnn.model.input_size=96: 1.03x the FLOPs an image of pretrained"
     )
+
+
+@pytest.mark.parametrize(("decay", "updates"), [(0.95, 170), (0.995, 1790), (0.99, 890)])
+def test_an_average_has_its_decay_after_so_many_updates(decay, updates):
+    """After n updates an average's decay is at most (1 + n) / (10 + n)."""
+    assert updates_until_decay(decay) == updates
+    assert (1 + updates) / (10 + updates) >= decay > updates / (9 + updates)
+
+
+def test_the_text_tells_where_an_average_stays_younger_than_asked_for_and_whose():
+    config = load("embedded")
+    text = plan_text(config, arm_costs(config))
+    sentence = (
+        "schedule.average_decay 0.95 is in force from update 170 on, and a run has 90: "
+        "the average stays younger (pretrained, random, small_cnn)"
+    )
+    assert sentence in " ".join(text.split())
+    longer = load("embedded", ["--train.samples=64000", "--schedule.average_decay=0.5"])
+    assert "average stays younger" not in plan_text(longer, arm_costs(longer))
 
 
 def test_a_tables_words_go_to_the_left_and_its_figures_to_the_right():

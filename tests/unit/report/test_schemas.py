@@ -14,7 +14,10 @@ FOLDER = ROOT / "docs" / "schema"
 LEDGERS = sorted(STUDIES.rglob("events.rank0.jsonl"))
 NO_EVENT = "is not valid under any of the given schemas"  # of which each kind of event has one
 # Keys that ledgers of the same version may lack, by the record's title.
-CAME_LATER = {"RunStart": {"basis", "attempt", "begun_anew", "resumed_step"}}
+CAME_LATER = {
+    "RunStart": {"basis", "attempt", "begun_anew", "resumed_step"},
+    "Scores": {"train_loss", "skipped_steps"},
+}
 
 
 def validator(name: str) -> Draft202012Validator:

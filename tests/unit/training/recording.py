@@ -34,6 +34,10 @@ class FakeWorld:
     journal: list[str]
     is_main: bool = True
     slower_s: float = 0.0
+    size: int = 1
+
+    def sum_of(self, value: float) -> float:
+        return value
 
     def begin_sum(self, value: Tensor) -> Sum:
         return Sum(value.item())

@@ -45,6 +45,7 @@ class FakeProgram:
     steps: list[int] = field(default_factory=list)
     reacted_to: list[list[float]] = field(default_factory=list)
     total_steps: int = 0
+    skipped: set[int] = field(default_factory=set)
 
     def begin_run(self, config: ExperimentConfig) -> None:
         self.config = config
@@ -59,6 +60,9 @@ class FakeProgram:
         assert batch == step, "another step's batch"
         self.steps.append(step)
         return torch.tensor(self.train_losses.get(step, 1.0))
+
+    def skipped_steps(self) -> int:
+        return len(self.skipped.intersection(self.steps))
 
     def check_alike(self, step: int) -> None:
         self.journal.append("compare ranks")

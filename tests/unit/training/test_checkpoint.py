@@ -156,14 +156,6 @@ def test_progress_comes_back(program, tmp_path):
     assert (saved.rank.segments_ns, saved.rank.data_wait_s) == (SEGMENTS_NS, 0.5)
 
 
-@pytest.mark.parametrize("loss", [math.inf, math.nan])
-def test_a_loss_that_is_not_finite_comes_back_as_infinite(program, tmp_path, loss):
-    save(tmp_path, program, val_losses=(2.0, loss, 1.0))
-    shared = load(tmp_path).shared
-    assert shared.losses == [2.0, None, 1.0]
-    assert shared.val_losses == [2.0, math.inf, 1.0]
-
-
 def test_saving_changes_nothing(program, tmp_path):
     before = state_of(program)
     random_before = torch.get_rng_state()

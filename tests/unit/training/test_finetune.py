@@ -71,6 +71,22 @@ def test_the_head_learns_first_and_then_everything(world, optimizer):
     assert moved(program, 1) == {"head"}  # the next run begins with its head again
 
 
+def test_layers_that_join_later_begin_with_a_rising_rate_of_their_own(world):
+    program = make_program(
+        world, finetune__head_first_steps=3, schedule__lr_warmup_steps=4, optim__lr=1.0
+    )
+    program.reset(start_of(0))
+    rates = {True: [], False: []}
+    for step in range(9):
+        program.step(make_batch(step), step)
+        for is_head in rates:
+            groups = program.optimizer.param_groups
+            (rate,) = {group["lr"] for group in groups if group["is_head"] is is_head}
+            rates[is_head].append(rate)
+    assert rates[True] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert rates[False][3:] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
 @pytest.mark.usefixtures("fresh_dynamo")
 @pytest.mark.parametrize(
     "changes", [{"finetune__head_first_steps": 2}, {"finetune__layers": "head"}]

@@ -136,18 +136,43 @@ def test_a_run_that_is_told_to_end_at_its_budget_was_stopped_too(rehearse):
     assert run.go() == Outcome(status="completed", stopped_step=20, best_step=None)
 
 
-def test_the_program_reacts_to_all_losses_so_far_an_infinite_one_included(rehearse):
-    run = rehearse(val_losses=[math.nan, 0.5, math.inf, 0.7])
+def test_the_program_reacts_to_all_losses_so_far(rehearse):
+    run = rehearse(val_losses=[0.9, 0.5, 0.8, 0.7])
     assert run.go() == COMPLETED
     assert run.program.reacted_to == [
         [],
-        [math.inf],
-        [math.inf, 0.5],
-        [math.inf, 0.5, math.inf],
-        [math.inf, 0.5, math.inf, 0.7],
+        [0.9],
+        [0.9, 0.5],
+        [0.9, 0.5, 0.8],
+        [0.9, 0.5, 0.8, 0.7],
     ]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_val_loss_that_is_not_finite_is_recorded_and_ends_the_run(rehearse, loss):
+    """As where one overflowing batch has spoilt BatchNorm's statistics, and no training loss."""
+    changes = {"train.checkpoint_every_looks": 1, "train.restore_best": True}
+    run = rehearse(changes, val_losses=[0.9, loss, 0.8, 0.7])
+    assert run.go() == DIVERGED
     losses = [event.data.loss for event in run.stage.events() if event.kind == "eval_stop"]
-    assert losses == [None, 0.5, None, 0.7, 0.5]
+    assert losses == [0.9, None]
+    assert [step for step, *_ in run.saved] == [5]
+    assert "score test" not in run.journal
+
+
+def test_a_run_of_which_no_step_moved_a_weight_between_two_evaluations_has_diverged(rehearse):
+    run = rehearse()
+    run.program.skipped = {0, 3, 5, 6, 7, 8, 9}
+    assert run.go() == DIVERGED
+    scores = [event.data for event in run.stage.events() if event.kind == "eval_stop"]
+    assert [score.skipped_steps for score in scores] == [2, 7]
+
+
+def test_the_mean_train_loss_since_the_evaluation_before_is_on_record(rehearse):
+    run = rehearse(train_losses={2: 6.0, 7: 11.0})
+    run.go()
+    scores = [event.data for event in run.stage.events() if event.kind == "eval_stop"]
+    assert [score.train_loss for score in scores] == [2.0, 3.0, 1.0, 1.0, None]
 
 
 def test_test_is_scored_at_every_look_where_that_is_asked_for_and_once_at_the_last(rehearse):
@@ -173,12 +198,12 @@ def test_a_stopped_run_scores_test_once(rehearse):
 
 def test_checkpoints_are_saved_on_their_grid_with_all_that_a_run_stands_on(rehearse):
     changes = {"train.checkpoint_every_looks": 2, "train.restore_best": True}
-    run = rehearse(changes, val_losses=[math.inf, 0.9, 0.8, 0.7])
+    run = rehearse(changes, val_losses=[1.0, 0.9, 0.8, 0.7])
     run.stage.timer.seconds = {"train": 3.0}
     run.go()
     assert [(step, losses) for step, losses, _ in run.saved] == [
-        (10, [math.inf, 0.9]),
-        (20, [math.inf, 0.9, 0.8, 0.7]),
+        (10, [1.0, 0.9]),
+        (20, [1.0, 0.9, 0.8, 0.7]),
     ]
     assert run.saved[0][2]["train"] == 3 * 10**9
     checkpoints = [event for event in run.stage.events() if event.kind == "checkpoint"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench import registry
+from bench.models.networks import build
 from bench.training.schedules import constant, cosine
 from tests.unit.training.factory import make_config
 
@@ -174,3 +175,23 @@ def test_cosine_falls_from_its_peak_to_nearly_nothing(warmup_steps, more):
 @given(half=st.integers(1, 200))
 def test_cosine_is_a_half_at_half_way(half):
     assert cosine(half, 0, 2 * half) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "exempt"),
+    [
+        ("test_vit", {"pos_embed", "cls_token"}),
+        ("resnet18", set()),
+    ],
+)
+def test_what_timm_exempts_from_weight_decay_has_none(name, exempt):
+    network = build(name, 10)
+    decaying: set[str] = set()
+    names = {id(parameter): key for key, parameter in network.named_parameters()}
+    optimizer = make_optimizer("adamw", network, weight_decay=0.3)
+    for group in optimizer.param_groups:
+        if group["weight_decay"] > 0:
+            decaying |= {names[id(parameter)] for parameter in group["params"]}
+    weights = {key for key, parameter in network.named_parameters() if parameter.ndim >= 2}
+    assert exempt <= weights
+    assert decaying == weights - exempt

@@ -7,10 +7,12 @@ import pytest
 from bench.ledger.method import SEGMENTS
 from bench.ledger.records import RunStop
 from bench.training.program import Score
+from bench.training.recorder import Standing
 from tests.unit.results_factory import make_start
 from tests.unit.training.recording import Stage, make_stage
 
 SCORE = Score(confusion=[[3, 1, 0], [2, 5, 0], [0, 0, 4]], loss=0.75)
+STANDING = Standing(samples=48, data_wait_s=0.25, train_loss=1.5, skipped_steps=3)
 COMPLETED = RunStop(
     status="completed", error=None, segments_s={"train": 2.0}, stopped_step=None, best_step=None
 )
@@ -22,7 +24,7 @@ def stage(tmp_path, monkeypatch) -> Stage:
 
 
 def evaluate(stage: Stage, score: Score = SCORE, *, final: bool = False) -> None:
-    stage.recorder.evaluated("val", score, 6, samples=48, data_wait_s=0.25, final=final)
+    stage.recorder.evaluated("val", score, 6, STANDING, final=final)
 
 
 def test_a_start_is_written_and_told_at_once(stage):
@@ -62,7 +64,7 @@ def test_scores_are_counted_from_the_confusion(stage):
     assert (scores.split, scores.samples, scores.loss) == ("val", 48, 0.75)
     assert (scores.correct, scores.total) == (12, 15)
     assert scores.class_correct == (3, 5, 4)
-    assert scores.data_wait_s == 0.25
+    assert (scores.data_wait_s, scores.train_loss, scores.skipped_steps) == (0.25, 1.5, 3)
 
 
 CONFUSION = ((3, 1, 0), (2, 5, 0), (0, 0, 4))
@@ -76,8 +78,10 @@ def test_the_confusion_is_kept_at_the_end_alone(stage, final, kept):
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_recorded_as_none(stage, loss):
-    evaluate(stage, SCORE._replace(loss=loss))
-    assert stage.events()[0].data.loss is None
+    standing = STANDING._replace(train_loss=loss)
+    stage.recorder.evaluated("val", SCORE._replace(loss=loss), 6, standing, final=False)
+    (event,) = stage.events()
+    assert (event.data.loss, event.data.train_loss) == (None, None)
 
 
 def test_seconds_are_the_slowest_ranks_in_every_segment(tmp_path, monkeypatch):
