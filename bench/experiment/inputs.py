@@ -58,9 +58,9 @@ class Inputs:
             check_names(run_config)  # before anything is fetched for an experiment that cannot run
         for run_config in arms.values():
             self.network_counts(run_config)
-            check_parts_of_a_step(run_config)
             dataset = self.dataset(run_config.data)
             make_order(run_config, dataset, seed=run_config.seed, rank=0, world_size=world_size)
+            check_parts_of_a_step(run_config)
         return {arm: self._digests(run_config) for arm, run_config in arms.items()}
 
     def dataset(self, data: DataConfig) -> Dataset:
